@@ -1,0 +1,49 @@
+# What can be done here. `make` alone tells.
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+JOBS ?= 3
+
+.PHONY: help
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup build ## A good release and a bad one on real Kubernetes, Istio, Envoy and Prometheus
+	./target/debug/surefoot-e2e demo
+
+.PHONY: test
+test: lint unit e2e ## Everything: what CI runs
+
+.PHONY: lint
+lint: ## Formatting and lints, of Rust and Go
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
+	cd e2e/controlplane && test -z "$$(gofmt -l .)"
+	cd e2e/istiod && test -z "$$(gofmt -l .)"
+
+.PHONY: unit
+unit: ## Unit, property and golden tests; the two pure crates also each alone
+	$(CARGO) test --workspace --locked
+	$(CARGO) check --package surefoot-stats --locked
+	$(CARGO) check --package surefoot-core --locked
+	! $(CARGO) tree --package surefoot-core --edges normal --prefix none --locked | grep -E '^(tokio|hyper|reqwest|kube-client) '
+
+.PHONY: e2e
+e2e: setup build ## Scenarios and measurements on the real parts (ONLY="name …" for some)
+	./target/debug/surefoot-e2e run --jobs $(JOBS) $(ONLY)
+
+.PHONY: build
+build: ## The binaries, for development
+	$(CARGO) build --workspace --locked
+
+.PHONY: setup
+setup: ## Fetch and build the real parts into .cache/ (minutes once, then nothing)
+	e2e/setup
+
+.PHONY: up
+up: setup build ## The real parts with an example application, to try things by hand
+	./target/debug/surefoot-e2e up
+
+.PHONY: crds
+crds: ## Write crds/ from the types
+	$(CARGO) run --quiet --bin surefoot -- crds --directory crds

@@ -1,0 +1,71 @@
+//! RolloutAction: one command of a person, as an object that stays as the audit trail.
+
+use kube_derive::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A command to a Rollout, bound to what its author looked at: a promote for step 1 of release 4
+/// does nothing to any other step or release. `kubectl surefoot promote|abort` makes these.
+#[derive(CustomResource, JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[kube(
+    group = "surefoot.dev",
+    version = "v1alpha1",
+    kind = "RolloutAction",
+    namespaced,
+    shortname = "sfa",
+    category = "surefoot",
+    crates(kube_core = "::kube_core"),
+    doc = "A command to a Rollout, bound to the release and step its author looked at; kept as the audit trail.",
+    printcolumn(name = "Rollout", type_ = "string", json_path = ".spec.rollout"),
+    printcolumn(name = "Action", type_ = "string", json_path = ".spec.action"),
+    printcolumn(name = "Release", type_ = "integer", json_path = ".spec.release"),
+    printcolumn(name = "Step", type_ = "integer", json_path = ".spec.step"),
+    printcolumn(name = "By", type_ = "string", json_path = ".spec.requestedBy"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".spec.reason", priority = "1"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutActionSpec {
+    /// Name of the Rollout, in this namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub rollout: String,
+    /// UID of that Rollout: a command never reaches a namesake made later.
+    #[schemars(length(min = 1, max = 64))]
+    pub uid: String,
+    /// Number of the release that the command is for (`status.release.number`).
+    #[schemars(range(min = 1))]
+    pub release: i64,
+    /// Index of the step that the command is for, from 0. An abort counts at any step.
+    #[schemars(range(min = 0, max = 19))]
+    pub step: i32,
+    /// What to do.
+    pub action: ActionKind,
+    /// Why, in the author's words; shown in status and Events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub reason: Option<String>,
+    /// Who asks. Admission policy demands that it is the user who creates the object.
+    #[schemars(length(min = 1, max = 253))]
+    pub requested_by: String,
+}
+
+/// What a RolloutAction asks for.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ActionKind {
+    /// Give the approval the step waits for, or go past its gate.
+    Promote,
+    /// Bring all traffic back to the stable version and end the release.
+    Abort,
+}
+
+impl ActionKind {
+    /// The word on the wire and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ActionKind::Promote => "promote",
+            ActionKind::Abort => "abort",
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The Rollout: what users write.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube_core::CustomResourceExt;
+use kube_derive::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::analysis::{Analysis, span_rules};
+use super::schema::{root_rules, rules};
+use super::status::RolloutStatus;
+use super::text::{CountOrPercent, Span};
+
+/// How the releases of one Deployment go out.
+#[derive(CustomResource, JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[kube(
+    group = "surefoot.dev",
+    version = "v1alpha1",
+    kind = "Rollout",
+    namespaced,
+    status = "RolloutStatus",
+    shortname = "sfr",
+    category = "surefoot",
+    crates(kube_core = "::kube_core"),
+    derive = "PartialEq",
+    doc = "How the releases of one Deployment go out: by which steps, judged by what.",
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(
+        name = "Weight",
+        type_ = "integer",
+        json_path = ".status.decision.weight",
+        description = "per cent of the traffic that the canary may have"
+    ),
+    printcolumn(name = "Step", type_ = "integer", json_path = ".status.step.index"),
+    printcolumn(name = "Release", type_ = "integer", json_path = ".status.release.number"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message"),
+    printcolumn(
+        name = "Target",
+        type_ = "string",
+        json_path = ".spec.targetRef.name",
+        priority = "1"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    ("!has(self.traffic.split) || self.traffic.split.services.stable != self.traffic.split.services.canary",
+     "traffic.split.services: stable and canary must be two Services"),
+    ("!has(self.traffic.split) || (self.traffic.split.services.stable != self.traffic.service && self.traffic.split.services.canary != self.traffic.service)",
+     "traffic.split.services: neither may be traffic.service, which clients call"),
+    ("!has(self.analysis) || (has(self.analysis.templates) && size(self.analysis.templates) > 0) || !has(self.analysis.metrics) || size(self.analysis.metrics) == 0 || self.analysis.metrics.exists(m, !has(m.role) || m.role == 'required') || self.steps.all(s, has(s.approval))",
+     "no metric is required, so nothing would ever pass a step: make a metric's role required, or give every step an approval"),
+])))]
+pub struct RolloutSpec {
+    /// The Deployment whose releases these are. It stays the user's own.
+    pub target_ref: TargetRef,
+    /// Whose traffic is shifted and how.
+    pub traffic: Traffic,
+    /// The steps, with rising weights; the last is 100.
+    #[schemars(length(min = 1, max = 20), extend("x-kubernetes-list-type" = "atomic", "x-kubernetes-validations" = rules(&[
+        ("self[size(self) - 1].weight == 100", "the last step must have weight 100"),
+        ("self.map(s, s.weight).isSorted() && self.all(a, self.exists_one(b, b.weight == a.weight))", "each step's weight must be above the one before"),
+    ])))]
+    pub steps: Vec<Step>,
+    /// What a step must show before it is left, where the step itself says nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
+    /// What is measured, and how sure a verdict must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Analysis>,
+    /// What happens when the Deployment's template goes back to one that was promoted lately.
+    /// Default immediate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Undo>,
+    /// How long the canary's pods may take to be ready before the release is rolled back.
+    /// Default "10m".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = span_rules()))]
+    pub progress_deadline: Option<Span>,
+    /// How long the old pods stay after all traffic has left them. Default "30s".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = span_rules()))]
+    pub scale_down_delay: Option<Span>,
+    /// What deleting the Rollout in the middle of a release does to the Deployment's new template.
+    /// Default keepStable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_delete: Option<OnDelete>,
+    /// Hold every release where it is: no step forward while this is true. Rollback and abort go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+}
+
+/// The workload.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetRef {
+    /// Deployment.
+    pub kind: TargetKind,
+    /// Its name, in this namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// Kinds of workload.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TargetKind {
+    /// apps/v1 Deployment.
+    Deployment,
+}
+
+/// Whose traffic is shifted and how.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Traffic {
+    /// The mesh, whose routes and whose metrics are used.
+    pub mesh: Mesh,
+    /// The Service that clients call.
+    #[schemars(length(min = 1, max = 56))]
+    pub service: String,
+    /// The routes whose weights are shifted.
+    #[schemars(length(min = 1, max = 1), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"]))]
+    pub routes: Vec<RouteRef>,
+    /// The two destinations. Default: Services named after `service` with "-stable" and "-canary".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
+    /// A weight counts as in force this long after it was written, or once the metrics show it.
+    /// Default "15s".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = span_rules()))]
+    pub propagation_delay: Option<Span>,
+}
+
+/// Meshes.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mesh {
+    /// Istio.
+    Istio,
+}
+
+/// A route by kind and name.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteRef {
+    /// VirtualService.
+    pub kind: RouteKind,
+    /// Its name, in this namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// Kinds of route.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RouteKind {
+    /// networking.istio.io/v1 VirtualService with one http route to the two Services.
+    VirtualService,
+}
+
+/// What the two versions are told apart by.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Split {
+    /// One Service each. They are made when absent and stay when the Rollout is deleted.
+    pub services: SplitServices,
+}
+
+/// The two Services.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SplitServices {
+    /// Reaches the stable version.
+    #[schemars(length(min = 1, max = 63))]
+    pub stable: String,
+    /// Reaches the canary.
+    #[schemars(length(min = 1, max = 63))]
+    pub canary: String,
+}
+
+/// One step.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// Per cent of the traffic that goes to the canary.
+    #[schemars(range(min = 1, max = 100))]
+    pub weight: i32,
+    /// How many canary pods: "2" or "25%" of the Deployment's replicas. Default: enough for the
+    /// weight, and two where the Deployment has as many. At weight 100 always all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<CountOrPercent>,
+    /// The step is left only when a person says so with `kubectl surefoot promote`, beside what the
+    /// gate demands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+    /// What this step must show before it is left; what it leaves out is as `spec.gate` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
+}
+
+/// A person's approval; written `approval: {}`.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {}
+
+/// What a step must show before it is left, beside the pass of every required metric.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gate {
+    /// How much time the judged metrics must cover, without what is excluded. Default "2m".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = span_rules()))]
+    pub min_duration: Option<Span>,
+    /// When the evidence is still not enough after this, the step is inconclusive. Default "1h".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = span_rules()))]
+    pub max_duration: Option<Span>,
+    /// How many requests the canary must have served in this step. Default 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub min_requests: Option<i64>,
+    /// What follows when a step is inconclusive. Default pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_inconclusive: Option<OnInconclusive>,
+    /// How much after a change of weight is left out of the judgement. Default "30s".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = span_rules()))]
+    pub settle: Option<Span>,
+    /// How much after the first traffic of a new canary pod is left out of the judgement, for
+    /// caches and compilers to warm up. The crash guard watches all the same. Default "90s".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = span_rules()))]
+    pub warm_up: Option<Span>,
+}
+
+/// What follows when a step is inconclusive.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OnInconclusive {
+    /// Hold the weight until a person promotes or aborts.
+    Pause,
+    /// Bring the traffic back.
+    Rollback,
+    /// Go on collecting evidence.
+    Extend,
+    /// Go on to the next step without the evidence; the condition PromotedWithoutEvidence says so.
+    Promote,
+}
+
+/// What happens when the template goes back to one that was promoted lately.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Undo {
+    /// All traffic at once, without judging, as soon as its pods are ready.
+    Immediate,
+    /// The same steps as any release.
+    Steps,
+}
+
+/// What deleting the Rollout in the middle of a release does to the Deployment's new template.
+/// Either way all traffic is on stable first, and the Deployment is the user's alone afterwards.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OnDelete {
+    /// Stable pods go on; the new template stays in the Deployment, paused:
+    /// `kubectl rollout resume` rolls it out natively.
+    KeepStable,
+    /// The Deployment gets stable's template back and runs on as before.
+    Revert,
+}
+
+/// Rules on the whole object that fence off a controller that lost the lead. They stand at the
+/// root, because rules further down are skipped when their node is absent
+/// (`protocol.md`, the order of writes).
+const FENCE: &[(&str, &str)] = &[
+    (
+        "!has(oldSelf.status) || !has(oldSelf.status.decision) || (has(self.status) && has(self.status.decision) && self.status.decision.epoch >= oldSelf.status.decision.epoch && self.status.decision.seq >= oldSelf.status.decision.seq)",
+        "stale leader: status.decision stays, and its epoch and seq never fall",
+    ),
+    (
+        "!has(oldSelf.status) || !has(oldSelf.status.decision) || oldSelf.status.decision.verdict != 'Rollback' || (has(self.status) && has(self.status.decision) && (self.status.decision.release > oldSelf.status.decision.release || (self.status.decision.release == oldSelf.status.decision.release && self.status.decision.verdict == 'Rollback' && self.status.decision.weight == 0)))",
+        "a rollback is final for its release",
+    ),
+];
+
+/// The definition of Rollout, with its fence.
+#[must_use]
+pub fn definition() -> CustomResourceDefinition {
+    let mut crd = Rollout::crd();
+    for version in &mut crd.spec.versions {
+        if let Some(root) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {
+            root.x_kubernetes_validations = Some(root_rules(FENCE));
+        }
+    }
+    crd
+}

@@ -1,0 +1,505 @@
+//! What the controller writes: `Rollout.status`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::schema::{instant, opaque_object, optional_instant};
+
+/// Where a Rollout stands and why.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RolloutStatus {
+    /// What the Rollout is doing.
+    pub phase: Phase,
+    /// The same in one line, with the reason.
+    pub message: String,
+    /// The generation of the spec that this status speaks of.
+    pub observed_generation: i64,
+    /// Ready, Reconciling, Stalled (as kstatus reads them), HoldReady, SpecChangePending,
+    /// PromotedWithoutEvidence.
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The committed decision. No write to a route, ReplicaSet or Service precedes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// The latest release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<Release>,
+    /// The version that has been promoted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stable: Option<Revision>,
+    /// The version under test.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Revision>,
+    /// The step under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepStatus>,
+    /// All that is waited for right now, most important first.
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
+    pub waiting_on: Vec<Waiting>,
+    /// The evidence so far, by metric.
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub analysis: Vec<MetricStatus>,
+    /// The last 10 releases that ended, newest first.
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
+    pub history: Vec<PastRelease>,
+    /// Events that are not yet known to be delivered.
+    #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "atomic"))]
+    pub outbox: Vec<Notice>,
+    /// When this status was last written for its evidence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "optional_instant")]
+    pub checkpoint_at: Option<Timestamp>,
+    /// State of the statistics, of no meaning to readers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
+    pub engine: Option<String>,
+    /// Fields of a newer controller, carried through.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: BTreeMap<String, Value>,
+}
+
+/// What a Rollout is doing.
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Nothing has been looked at yet, or something is missing before anything can begin.
+    #[default]
+    Pending,
+    /// At rest: the Deployment's template is what runs.
+    Healthy,
+    /// The canary's pods are being made.
+    Preparing,
+    /// A step's weight is being set or judged.
+    Stepping,
+    /// Held at a step; `waitingOn` says what ends it.
+    Paused,
+    /// All steps have passed; the canary's pods become the Deployment's.
+    Promoting,
+    /// The traffic goes back to stable.
+    RollingBack,
+    /// A release failed, or an object the Rollout needs is not as it must be.
+    Degraded,
+}
+
+impl Phase {
+    /// As shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Pending => "Pending",
+            Phase::Healthy => "Healthy",
+            Phase::Preparing => "Preparing",
+            Phase::Stepping => "Stepping",
+            Phase::Paused => "Paused",
+            Phase::Promoting => "Promoting",
+            Phase::RollingBack => "RollingBack",
+            Phase::Degraded => "Degraded",
+        }
+    }
+}
+
+/// A condition, as Kubernetes objects have them.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// CamelCase name.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// True, False or Unknown.
+    pub status: ConditionStatus,
+    /// The generation of the spec that this condition speaks of.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// When the status last changed.
+    #[schemars(schema_with = "instant")]
+    pub last_transition_time: Timestamp,
+    /// One word, for machines.
+    pub reason: String,
+    /// A sentence, for people.
+    pub message: String,
+}
+
+/// The three values of a condition.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It doesn't.
+    False,
+    /// Not known.
+    Unknown,
+}
+
+/// What has been decided and by whom. Written before anything is done about it.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Decision {
+    /// Rises with each decision.
+    pub seq: i64,
+    /// Rises with each controller that takes the Rollout over.
+    pub epoch: i64,
+    /// Identity of the controller that decided.
+    pub holder: String,
+    /// Number of the release, 0 before the first.
+    pub release: i64,
+    /// Index of the step, from 0.
+    pub step: i32,
+    /// Per cent of the traffic that the canary may have at most.
+    #[schemars(range(min = 0, max = 100))]
+    pub weight: i32,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// "surefoot", or the user whose command it was.
+    pub actor: String,
+    /// Why, in words.
+    pub reason: String,
+    /// When.
+    #[schemars(schema_with = "instant")]
+    pub at: Timestamp,
+}
+
+/// Verdicts.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// What runs was found running.
+    Adopt,
+    /// A release begins; no traffic yet.
+    Start,
+    /// A step passed, and the next one is made ready.
+    Pass,
+    /// The step's weight may be written.
+    Advance,
+    /// All steps passed: hand over.
+    Promote,
+    /// All traffic back to stable; final for its release.
+    Rollback,
+}
+
+/// A release: one new template and what became of it.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Release {
+    /// Rises with each release.
+    pub number: i64,
+    /// Names the canary's objects. Equality is never decided by it.
+    pub template_hash: String,
+    /// What kind of release it is.
+    pub kind: ReleaseKind,
+    /// Images of the new template, for people.
+    #[serde(default)]
+    #[schemars(length(max = 20))]
+    pub images: Vec<String>,
+    /// The Deployment's generation when its template was last seen to be this release's.
+    #[serde(default)]
+    pub deployment_generation: i64,
+    /// Digest of the template, to see after its ReplicaSet is gone that it has changed; believed
+    /// only when the Deployment's generation has changed too.
+    #[serde(default)]
+    pub template_digest: String,
+    /// When it began.
+    #[schemars(schema_with = "instant")]
+    pub started_at: Timestamp,
+    /// Digest of `plan`.
+    pub plan_hash: String,
+    /// The spec that this release follows, with templates filled in; edits count from the next one.
+    #[schemars(schema_with = "opaque_object")]
+    pub plan: Value,
+    /// Steps that have passed.
+    #[serde(default)]
+    #[schemars(length(max = 20))]
+    pub passes: Vec<StepPass>,
+}
+
+/// Kinds of release.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReleaseKind {
+    /// A template that is new.
+    New,
+    /// A template that was promoted lately.
+    Undo,
+}
+
+/// The record that a step passed; the weight rises only after it.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepPass {
+    /// Index of the step.
+    pub step: i32,
+    /// Its weight.
+    pub weight: i32,
+    /// Digest of the plan that it passed under.
+    pub plan_hash: String,
+    /// "surefoot", or the user who promoted.
+    pub actor: String,
+    /// On what evidence, in words.
+    pub evidence: String,
+    /// When.
+    #[schemars(schema_with = "instant")]
+    pub at: Timestamp,
+}
+
+/// A version: its ReplicaSet.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revision {
+    /// Name of the ReplicaSet.
+    pub replica_set: String,
+    /// Its `pod-template-hash`.
+    pub hash: String,
+    /// Images, for people.
+    #[serde(default)]
+    #[schemars(length(max = 20))]
+    pub images: Vec<String>,
+    /// An old ReplicaSet of the Deployment that was taken over, to be given back on rollback.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken_over: bool,
+}
+
+/// The step under way.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepStatus {
+    /// Its index, from 0.
+    pub index: i32,
+    /// Its weight.
+    pub weight: i32,
+    /// When the step was begun, its pods not yet ready.
+    #[schemars(schema_with = "instant")]
+    pub begun_at: Timestamp,
+    /// When the weight was confirmed to be in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "optional_instant")]
+    pub started_at: Option<Timestamp>,
+    /// From when on metrics are judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "optional_instant")]
+    pub judged_from: Option<Timestamp>,
+    /// Ready canary pods when last counted; more of them begin a new warm-up.
+    #[serde(default)]
+    pub ready_pods: u32,
+    /// Who approved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
+    /// The step is held, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+    /// Since when the weights of the hand-over have been in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "optional_instant")]
+    pub handed_over_at: Option<Timestamp>,
+}
+
+/// A hold that only a command (or, for no data, the data) ends.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hold {
+    /// Why.
+    pub reason: HoldReason,
+    /// Since when.
+    #[schemars(schema_with = "instant")]
+    pub since: Timestamp,
+    /// In words.
+    pub message: String,
+}
+
+/// Why a step is held.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HoldReason {
+    /// maxDuration passed without enough evidence.
+    Inconclusive,
+    /// No usable metrics for longer than noDataPolicy allows.
+    NoData,
+    /// Somebody lowered the canary's weight on the route.
+    WeightLowered,
+}
+
+/// One thing that is waited for.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// What it is.
+    pub kind: WaitingKind,
+    /// The metric or object, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// How much there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub have: Option<i64>,
+    /// How much is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub need: Option<i64>,
+    /// In words, with what would end the wait.
+    pub message: String,
+    /// When it ends at the latest, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "optional_instant")]
+    pub until: Option<Timestamp>,
+}
+
+/// Everything that can be waited for.
+#[derive(
+    JsonSchema, Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
+)]
+pub enum WaitingKind {
+    /// The Deployment, Service or route is missing or not as it must be.
+    Prerequisite,
+    /// The Deployment's own rollout is still going on.
+    NativeRollout,
+    /// The admission policy that holds new templates does not bite yet.
+    HoldReady,
+    /// The two Services must reach the right pods.
+    Services,
+    /// The canary's ReplicaSet must exist.
+    CanaryCreated,
+    /// Canary pods must be ready.
+    CanaryReady,
+    /// A record of stable's latency and failures before the canary.
+    Baseline,
+    /// The route must carry the weight.
+    RouteWritten,
+    /// The weight must be in force.
+    Propagation,
+    /// The time after a change that is not judged.
+    WarmUp,
+    /// The metric's evidence must suffice.
+    Evidence,
+    /// minDuration of judged time.
+    MinDuration,
+    /// minRequests of the canary.
+    MinRequests,
+    /// Requests begun before may still run into the route's timeout.
+    SlowRequests,
+    /// Metrics are missing, partial or wrong.
+    Metrics,
+    /// The canary's share of the requests is far from its weight.
+    ExposureMismatch,
+    /// A person's approval.
+    Approval,
+    /// `spec.paused`.
+    Paused,
+    /// A person's decision on an inconclusive step.
+    Decision,
+    /// Somebody lowered the weight on the route.
+    WeightLowered,
+    /// All canary pods have gone; the weight is 0 until they are back.
+    Endpoints,
+    /// The time the old pods stay for open connections.
+    ScaleDownDelay,
+    /// The deployment controller must see the ReplicaSet it got.
+    Adoption,
+    /// Old pods must be gone.
+    OldPods,
+    /// Canary pods must be gone.
+    CanaryGone,
+    /// The Deployment's template must change (or go back to stable's).
+    Template,
+}
+
+/// A metric's evidence.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricStatus {
+    /// Its name.
+    pub name: String,
+    /// required, guard or observe.
+    pub role: String,
+    /// Continue, Pass, Harm, NoData or NotComparable.
+    pub verdict: String,
+    /// The canary's requests and bad ones in this step, judged time only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<ArmStatus>,
+    /// Stable's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<ArmStatus>,
+    /// Evidence of harm, as the natural logarithm of the e-value; text, since the API has no floats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub harm: Option<Evidence>,
+    /// Evidence that the canary is within its tolerance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<Evidence>,
+    /// What a reader should know: the boundary judged, why something can't be judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Counts of one version.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArmStatus {
+    /// Requests.
+    pub requests: i64,
+    /// Bad ones: failed, or slower than the boundary.
+    pub bad: i64,
+    /// Their share.
+    pub rate: String,
+    /// Where the true share lies, with 1 − falseRollback confidence however often one looks.
+    pub interval: String,
+}
+
+/// Evidence against a hypothesis and how much decides.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// ln E now.
+    pub log_e: String,
+    /// ln E that decides.
+    pub needed: String,
+}
+
+/// A release that ended.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PastRelease {
+    /// Its number.
+    pub number: i64,
+    /// Promoted, RolledBack or Outside.
+    pub outcome: Outcome,
+    /// Its ReplicaSet.
+    pub replica_set: String,
+    /// Its images.
+    #[serde(default)]
+    #[schemars(length(max = 20))]
+    pub images: Vec<String>,
+    /// When it began.
+    #[schemars(schema_with = "instant")]
+    pub started_at: Timestamp,
+    /// When it ended.
+    #[schemars(schema_with = "instant")]
+    pub ended_at: Timestamp,
+    /// Why it ended so.
+    pub why: String,
+}
+
+/// How a release ended.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// All traffic, and the Deployment's.
+    Promoted,
+    /// Back on stable.
+    RolledBack,
+    /// Rolled out natively while the Rollout was not watching.
+    Outside,
+}
+
+/// An Event to be sent.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Notice {
+    /// Unique in this Rollout: sequence of the decision and a number.
+    pub id: String,
+    /// Something went wrong.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub warning: bool,
+    /// One word.
+    pub reason: String,
+    /// A sentence.
+    pub note: String,
+    /// When it happened.
+    #[schemars(schema_with = "instant")]
+    pub at: Timestamp,
+}

@@ -1,0 +1,355 @@
+//! The decision: what ought to be now, and why. Pure; deciding twice is the same as once.
+//!
+//! One file a stretch of a release's way: at [`rest`], [`prepare`], [`step`], [`promote`],
+//! [`rollback`], and [`delete`] for a Rollout that goes away.
+
+mod delete;
+mod outcome;
+mod prepare;
+mod promote;
+mod rest;
+mod rollback;
+mod step;
+
+pub use outcome::{changed, summary};
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::Rollout;
+use crate::api::action::ActionKind;
+use crate::api::rollout::RolloutSpec;
+use crate::api::status::{
+    Decision, Hold, Notice, Phase, ReleaseKind, RolloutStatus, Verdict, Waiting, WaitingKind,
+};
+use crate::desired::Desired;
+use crate::observed::{HoldMode, Observed, Owner, ReplicaSet};
+use crate::plan::{Plan, PlanError};
+use crate::samples::Samples;
+use crate::write::FINALIZER;
+
+/// Who decides when nobody asked.
+pub const CONTROLLER: &str = "surefoot";
+
+/// What came out of one look.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The status to commit.
+    pub status: RolloutStatus,
+    /// What ought to be, once the status is committed.
+    pub desired: Desired,
+    /// The plan that `desired` speaks of; `None` when there is none that makes sense.
+    pub plan: Option<Plan>,
+    /// When to look again if nothing happens.
+    pub requeue_at: Option<Timestamp>,
+}
+
+/// Decide.
+#[must_use]
+pub fn decide(rollout: &Rollout, seen: &Observed, samples: &Samples, now: Timestamp) -> Outcome {
+    let old = rollout.status.clone().unwrap_or_default();
+    let deleting = rollout.metadata.deletion_timestamp.is_some();
+    let plan = plan_of(rollout, &old, seen);
+    let mut status = old.clone();
+    status.waiting_on.clear();
+    status.outbox.retain(|notice| !seen.delivered.contains(&notice.id));
+    let mut case = Case {
+        rollout,
+        seen,
+        samples,
+        now,
+        deleting,
+        status,
+        desired: Desired::default(),
+        requeue_at: None,
+    };
+    match &plan {
+        Err(error) if old.decision.is_some() && in_release(old.phase) => {
+            // Only a status that somebody else wrote can bring us here.
+            case.fail("InvalidPlan", &format!("the frozen plan can't be read: {error}"));
+        }
+        Err(error) if deleting => case.abandon(&error.to_string()),
+        Err(error) => case.fail("InvalidSpec", &error.to_string()),
+        Ok(plan) => case.go(plan),
+    }
+    outcome::finish(case, plan.ok(), &old)
+}
+
+fn in_release(phase: Phase) -> bool {
+    matches!(
+        phase,
+        Phase::Preparing | Phase::Stepping | Phase::Paused | Phase::Promoting | Phase::RollingBack
+    )
+}
+
+/// The frozen plan while a release is under way, else that of the spec.
+fn plan_of(rollout: &Rollout, status: &RolloutStatus, seen: &Observed) -> Result<Plan, PlanError> {
+    match &status.release {
+        Some(release) if in_release(status.phase) => {
+            let frozen: RolloutSpec =
+                serde_json::from_value(release.plan.clone()).map_err(|e| PlanError::Invalid {
+                    path: "status.release.plan".to_owned(),
+                    problem: e.to_string(),
+                    remedy: "it is written by the controller alone".to_owned(),
+                })?;
+            let plan = Plan::of(&frozen)?;
+            Ok(if is_immediate(release.kind, &plan) { plan.immediate() } else { plan })
+        }
+        // Templates matter only when a release begins; what runs must not stall for them.
+        _ => match &seen.spec {
+            Ok(spec) => Plan::of(spec),
+            Err(error) => {
+                let mut bare = rollout.spec.clone();
+                bare.analysis = None;
+                Plan::of(&bare)?;
+                Err(error.clone())
+            }
+        },
+    }
+}
+
+fn is_immediate(kind: ReleaseKind, plan: &Plan) -> bool {
+    kind == ReleaseKind::Undo && plan.undo == crate::api::rollout::Undo::Immediate
+}
+
+/// A decision in the making: all that is looked at, and what has been concluded so far.
+struct Case<'a> {
+    rollout: &'a Rollout,
+    seen: &'a Observed,
+    samples: &'a Samples,
+    now: Timestamp,
+    deleting: bool,
+    status: RolloutStatus,
+    desired: Desired,
+    requeue_at: Option<Timestamp>,
+}
+
+impl Case<'_> {
+    fn go(&mut self, plan: &Plan) {
+        if self.deleting && !in_release(self.status.phase) {
+            return delete::decide(self, plan);
+        }
+        if !self.deleting && !self.has_finalizer() {
+            self.desired.finalizer = Some(true);
+        }
+        match self.status.phase {
+            Phase::Pending | Phase::Healthy | Phase::Degraded => rest::decide(self, plan),
+            Phase::Preparing => prepare::decide(self, plan),
+            Phase::Stepping | Phase::Paused => step::decide(self, plan),
+            Phase::Promoting => promote::decide(self, plan),
+            Phase::RollingBack => rollback::decide(self, plan),
+        }
+    }
+
+    /// Look again no later than this.
+    fn wake(&mut self, at: Timestamp) {
+        self.requeue_at = Some(self.requeue_at.map_or(at, |have| have.min(at)));
+    }
+
+    /// `span` after `since`; wakes then if that is still to come. Whether it has passed.
+    fn passed(&mut self, since: Timestamp, span: Duration) -> bool {
+        let at = after(since, span);
+        if self.now < at {
+            self.wake(at);
+        }
+        self.now >= at
+    }
+
+    fn wait(&mut self, kind: WaitingKind, message: impl Into<String>) {
+        self.waiting(Waiting {
+            kind,
+            name: None,
+            have: None,
+            need: None,
+            message: message.into(),
+            until: None,
+        });
+    }
+
+    fn waiting(&mut self, waiting: Waiting) {
+        if self.status.waiting_on.len() < 20 {
+            self.status.waiting_on.push(waiting);
+        }
+    }
+
+    /// An Event for people, sent once the decision is committed.
+    fn notice(&mut self, reason: &str, note: impl Into<String>, warning: bool) {
+        let seq = self.status.decision.as_ref().map_or(0, |d| d.seq);
+        let mut number = 0;
+        let id = loop {
+            let id = format!("{seq}-{number}");
+            if !self.status.outbox.iter().any(|n| n.id == id) {
+                break id;
+            }
+            number += 1;
+        };
+        let note: String = note.into().chars().take(1000).collect();
+        self.status.outbox.push(Notice {
+            id,
+            warning,
+            reason: reason.to_owned(),
+            note,
+            at: self.now,
+        });
+        let extra = self.status.outbox.len().saturating_sub(50);
+        self.status.outbox.drain(..extra);
+    }
+
+    /// Record a decision. Its epoch and holder are the committer's.
+    fn record(&mut self, verdict: Verdict, weight: i32, actor: &str, reason: impl Into<String>) {
+        let before = self.status.decision.take();
+        self.status.decision = Some(Decision {
+            seq: before.as_ref().map_or(1, |d| d.seq + 1),
+            epoch: before.as_ref().map_or(0, |d| d.epoch),
+            holder: before.map(|d| d.holder).unwrap_or_default(),
+            release: self.status.release.as_ref().map_or(0, |r| r.number),
+            step: self.status.step.as_ref().map_or(0, |s| s.index),
+            weight,
+            verdict,
+            actor: actor.to_owned(),
+            reason: reason.into(),
+            at: self.now,
+        });
+    }
+
+    /// The weight that the committed decision allows.
+    fn allowed(&self) -> i32 {
+        self.status.decision.as_ref().map_or(0, |d| d.weight)
+    }
+
+    /// Something the user must put right before anything can go on. Routes are left alone.
+    fn fail(&mut self, reason: &str, message: &str) {
+        let fresh = self.status.decision.is_none();
+        if !in_release(self.status.phase) {
+            self.status.phase = if fresh { Phase::Pending } else { Phase::Degraded };
+        }
+        self.wait(WaitingKind::Prerequisite, format!("{reason}: {message}"));
+    }
+
+    /// Deleted, and the spec can't tell what there is to put back: let it go, and say so.
+    fn abandon(&mut self, problem: &str) {
+        self.notice(
+            "Abandoned",
+            format!("deleted while its spec couldn't be followed: {problem}"),
+            true,
+        );
+        self.desired.finalizer = Some(false);
+    }
+
+    /// The canary's ReplicaSet.
+    fn canary_set(&self) -> Option<&ReplicaSet> {
+        let canary = self.status.canary.as_ref()?;
+        self.seen.replica_set(&canary.replica_set)
+    }
+
+    /// The canary has become the Deployment's.
+    fn adopted(&self) -> bool {
+        self.canary_set().is_some_and(|set| set.owner == Owner::Deployment)
+    }
+
+    /// An abort of this release, with who and why.
+    fn abort_asked(&self) -> Option<(String, String)> {
+        let release = self.status.release.as_ref()?.number;
+        let asked = self
+            .seen
+            .actions
+            .iter()
+            .find(|action| action.action == ActionKind::Abort && action.release == release)?;
+        let why = asked.reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default();
+        Some((asked.requested_by.clone(), format!("aborted by {}{why}", asked.requested_by)))
+    }
+
+    /// A promote of exactly this step of this release: who.
+    fn promote_asked(&self) -> Option<String> {
+        let release = self.status.release.as_ref()?.number;
+        let step = self.status.step.as_ref()?.index;
+        let asked = self.seen.actions.iter().find(|action| {
+            action.action == ActionKind::Promote && action.release == release && action.step == step
+        })?;
+        Some(asked.requested_by.clone())
+    }
+
+    /// The Deployment's template is no longer the release's.
+    fn superseded(&self) -> bool {
+        let (Some(release), Some(deployment)) = (&self.status.release, &self.seen.deployment)
+        else {
+            return false;
+        };
+        deployment.generation != release.deployment_generation
+            && crate::template::template_digest(&deployment.template) != release.template_digest
+    }
+
+    /// What ends a release early, whatever stage it is at: deletion, abort, a new template, a
+    /// Deployment that is gone. Rolls back and says so.
+    fn interrupted(&mut self) -> bool {
+        if self.deleting {
+            self.roll_back(CONTROLLER, "the Rollout was deleted");
+        } else if self.seen.deployment.is_none() {
+            self.roll_back(CONTROLLER, "the Deployment is gone");
+        } else if let Some((who, why)) = self.abort_asked() {
+            self.roll_back(&who, why);
+        } else if self.superseded() {
+            self.roll_back(
+                CONTROLLER,
+                "the Deployment has a new template: this release is superseded",
+            );
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Begin the way back: weight 0 before anything else.
+    fn roll_back(&mut self, actor: &str, reason: impl Into<String>) {
+        let reason = reason.into();
+        self.status.phase = Phase::RollingBack;
+        if let Some(step) = self.status.step.as_mut() {
+            step.hold = None;
+        }
+        self.record(Verdict::Rollback, 0, actor, reason.clone());
+        let release = self.status.release.as_ref().map_or(0, |r| r.number);
+        self.notice("RollingBack", format!("release {release}: {reason}"), true);
+        self.status.waiting_on.clear();
+        rollback::desire(self);
+    }
+
+    fn hold(&mut self, hold: Hold) {
+        self.status.phase = Phase::Paused;
+        let reason = format!("{:?}", hold.reason);
+        self.notice(&reason, hold.message.clone(), true);
+        if let Some(step) = self.status.step.as_mut() {
+            step.hold = Some(hold);
+        }
+    }
+
+    /// What the Deployment's label and pause must be at rest.
+    fn rest_deployment(&mut self) {
+        let Some(deployment) = &self.seen.deployment else { return };
+        self.desired.deployment.managed = Some(true);
+        match self.seen.hold {
+            HoldMode::PausedAtRest => self.desired.deployment.paused = Some(true),
+            // A pause that isn't our policy's is the user's.
+            HoldMode::Policy { .. } if deployment.held => {
+                self.desired.deployment.paused = Some(false);
+                self.desired.deployment.unheld = true;
+            }
+            HoldMode::Policy { .. } => {}
+        }
+    }
+
+    fn has_finalizer(&self) -> bool {
+        let list = self.rollout.metadata.finalizers.as_deref().unwrap_or_default();
+        list.iter().any(|f| f == FINALIZER)
+    }
+}
+
+/// `since` and `span` later, saturating.
+pub(crate) fn after(since: Timestamp, span: Duration) -> Timestamp {
+    since.saturating_add(jiff::SignedDuration::try_from(span).unwrap_or_default()).unwrap_or(since)
+}
+
+/// How much time lies between, 0 where `to` is before `from` (clocks may disagree).
+pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}

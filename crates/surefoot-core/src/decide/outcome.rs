@@ -1,0 +1,178 @@
+//! The end of every decision: conditions, the message, and whether it is worth a write.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Case, Outcome, between};
+use crate::api::status::{
+    Condition, ConditionStatus, HoldReason, Phase, RolloutStatus, Verdict, WaitingKind,
+};
+use crate::observed::HoldMode;
+use crate::plan::{Plan, digest};
+
+/// Evidence alone is written at most this often.
+const CHECKPOINT: Duration = Duration::from_secs(60);
+/// A new kind of wait is written at most this often.
+const WAITS: Duration = Duration::from_secs(10);
+
+pub(super) fn finish(mut case: Case<'_>, plan: Option<Plan>, old: &RolloutStatus) -> Outcome {
+    case.status.observed_generation = case.rollout.metadata.generation.unwrap_or(0);
+    case.status.message = summary(&case.status);
+    conditions(&mut case);
+    if old.checkpoint_at.is_some_and(|at| at > case.now) {
+        case.status.checkpoint_at = None;
+    }
+    if changed(old, &case.status, case.now) {
+        case.status.checkpoint_at = Some(case.now);
+    } else if let Some(at) = old.checkpoint_at
+        && case.status.phase != Phase::Healthy
+    {
+        case.wake(super::after(at, CHECKPOINT));
+    }
+    Outcome { status: case.status, desired: case.desired, plan, requeue_at: case.requeue_at }
+}
+
+/// The phase with its first reason, in one line.
+#[must_use]
+pub fn summary(status: &RolloutStatus) -> String {
+    let decision = status.decision.as_ref();
+    let why = || decision.map(|d| d.reason.clone()).unwrap_or_default();
+    let first = status.waiting_on.first().map(|w| w.message.clone());
+    let text = match status.phase {
+        Phase::Healthy => first.unwrap_or_else(|| "at rest".to_owned()),
+        Phase::Degraded if decision.is_some_and(|d| d.verdict == Verdict::Rollback) => {
+            match status.waiting_on.first() {
+                Some(w) if w.kind == WaitingKind::Prerequisite => w.message.clone(),
+                _ => format!("rolled back: {}", why()),
+            }
+        }
+        Phase::RollingBack => format!("rolling back: {}", why()),
+        _ => first.unwrap_or_else(why),
+    };
+    text.chars().take(1000).collect()
+}
+
+/// Whether the new status must be written now: anything but evidence at once, new kinds of wait
+/// every ten seconds, evidence every sixty.
+#[must_use]
+pub fn changed(old: &RolloutStatus, new: &RolloutStatus, now: Timestamp) -> bool {
+    if firm(old) != firm(new) {
+        return true;
+    }
+    if volatile(old) == volatile(new) {
+        return false;
+    }
+    let since = old.checkpoint_at.map_or(Duration::MAX, |at| between(at, now));
+    let kinds =
+        |s: &RolloutStatus| -> BTreeSet<_> { s.waiting_on.iter().map(|w| w.kind).collect() };
+    since >= CHECKPOINT || (since >= WAITS && kinds(old) != kinds(new))
+}
+
+fn firm(status: &RolloutStatus) -> RolloutStatus {
+    let mut firm = status.clone();
+    firm.message.clear();
+    firm.waiting_on.clear();
+    firm.analysis.clear();
+    firm.engine = None;
+    firm.checkpoint_at = None;
+    for condition in &mut firm.conditions {
+        condition.message.clear();
+        condition.last_transition_time = Timestamp::UNIX_EPOCH;
+    }
+    if let Some(release) = firm.release.as_mut() {
+        release.deployment_generation = 0;
+    }
+    if let Some(step) = firm.step.as_mut() {
+        step.ready_pods = 0;
+    }
+    // Delivered Events leave with the next write; at rest nothing else would take them along.
+    if !matches!(status.phase, Phase::Healthy | Phase::Degraded | Phase::Pending) {
+        let undelivered = firm.outbox.last().map(|n| n.id.clone());
+        firm.outbox.retain(|n| Some(&n.id) == undelivered.as_ref());
+    }
+    firm
+}
+
+fn volatile(status: &RolloutStatus) -> (&[crate::api::status::Waiting], &Option<String>) {
+    (&status.waiting_on, &status.engine)
+}
+
+/// kstatus reads Reconciling and Stalled; people read Ready.
+fn conditions(case: &mut Case<'_>) {
+    use ConditionStatus::{False, True};
+    let phase = case.status.phase;
+    let stalled = matches!(phase, Phase::Degraded)
+        || (phase == Phase::Pending && !case.status.waiting_on.is_empty());
+    let healthy = phase == Phase::Healthy;
+    let message = case.status.message.clone();
+    let reason = reason(&case.status);
+    set(case, "Ready", if healthy { True } else { False }, &reason, &message);
+    let moving = !healthy && !stalled;
+    set(case, "Reconciling", if moving { True } else { False }, &reason, &message);
+    set(case, "Stalled", if stalled { True } else { False }, &reason, &message);
+    let paused =
+        case.seen.deployment.as_ref().is_some_and(|d| d.paused || super::in_release(phase));
+    let (hold, hold_reason, hold_message) = match case.seen.hold {
+        HoldMode::Policy { ready: true } => {
+            (True, "Policy", "a new template is held by admission policy")
+        }
+        HoldMode::Policy { ready: false } => {
+            (False, "PolicyMissing", "a new template would roll out natively")
+        }
+        HoldMode::PausedAtRest if paused => {
+            (True, "PausedAtRest", "the Deployment stays paused at rest")
+        }
+        HoldMode::PausedAtRest => (False, "NotPaused", "the Deployment isn't paused yet"),
+    };
+    set(case, "HoldReady", hold, hold_reason, hold_message);
+    let pending = super::in_release(phase)
+        && case.seen.spec.as_ref().is_ok_and(|spec| {
+            let plan = serde_json::to_value(spec).unwrap_or_default();
+            case.status.release.as_ref().is_some_and(|r| r.plan_hash != digest(&plan))
+        });
+    let (status, why) = if pending {
+        (True, "the spec was edited during a release: the edit counts from the next one")
+    } else {
+        (False, "the release follows the spec")
+    };
+    set(case, "SpecChangePending", status, if pending { "Frozen" } else { "InSync" }, why);
+}
+
+fn reason(status: &RolloutStatus) -> String {
+    let hold = status.step.as_ref().and_then(|s| s.hold.as_ref());
+    match (status.phase, hold.map(|h| h.reason), status.waiting_on.first()) {
+        (Phase::Paused, Some(HoldReason::Inconclusive), _) => "Inconclusive".to_owned(),
+        (Phase::Paused, Some(HoldReason::NoData), _) => "NoData".to_owned(),
+        (Phase::Paused, Some(HoldReason::WeightLowered), _) => "WeightLowered".to_owned(),
+        (Phase::Paused | Phase::Pending, None, Some(waiting)) => format!("{:?}", waiting.kind),
+        (phase, ..) => phase.as_str().to_owned(),
+    }
+}
+
+fn set(case: &mut Case<'_>, kind: &str, status: ConditionStatus, reason: &str, message: &str) {
+    let observed_generation = case.status.observed_generation;
+    let now = case.now;
+    let next = |last_transition_time| Condition {
+        kind: kind.to_owned(),
+        status,
+        observed_generation,
+        last_transition_time,
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+    };
+    match case.status.conditions.iter_mut().find(|c| c.kind == kind) {
+        Some(have) => {
+            let at = if have.status == status { have.last_transition_time } else { now };
+            *have = next(at);
+        }
+        None => case.status.conditions.push(next(now)),
+    }
+}
+
+/// The plan said to go on without enough evidence; that stays to be seen.
+pub(super) fn without_evidence(case: &mut Case<'_>) {
+    let message = "a step was left at maxDuration without enough evidence, as the plan says";
+    set(case, "PromotedWithoutEvidence", ConditionStatus::True, "OnInconclusive", message);
+}

@@ -1,0 +1,174 @@
+//! The hand-over: stable's Service to the tested pods, the weight back, then the pods to the
+//! Deployment. `workload.md`, the order of writes; every stage is read off the cluster, so that
+//! a restart goes on where it stopped.
+
+use super::{CONTROLLER, Case, rest, step};
+use crate::api::status::{Outcome, PastRelease, Phase, Verdict, Waiting, WaitingKind};
+use crate::desired::{CanaryWanted, Pin};
+use crate::observed::{HoldMode, Service};
+use crate::plan::Plan;
+
+/// All steps have passed.
+pub(super) fn begin(case: &mut Case<'_>, actor: &str) {
+    case.status.phase = Phase::Promoting;
+    case.record(Verdict::Promote, 100, actor, "all steps passed");
+    case.desired.weight = Some(100);
+    case.wait(WaitingKind::Services, "the stable Service goes over to the tested pods");
+}
+
+pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
+    let Some(canary) = case.status.canary.clone() else {
+        return case.fail("InvalidStatus", "status.canary is written by the controller alone");
+    };
+    if case.adopted() {
+        return hand_back(case);
+    }
+    // Until the pods are the Deployment's, everything can still go back.
+    if case.interrupted() {
+        return;
+    }
+    let Some(deployment) = &case.seen.deployment else { return };
+    let need = deployment.replicas;
+    case.desired.pin_stable = Pin::To(canary.hash.clone());
+    case.desired.pin_canary = Pin::To(canary.hash.clone());
+    case.desired.canary = CanaryWanted::Pods { revision: canary.clone(), replicas: need };
+    case.desired.weight = Some(case.allowed());
+    let serves = |service: &Option<Service>| {
+        service.as_ref().is_some_and(|s| {
+            s.pin.as_ref() == Some(&canary.hash)
+                && s.ready() >= need.max(1).min(need)
+                && s.ready() == s.ready_of(&canary.replica_set)
+        })
+    };
+    if !serves(&case.seen.stable) {
+        let service = &plan.stable_service;
+        return case.wait(
+            WaitingKind::Services,
+            format!("Service {service} must reach the {need} tested pods and no others"),
+        );
+    }
+    if case.allowed() != 0 {
+        let reason = "both Services reach the tested pods: the route goes back to stable's";
+        case.record(Verdict::Promote, 0, CONTROLLER, reason);
+        case.desired.weight = Some(0);
+        return case.wait(WaitingKind::RouteWritten, "the route is being written");
+    }
+    if !in_force(case, plan) {
+        return;
+    }
+    let handed = case.status.step.as_ref().and_then(|s| s.handed_over_at).unwrap_or(case.now);
+    if !case.passed(handed, plan.scale_down_delay) {
+        return case.waiting(Waiting {
+            kind: WaitingKind::ScaleDownDelay,
+            name: None,
+            have: None,
+            need: None,
+            message: "no traffic goes to the old pods any more; open connections may end"
+                .to_owned(),
+            until: Some(super::after(handed, plan.scale_down_delay)),
+        });
+    }
+    let set = case.canary_set();
+    if set.is_none_or(|s| s.ready < need || s.replicas != need) {
+        return case
+            .wait(WaitingKind::CanaryReady, "all tested pods must be ready to be handed over");
+    }
+    case.desired.canary = CanaryWanted::Adopted(canary);
+    case.wait(WaitingKind::Adoption, "the tested pods become the Deployment's");
+}
+
+/// Whether the route's weights of the hand-over are written and have had their time.
+fn in_force(case: &mut Case<'_>, plan: &Plan) -> bool {
+    let route = match &case.seen.route {
+        Ok(route) => route.clone(),
+        Err(problem) => {
+            case.wait(WaitingKind::Prerequisite, problem.to_string());
+            return false;
+        }
+    };
+    if case.status.step.as_ref().is_some_and(|s| s.handed_over_at.is_some()) {
+        return route.weights.canary_percent() == Some(0);
+    }
+    if route.weights.canary_percent() != Some(0) {
+        case.wait(WaitingKind::RouteWritten, "the route is being written");
+        return false;
+    }
+    let shown = case.samples.ticks.iter().any(|t| t.from >= route.since && step::shows(t, 0));
+    if !shown && !case.passed(route.since, plan.propagation_delay) {
+        case.wait(WaitingKind::Propagation, "the proxies are taking up the weight");
+        return false;
+    }
+    let now = case.now;
+    if let Some(step) = case.status.step.as_mut() {
+        step.handed_over_at = Some(now);
+    }
+    true
+}
+
+/// The ReplicaSet is the Deployment's: let the Deployment go, then the Services.
+fn hand_back(case: &mut Case<'_>) {
+    let (Some(canary), Some(deployment)) = (case.status.canary.clone(), &case.seen.deployment)
+    else {
+        return;
+    };
+    let set = case.seen.replica_set(&canary.replica_set);
+    let replicas = set.map_or(0, |s| s.replicas);
+    let proven = deployment.observed_generation >= deployment.generation
+        && (deployment.updated == replicas || set.is_some_and(|s| s.numbered));
+    if !proven {
+        return case.wait(
+            WaitingKind::Adoption,
+            "the deployment controller must see the tested pods as its own before it is resumed",
+        );
+    }
+    // A template that came meanwhile is the next release's: it stays held.
+    if !case.superseded()
+        && let HoldMode::Policy { .. } = case.seen.hold
+    {
+        case.desired.deployment.paused = Some(false);
+        case.desired.deployment.unheld = true;
+        if deployment.paused || deployment.held {
+            return case.wait(WaitingKind::Adoption, "the Deployment is being resumed");
+        }
+    }
+    let old = case.status.stable.as_ref().and_then(|s| case.seen.replica_set(&s.replica_set));
+    let leftover = |service: &Option<Service>| {
+        service.as_ref().is_some_and(|s| s.ready() != s.ready_of(&canary.replica_set))
+    };
+    if old.is_some_and(|s| s.current > 0 && s.name != canary.replica_set)
+        || leftover(&case.seen.apex)
+    {
+        return case.wait(WaitingKind::OldPods, "the old pods are going");
+    }
+    case.desired.pin_stable = Pin::Off;
+    case.desired.pin_canary = Pin::Off;
+    let pinned = |s: &Option<Service>| s.as_ref().is_some_and(|s| s.pin.is_some());
+    if pinned(&case.seen.stable) || pinned(&case.seen.canary) {
+        return case.wait(WaitingKind::Services, "the Services are being unpinned");
+    }
+    finish(case);
+}
+
+fn finish(case: &mut Case<'_>) {
+    let Some(canary) = case.status.canary.take() else { return };
+    if let Some(release) = &case.status.release {
+        let why = release.passes.last().map(|p| p.evidence.clone()).unwrap_or_default();
+        let past = PastRelease {
+            number: release.number,
+            outcome: Outcome::Promoted,
+            replica_set: canary.replica_set.clone(),
+            images: canary.images.clone(),
+            started_at: release.started_at,
+            ended_at: case.now,
+            why,
+        };
+        let took = super::between(release.started_at, case.now);
+        let note = format!("release {} after {}", release.number, crate::words::span(took));
+        rest::remember(&mut case.status.history, past);
+        case.notice("Promoted", note, false);
+    }
+    case.status.stable = Some(crate::api::status::Revision { taken_over: false, ..canary });
+    case.status.step = None;
+    case.status.engine = None;
+    case.status.phase = Phase::Healthy;
+}

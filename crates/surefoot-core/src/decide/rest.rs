@@ -1,0 +1,230 @@
+//! At rest: finding what runs, waiting for a new template, beginning a release.
+
+use super::{CONTROLLER, Case, is_immediate};
+use crate::api::rollout::RolloutSpec;
+use crate::api::status::{
+    Outcome, PastRelease, Phase, Release, ReleaseKind, Revision, Verdict, WaitingKind,
+};
+use crate::desired::Pin;
+use crate::observed::{Deployment, HoldMode, Owner, ReplicaSet};
+use crate::plan::{Plan, digest};
+use crate::template::{canary_hash, equal, images, template_digest};
+
+/// How many ended releases are remembered; a template promoted in one of them is an undo.
+pub const HISTORY: usize = 10;
+
+pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
+    let seen = case.seen;
+    let Some(deployment) = &seen.deployment else {
+        let missing = format!("Deployment {:?} doesn't exist: create it", plan.deployment);
+        return case.fail("TargetMissing", &missing);
+    };
+    if seen.apex.is_none() {
+        let missing = format!("Service {:?} doesn't exist: create it", plan.service);
+        return case.fail("ServiceMissing", &missing);
+    }
+    case.desired.services = true;
+    if let Err(problem) = &seen.route {
+        return case.fail("RouteUnusable", &problem.to_string());
+    }
+    let stable = case.status.stable.as_ref().and_then(|s| seen.replica_set(&s.replica_set));
+    let Some(stable) = stable.filter(|set| set.owner == Owner::Deployment) else {
+        return adopt(case, deployment, plan);
+    };
+    if equal(&stable.template, &deployment.template) {
+        return rest(case);
+    }
+    changed(case, deployment, stable, plan);
+}
+
+/// Nothing to do but to keep things as they are.
+fn rest(case: &mut Case<'_>) {
+    case.status.phase = Phase::Healthy;
+    case.rest_deployment();
+    case.desired.weight = Some(0);
+    case.desired.pin_stable = Pin::Off;
+    case.desired.pin_canary = Pin::Off;
+    if case.seen.hold == (HoldMode::Policy { ready: false }) {
+        case.wait(
+            WaitingKind::HoldReady,
+            "the admission policy that holds new templates doesn't act on this Deployment: install \
+             deploy/policies.yaml, or run the controller with --hold=paused",
+        );
+    }
+}
+
+/// What runs is stable: at the first look, and after a native rollout that went past us.
+fn adopt(case: &mut Case<'_>, deployment: &Deployment, plan: &Plan) {
+    let current = current(case, deployment).cloned();
+    let (Some(set), true) = (current, deployment.settled()) else {
+        let message = "the Deployment's own rollout must end first: what runs then is stable";
+        case.wait(WaitingKind::NativeRollout, message);
+        return;
+    };
+    let first = case.status.stable.is_none();
+    let weight = case.seen.weight();
+    if first && weight != Some(0) {
+        let found = weight.map_or("unreadable".to_owned(), |w| format!("{}/{w}", 100 - w));
+        let remedy = format!(
+            "the route's weights are {found}: write 100 for {} and 0 for {} before the first release",
+            plan.stable_service, plan.canary_service
+        );
+        return case.fail("StartingWeights", &remedy);
+    }
+    let now = Revision {
+        replica_set: set.name.clone(),
+        hash: set.hash.clone(),
+        images: images(&set.template),
+        taken_over: false,
+    };
+    if !first {
+        outside(case, &now);
+    }
+    let reason = format!("{} was found running", now.replica_set);
+    case.status.stable = Some(now);
+    case.status.canary = None;
+    case.status.phase = Phase::Healthy;
+    // A rollback stays on record for its release.
+    let rolled_back = case.status.decision.as_ref().is_some_and(|d| d.verdict == Verdict::Rollback);
+    if !rolled_back {
+        case.record(Verdict::Adopt, 0, CONTROLLER, reason.clone());
+    }
+    if first {
+        case.notice("Adopted", reason, false);
+    }
+    rest(case);
+}
+
+fn outside(case: &mut Case<'_>, now: &Revision) {
+    let why = "rolled out natively, without steps, while no release was held".to_owned();
+    case.notice("ReleasedOutside", format!("{} {why}", now.replica_set), true);
+    let number = case.status.release.as_ref().map_or(0, |r| r.number);
+    remember(
+        &mut case.status.history,
+        PastRelease {
+            number,
+            outcome: Outcome::Outside,
+            replica_set: now.replica_set.clone(),
+            images: now.images.clone(),
+            started_at: case.now,
+            ended_at: case.now,
+            why,
+        },
+    );
+}
+
+pub(super) fn remember(history: &mut Vec<PastRelease>, past: PastRelease) {
+    history.insert(0, past);
+    history.truncate(HISTORY);
+}
+
+/// The Deployment's ReplicaSet of its own template; the oldest, as the deployment controller has it.
+fn current<'a>(case: &'a Case<'_>, deployment: &Deployment) -> Option<&'a ReplicaSet> {
+    let mut sets = case.seen.replica_sets.iter();
+    sets.find(|s| {
+        s.owner == Owner::Deployment && !s.deleting && equal(&s.template, &deployment.template)
+    })
+}
+
+/// The Deployment's template isn't stable's.
+fn changed(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, plan: &Plan) {
+    let held = match case.seen.hold {
+        HoldMode::Policy { .. } => deployment.paused && deployment.held,
+        HoldMode::PausedAtRest => deployment.paused,
+    };
+    if !held {
+        if deployment.settled() && !deployment.paused {
+            return adopt(case, deployment, plan);
+        }
+        let message = if deployment.paused {
+            "the Deployment is paused by somebody else with a new template: resume it to roll out \
+             natively, or set the template again to release it in steps"
+        } else {
+            "the new template was not held and rolls out natively: what runs then is stable"
+        };
+        return case.wait(WaitingKind::NativeRollout, message);
+    }
+    if failed_before(case, deployment) {
+        case.status.phase = Phase::Degraded;
+        // A scale changes the generation and not the template.
+        if let Some(release) = case.status.release.as_mut() {
+            release.deployment_generation = deployment.generation;
+        }
+        case.desired.weight = Some(0);
+        return case.wait(
+            WaitingKind::Template,
+            "stable serves everything; set the Deployment's template to something new, or back to \
+             stable's",
+        );
+    }
+    if case.rollout.spec.paused {
+        return case.wait(WaitingKind::Paused, "spec.paused is true: the new template waits");
+    }
+    if case.seen.weight() != Some(0) {
+        case.desired.weight = Some(0);
+        return case
+            .wait(WaitingKind::RouteWritten, "all traffic must be on stable before a release");
+    }
+    begin(case, deployment, stable, plan);
+}
+
+/// The template is that of the release that was rolled back.
+fn failed_before(case: &Case<'_>, deployment: &Deployment) -> bool {
+    let (Some(release), Some(decision)) = (&case.status.release, &case.status.decision) else {
+        return false;
+    };
+    decision.verdict == Verdict::Rollback
+        && decision.release == release.number
+        && (release.deployment_generation == deployment.generation
+            || release.template_digest == template_digest(&deployment.template))
+}
+
+fn begin(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, plan: &Plan) {
+    let spec: &RolloutSpec = match &case.seen.spec {
+        Ok(spec) => spec,
+        Err(error) => return case.fail("InvalidSpec", &error.to_string()),
+    };
+    let reused = current(case, deployment).cloned();
+    let promoted = |set: &ReplicaSet| {
+        let mut past = case.status.history.iter();
+        past.any(|p| p.outcome != Outcome::RolledBack && p.replica_set == set.name)
+    };
+    let undo = reused.as_ref().is_some_and(promoted);
+    let kind = if undo { ReleaseKind::Undo } else { ReleaseKind::New };
+    let hash =
+        reused.as_ref().map_or_else(|| canary_hash(&deployment.template), |s| s.hash.clone());
+    let revision = Revision {
+        replica_set: reused
+            .as_ref()
+            .map_or_else(|| format!("{}-{hash}", plan.deployment), |s| s.name.clone()),
+        hash: hash.clone(),
+        images: images(&deployment.template),
+        taken_over: reused.is_some(),
+    };
+    let number = case.status.release.as_ref().map_or(0, |r| r.number) + 1;
+    let frozen = serde_json::to_value(spec).unwrap_or_default();
+    case.status.release = Some(Release {
+        number,
+        template_hash: hash,
+        kind,
+        images: revision.images.clone(),
+        deployment_generation: deployment.generation,
+        template_digest: template_digest(&deployment.template),
+        started_at: case.now,
+        plan_hash: digest(&frozen),
+        plan: frozen,
+        passes: Vec::new(),
+    });
+    case.status.canary = Some(revision);
+    case.status.step = None;
+    case.status.engine = None;
+    case.status.analysis.clear();
+    case.status.phase = Phase::Preparing;
+    let what = if is_immediate(kind, plan) { "undo, at once" } else { "a new template" };
+    let images = images(&deployment.template).join(", ");
+    let reason = format!("{what}: {images}");
+    case.record(Verdict::Start, 0, CONTROLLER, reason.clone());
+    case.notice("Started", format!("release {number}: {reason}"), false);
+    case.desired.pin_stable = Pin::To(stable.hash.clone());
+    case.wait(WaitingKind::Services, "the two Services are being pinned to the two versions");
+}

@@ -1,0 +1,127 @@
+//! The way back: weight 0 first and whatever else is wrong, then the canary's pods, then the pins.
+
+use super::{Case, rest, step};
+use crate::api::status::{Outcome, PastRelease, Phase, WaitingKind};
+use crate::desired::{CanaryWanted, Pin};
+use crate::plan::Plan;
+
+pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
+    if case.adopted() && case.status.canary.as_ref().is_some_and(|c| !c.taken_over) {
+        // The pods are the Deployment's already: this can only have been decided by a controller
+        // that had not seen it. What runs is found anew.
+        case.status.canary = None;
+    }
+    desire(case);
+    if !stable_reached(case) || !away(case, plan) {
+        return;
+    }
+    let Some(canary) = case.status.canary.clone() else { return ended(case) };
+    case.desired.canary = CanaryWanted::Absent(canary.clone());
+    let set = case.seen.replica_set(&canary.replica_set);
+    let there = if canary.taken_over {
+        set.is_some_and(|s| s.owner == crate::observed::Owner::Rollout)
+    } else {
+        set.is_some()
+    };
+    let pods =
+        case.seen.canary.as_ref().is_some_and(|s| s.pin.is_some() && !s.endpoints.is_empty());
+    if there || pods {
+        return case.wait(WaitingKind::CanaryGone, "the canary's pods are going");
+    }
+    ended(case);
+}
+
+/// What is wanted from the first moment on: stable's Service on stable's pods, then weight 0.
+pub(super) fn desire(case: &mut Case<'_>) {
+    case.desired.canary = CanaryWanted::Leave;
+    case.desired.pin_canary = Pin::Leave;
+    if let Some(stable) = &case.status.stable {
+        let flipped = case.seen.stable.as_ref().and_then(|s| s.pin.as_ref());
+        let canary = case.status.canary.as_ref().map(|c| &c.hash);
+        // Only a hand-over that was stopped has stable's Service on the canary's pods.
+        if flipped.is_some() && flipped == canary && flipped != Some(&stable.hash) {
+            case.desired.pin_stable = Pin::To(stable.hash.clone());
+        }
+    }
+    case.desired.weight = stable_serves(case).then_some(0);
+}
+
+/// Stable's Service reaches a ready pod of stable, or nothing is lost by moving all the same.
+fn stable_serves(case: &Case<'_>) -> bool {
+    let Some(stable) = &case.status.stable else { return true };
+    let reached = case.seen.stable.as_ref().map_or(0, |s| s.ready_of(&stable.replica_set));
+    let canary = case.seen.canary.as_ref().map_or(0, crate::observed::Service::ready);
+    reached > 0 || canary == 0
+}
+
+fn stable_reached(case: &mut Case<'_>) -> bool {
+    if stable_serves(case) {
+        return true;
+    }
+    case.wait(
+        WaitingKind::Endpoints,
+        "stable has no ready pod to take the traffic; the weight goes to 0 as soon as it has one",
+    );
+    false
+}
+
+/// Whether no traffic goes to the canary any more.
+fn away(case: &mut Case<'_>, plan: &Plan) -> bool {
+    let route = match &case.seen.route {
+        Ok(route) => route.clone(),
+        // A route that is gone sends nothing anywhere.
+        Err(crate::route::RouteProblem::Missing { .. }) => return true,
+        Err(problem) => {
+            case.wait(
+                WaitingKind::Prerequisite,
+                format!("{problem}. The canary's pods stay until its weight is 0"),
+            );
+            return false;
+        }
+    };
+    if route.weights.canary_percent() != Some(0) {
+        case.wait(WaitingKind::RouteWritten, "the route is being written");
+        return false;
+    }
+    let shown = case.samples.ticks.iter().any(|t| t.from >= route.since && step::shows(t, 0));
+    // Where no weight was ever allowed there is nothing to wait for.
+    let never = case.status.step.is_none();
+    if !never && !shown && !case.passed(route.since, plan.propagation_delay) {
+        case.wait(WaitingKind::Propagation, "the proxies are taking up the weight");
+        return false;
+    }
+    true
+}
+
+/// The canary is gone: unpin, then say how it ended.
+fn ended(case: &mut Case<'_>) {
+    case.desired.pin_stable = Pin::Off;
+    case.desired.pin_canary = Pin::Off;
+    let pinned = [&case.seen.stable, &case.seen.canary];
+    if pinned.into_iter().flatten().any(|s| s.pin.is_some()) {
+        return case.wait(WaitingKind::Services, "the Services are being unpinned");
+    }
+    let canary = case.status.canary.take();
+    if let Some(release) = &case.status.release {
+        let why = case.status.decision.as_ref().map(|d| d.reason.clone()).unwrap_or_default();
+        let past = PastRelease {
+            number: release.number,
+            outcome: Outcome::RolledBack,
+            replica_set: canary.map(|c| c.replica_set).unwrap_or_default(),
+            images: release.images.clone(),
+            started_at: release.started_at,
+            ended_at: case.now,
+            why: why.clone(),
+        };
+        let note = format!("release {}: {why}", release.number);
+        rest::remember(&mut case.status.history, past);
+        case.notice("RolledBack", note, true);
+    }
+    case.status.step = None;
+    case.status.engine = None;
+    // Whether that is the end, or a new template is waiting, the next look tells.
+    case.status.phase = Phase::Degraded;
+    if !case.deleting {
+        case.wake(case.now);
+    }
+}

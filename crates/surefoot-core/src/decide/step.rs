@@ -1,0 +1,522 @@
+//! A step: pods for it, its weight committed, written and confirmed, then judged.
+
+use super::{CONTROLLER, Case, after, between, prepare, promote};
+use crate::api::analysis::NoDataAction;
+use crate::api::rollout::OnInconclusive;
+use crate::api::status::{
+    Hold, HoldReason, Phase, ReleaseKind, StepPass, StepStatus, Verdict, Waiting, WaitingKind,
+};
+use crate::engine::{self, Judgement};
+use crate::observed::Route;
+use crate::plan::{Plan, StepPlan};
+use crate::samples::{Health, Tick};
+use crate::words;
+
+/// How long a timeout of the route counts when it sets none (Istio's default is no timeout).
+const NO_TIMEOUT_SECONDS: f64 = 120.0;
+
+/// Begin step `index`; its weight follows at once where its pods are ready.
+pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
+    let Some(step) = plan.steps.get(index) else { return };
+    let ready_pods = case.status.step.as_ref().map_or(0, |s| s.ready_pods);
+    if index == 0 {
+        let baseline = case.samples.baseline.as_ref();
+        case.status.engine = Some(engine::begin(plan, baseline, case.now));
+    } else if let Some(state) = case.status.engine.take() {
+        case.status.engine = Some(engine::begin_step(&state, index));
+    }
+    case.status.step = Some(StepStatus {
+        index: i32::try_from(index).unwrap_or(i32::MAX),
+        weight: step.weight,
+        begun_at: case.now,
+        started_at: None,
+        judged_from: None,
+        ready_pods,
+        approved_by: None,
+        hold: None,
+        handed_over_at: None,
+    });
+    case.status.phase = Phase::Stepping;
+    advance(case, plan, index, step);
+}
+
+pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
+    if case.interrupted() {
+        return;
+    }
+    let index = case.status.step.as_ref().and_then(|s| usize::try_from(s.index).ok()).unwrap_or(0);
+    let Some(step) = plan.steps.get(index) else {
+        return case.fail("InvalidStatus", "status.step lies outside of the plan");
+    };
+    let judgement = engine::judge(plan, &case.status, case.samples);
+    case.status.engine = Some(judgement.engine.clone());
+    case.status.analysis = judgement.metrics.clone();
+    // Harm is acted on at any time, whatever else is going on.
+    if let Some(harm) = &judgement.harm {
+        return case.roll_back(CONTROLLER, harm.clone());
+    }
+    if case.allowed() < step.weight {
+        return advance(case, plan, index, step);
+    }
+    if !prepare::pin(case) {
+        return;
+    }
+    follow(case, plan, index);
+    if case.status.phase == Phase::RollingBack || !endpoints(case, step) {
+        return;
+    }
+    let Some(route) = in_force(case, step) else { return };
+    let Some(started) = confirm(case, plan, step, &route, &judgement) else { return };
+    let ended = more_pods(case, step);
+    if immediate(case, plan) {
+        return pass(case, plan, index, CONTROLLER, "an undo isn't judged".to_owned());
+    }
+    if case.status.step.as_ref().is_some_and(|s| s.approved_by.is_none()) {
+        let who = case.promote_asked();
+        if let Some(step) = case.status.step.as_mut() {
+            step.approved_by = who;
+        }
+    }
+    let approved = case.status.step.as_ref().and_then(|s| s.approved_by.clone());
+    // Where the plan asks for no approval, a promote stands for the evidence itself.
+    if let Some(who) = approved.clone().filter(|_| !step.approval || held(case)) {
+        return pass(case, plan, index, &who, format!("promoted by {who} before the gate was met"));
+    }
+    let data = data(case, plan, &judgement, started);
+    gate(case, plan, step, &judgement, &route, ended, data);
+    if case.status.phase == Phase::RollingBack {
+        return;
+    }
+    let met = case.status.waiting_on.is_empty();
+    if step.approval && approved.is_none() {
+        case.wait(
+            WaitingKind::Approval,
+            format!("step {index} ({}%) waits for a person: kubectl surefoot promote", step.weight),
+        );
+    }
+    if case.status.waiting_on.is_empty() {
+        let who = approved.unwrap_or_else(|| CONTROLLER.to_owned());
+        return pass(case, plan, index, &who, engine::evidence_in_words(&judgement));
+    }
+    case.status.phase =
+        if held(case) || (met && step.approval) { Phase::Paused } else { Phase::Stepping };
+}
+
+fn held(case: &Case<'_>) -> bool {
+    case.status.step.as_ref().is_some_and(|s| s.hold.is_some())
+}
+
+fn immediate(case: &Case<'_>, plan: &Plan) -> bool {
+    plan.metrics.is_empty()
+        && case.status.release.as_ref().is_some_and(|r| r.kind == ReleaseKind::Undo)
+}
+
+/// The pods are ready: the step's weight may be written.
+fn advance(case: &mut Case<'_>, plan: &Plan, index: usize, step: &StepPlan) {
+    if !prepare::pin(case) {
+        return;
+    }
+    // What the step before was allowed stays in force meanwhile.
+    let allowed = case.allowed();
+    match prepare::canary(case, plan, index) {
+        Some(true) => {}
+        Some(false) => {
+            case.desired.weight =
+                (allowed > 0).then_some(allowed).filter(|_| canary_ready(case) > 0);
+            return;
+        }
+        None => return,
+    }
+    if case.rollout.spec.paused {
+        case.status.phase = Phase::Paused;
+        case.desired.weight = Some(allowed);
+        return case.wait(WaitingKind::Paused, "spec.paused is true: no step forward");
+    }
+    case.status.phase = Phase::Stepping;
+    let reason = format!("step {index}: {}% to the canary", step.weight);
+    case.record(Verdict::Advance, step.weight, CONTROLLER, reason.clone());
+    case.notice("Advancing", reason, false);
+    case.desired.weight = Some(step.weight);
+    case.wait(WaitingKind::RouteWritten, "the route is being written");
+}
+
+fn canary_ready(case: &Case<'_>) -> u32 {
+    let Some(canary) = &case.status.canary else { return 0 };
+    case.seen.canary.as_ref().map_or(0, |s| s.ready_of(&canary.replica_set))
+}
+
+/// Keep the number of pods right for the Deployment's size, without holding anything up for it.
+fn follow(case: &mut Case<'_>, plan: &Plan, index: usize) {
+    let waits = case.status.waiting_on.len();
+    // Pods that were ready once and are gone are the endpoints' matter, not the deadline's.
+    let begun = case.status.step.as_mut().map(|s| std::mem::replace(&mut s.begun_at, case.now));
+    let _ = prepare::canary(case, plan, index);
+    if let (Some(step), Some(begun)) = (case.status.step.as_mut(), begun) {
+        step.begun_at = begun;
+    }
+    case.status.waiting_on.truncate(waits);
+    case.requeue_at = None;
+}
+
+/// Without ready canary pods no traffic goes there, at once; the decision stays and the clock
+/// stops. Where stable has none either, nothing is gained by moving.
+fn endpoints(case: &mut Case<'_>, step: &StepPlan) -> bool {
+    case.desired.weight = Some(step.weight);
+    if canary_ready(case) > 0 {
+        return true;
+    }
+    if let Some(status) = case.status.step.as_mut() {
+        status.started_at = None;
+        status.judged_from = None;
+    }
+    let stable = case.seen.stable.as_ref().map_or(0, crate::observed::Service::ready);
+    if stable == 0 {
+        case.desired.weight = None;
+        case.wait(
+            WaitingKind::Endpoints,
+            "neither version has a ready pod: the weights stay as they are",
+        );
+    } else {
+        case.desired.weight = Some(0);
+        case.wait(
+            WaitingKind::Endpoints,
+            "the canary has no ready pod: its weight is 0 until one is back",
+        );
+    }
+    false
+}
+
+/// The route, once it carries the step's weight. A weight raised by somebody is put right; one that
+/// was lowered is respected until a person decides.
+fn in_force(case: &mut Case<'_>, step: &StepPlan) -> Option<Route> {
+    let route = match &case.seen.route {
+        Ok(route) => route.clone(),
+        Err(problem) => {
+            case.desired.weight = None;
+            case.wait(WaitingKind::Prerequisite, problem.to_string());
+            return None;
+        }
+    };
+    let weight = route.weights.canary_percent().unwrap_or(-1);
+    let confirmed = case.status.step.as_ref().is_some_and(|s| s.started_at.is_some());
+    let lowered = case.status.step.as_ref().and_then(|s| s.hold.as_ref());
+    let lowered = lowered.is_some_and(|h| h.reason == HoldReason::WeightLowered);
+    if weight == step.weight {
+        if lowered && let Some(step) = case.status.step.as_mut() {
+            step.hold = None;
+            step.started_at = None;
+            case.status.phase = Phase::Stepping;
+        }
+        return Some(route);
+    }
+    if weight < step.weight && (confirmed || lowered) {
+        if let Some(who) = case.promote_asked() {
+            // Whoever promotes wants the step's weight back.
+            case.notice("Resumed", format!("{who} asked for {}% again", step.weight), false);
+            if let Some(step) = case.status.step.as_mut() {
+                step.hold = None;
+                step.started_at = None;
+            }
+            case.status.phase = Phase::Stepping;
+            case.wait(WaitingKind::RouteWritten, "the route is being written");
+            return None;
+        }
+        let manager = route.manager.as_deref().unwrap_or("somebody");
+        let message = format!(
+            "{manager} lowered the canary's weight from {}% to {weight}%: it stays there until \
+             `kubectl surefoot promote` or `abort`",
+            step.weight
+        );
+        if !lowered {
+            let since = case.now;
+            case.hold(Hold { reason: HoldReason::WeightLowered, since, message: message.clone() });
+        }
+        case.status.phase = Phase::Paused;
+        case.desired.weight = None;
+        case.wait(WaitingKind::WeightLowered, message);
+        return None;
+    }
+    case.wait(WaitingKind::RouteWritten, "the route is being written");
+    None
+}
+
+/// When the step's clock started: once the weight was seen in the metrics, or has had its time.
+fn confirm(
+    case: &mut Case<'_>,
+    plan: &Plan,
+    step: &StepPlan,
+    route: &Route,
+    judgement: &Judgement,
+) -> Option<jiff::Timestamp> {
+    if let Some(started) = case.status.step.as_ref().and_then(|s| s.started_at) {
+        return Some(started);
+    }
+    let seen =
+        judgement.last.as_ref().is_some_and(|t| t.from >= route.since && shows(t, step.weight));
+    if !seen && !case.passed(route.since, plan.propagation_delay) {
+        case.waiting(Waiting {
+            kind: WaitingKind::Propagation,
+            name: None,
+            have: None,
+            need: None,
+            message: "the proxies are taking up the weight".to_owned(),
+            until: Some(after(route.since, plan.propagation_delay)),
+        });
+        return None;
+    }
+    let ready = canary_ready(case);
+    let now = case.now;
+    if let Some(status) = case.status.step.as_mut() {
+        let wait = if ready > status.ready_pods { step.warm_up } else { step.settle };
+        status.started_at = Some(now);
+        status.judged_from = Some(after(now, wait));
+        status.ready_pods = ready;
+    }
+    Some(now)
+}
+
+/// Whether a tick's split is that of the weight: within four standard deviations and two points.
+pub(super) fn shows(tick: &Tick, weight: i32) -> bool {
+    let total = tick.canary.requests + tick.stable.requests;
+    if weight == 0 {
+        return total > 0 && tick.canary.requests == 0;
+    }
+    if total < 20 || tick.partial.is_some() {
+        return false;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "counts of one tick are far below 2^52")]
+    let (canary, total) = (tick.canary.requests as f64, total as f64);
+    let expected = f64::from(weight) / 100.0;
+    let deviation = (expected * (1.0 - expected) / total).sqrt();
+    (canary / total - expected).abs() <= 4.0 * deviation + 0.02
+}
+
+/// More canary pods than before are warming up: what they do is not judged yet. When that ends.
+fn more_pods(case: &mut Case<'_>, step: &StepPlan) -> jiff::Timestamp {
+    let ready = canary_ready(case);
+    let now = case.now;
+    let Some(status) = case.status.step.as_mut() else { return now };
+    if ready > status.ready_pods {
+        let warm = after(now, step.warm_up);
+        status.judged_from = Some(status.judged_from.map_or(warm, |from| from.max(warm)));
+    }
+    status.ready_pods = ready;
+    status.judged_from.unwrap_or(now)
+}
+
+/// Whether there are usable metrics; holds, then follows the policy, when there are none.
+fn data(case: &mut Case<'_>, plan: &Plan, judgement: &Judgement, started: jiff::Timestamp) -> bool {
+    let bad = match &case.samples.health {
+        Health::Bad { message, since } => Some((message.clone(), *since)),
+        Health::Unknown if judgement.last.is_none() => {
+            Some(("no metrics have been read yet".to_owned(), started))
+        }
+        _ => None,
+    };
+    let partial = judgement.last.as_ref().and_then(|t| t.partial.clone());
+    let partial = partial.map(|why| (why, judgement.canary_seen.unwrap_or(started)));
+    let silent = || {
+        let since = judgement.canary_seen.map_or(started, |seen| seen.max(started));
+        let gap = between(since, judgement.until.max(since));
+        // A few quiet seconds are nothing; the policy counts from the last request.
+        (gap.as_secs() >= 5 || judgement.canary_seen.is_none()).then(|| {
+            let message =
+                "the canary gets no requests: is there traffic, and does it come by the route?";
+            (message.to_owned(), since)
+        })
+    };
+    let no_data_hold = case.status.step.as_ref().and_then(|s| s.hold.as_ref());
+    let no_data_hold = no_data_hold.is_some_and(|h| h.reason == HoldReason::NoData);
+    let Some((message, since)) = bad.or(partial).or_else(silent) else {
+        if no_data_hold && let Some(step) = case.status.step.as_mut() {
+            step.hold = None;
+            case.status.phase = Phase::Stepping;
+            case.notice("Resumed", "metrics are back", false);
+        }
+        return true;
+    };
+    let deadline = after(since.max(started), plan.no_data_after);
+    if case.now >= deadline && !no_data_hold && !held(case) {
+        let words = format!(
+            "no usable metrics for {}: {message}",
+            words::span(between(since.max(started), case.now))
+        );
+        match plan.no_data_then {
+            NoDataAction::Rollback => case.roll_back(CONTROLLER, words),
+            NoDataAction::Pause => {
+                let since = case.now;
+                case.hold(Hold { reason: HoldReason::NoData, since, message: words });
+            }
+        }
+        if case.status.phase == Phase::RollingBack {
+            return false;
+        }
+    } else if case.now < deadline {
+        case.wake(deadline);
+    }
+    case.waiting(Waiting {
+        kind: WaitingKind::Metrics,
+        name: None,
+        have: None,
+        need: None,
+        message,
+        until: Some(deadline).filter(|d| *d > case.now),
+    });
+    false
+}
+
+/// All that the step still lacks, as waits; when its time is over, what the plan says of that.
+fn gate(
+    case: &mut Case<'_>,
+    plan: &Plan,
+    step: &StepPlan,
+    judgement: &Judgement,
+    route: &Route,
+    warm_until: jiff::Timestamp,
+    data: bool,
+) {
+    if case.status.phase == Phase::RollingBack {
+        return;
+    }
+    if !case.passed(warm_until, std::time::Duration::ZERO) {
+        case.waiting(Waiting {
+            kind: WaitingKind::WarmUp,
+            name: None,
+            have: None,
+            need: None,
+            message: format!(
+                "judged from {} on, after the change of weight and the warm-up of new pods",
+                clock(warm_until)
+            ),
+            until: Some(warm_until),
+        });
+    }
+    let mut evidence = judgement.unmet.clone();
+    if let Some(share) = judgement.share
+        && (share - f64::from(step.weight) / 100.0).abs() > 0.02 + f64::from(step.weight) / 300.0
+    {
+        case.wait(
+            WaitingKind::ExposureMismatch,
+            format!(
+                "the canary gets {} of the requests at weight {}%: is there another route, or does \
+                 one client stick to a version?",
+                words::percent(share),
+                step.weight
+            ),
+        );
+    }
+    if judgement.judged < step.min_duration {
+        evidence.push(Waiting {
+            kind: WaitingKind::MinDuration,
+            name: None,
+            have: i64::try_from(judgement.judged.as_secs()).ok(),
+            need: i64::try_from(step.min_duration.as_secs()).ok(),
+            message: format!(
+                "{} of {} judged",
+                words::span(judgement.judged),
+                words::span(step.min_duration)
+            ),
+            until: None,
+        });
+    }
+    if judgement.canary_requests < step.min_requests {
+        evidence.push(Waiting {
+            kind: WaitingKind::MinRequests,
+            name: None,
+            have: i64::try_from(judgement.canary_requests).ok(),
+            need: i64::try_from(step.min_requests).ok(),
+            message: format!(
+                "{} of {} canary requests judged",
+                words::count(judgement.canary_requests),
+                words::count(step.min_requests)
+            ),
+            until: None,
+        });
+    }
+    let slow = route.timeout.unwrap_or(NO_TIMEOUT_SECONDS);
+    let slow = after(warm_until, std::time::Duration::from_secs_f64(slow.clamp(0.0, 86_400.0)));
+    if !case.passed(slow, plan.propagation_delay) {
+        let until = after(slow, plan.propagation_delay);
+        evidence.push(Waiting {
+            kind: WaitingKind::SlowRequests,
+            name: None,
+            have: None,
+            need: None,
+            message: format!(
+                "until {} a request may still run into the route's timeout",
+                clock(until)
+            ),
+            until: Some(until),
+        });
+    }
+    if held(case) {
+        let hold = case.status.step.as_ref().and_then(|s| s.hold.clone());
+        let message = hold.map(|h| h.message).unwrap_or_default();
+        case.wait(WaitingKind::Decision, format!("{message} (kubectl surefoot promote or abort)"));
+    }
+    let lacking = !evidence.is_empty();
+    evidence.into_iter().for_each(|w| case.waiting(w));
+    if lacking && data && !held(case) {
+        inconclusive(case, step);
+    }
+}
+
+fn inconclusive(case: &mut Case<'_>, step: &StepPlan) {
+    let Some(started) = case.status.step.as_ref().and_then(|s| s.started_at) else { return };
+    if !case.passed(started, step.max_duration) {
+        return;
+    }
+    let missing: Vec<&str> = case.status.waiting_on.iter().map(|w| w.message.as_str()).collect();
+    let message =
+        format!("inconclusive after {}: {}", words::span(step.max_duration), missing.join("; "));
+    match step.on_inconclusive {
+        OnInconclusive::Extend => {}
+        OnInconclusive::Rollback => case.roll_back(CONTROLLER, message),
+        OnInconclusive::Promote => {
+            case.notice("PromotedWithoutEvidence", message, true);
+            super::outcome::without_evidence(case);
+            case.status.waiting_on.clear();
+        }
+        OnInconclusive::Pause => {
+            let since = case.now;
+            case.hold(Hold { reason: HoldReason::Inconclusive, since, message: message.clone() });
+            case.wait(WaitingKind::Decision, message);
+        }
+    }
+}
+
+/// The step has passed: on to the next, or to the hand-over.
+fn pass(case: &mut Case<'_>, plan: &Plan, index: usize, actor: &str, evidence: String) {
+    if case.rollout.spec.paused {
+        case.status.phase = Phase::Paused;
+        case.status.waiting_on.clear();
+        return case.wait(
+            WaitingKind::Paused,
+            "the step has passed; spec.paused is true: no step forward",
+        );
+    }
+    let Some(step) = plan.steps.get(index) else { return };
+    if let Some(release) = case.status.release.as_mut() {
+        release.passes.push(StepPass {
+            step: i32::try_from(index).unwrap_or(i32::MAX),
+            weight: step.weight,
+            plan_hash: release.plan_hash.clone(),
+            actor: actor.to_owned(),
+            evidence: evidence.clone(),
+            at: case.now,
+        });
+    }
+    case.record(Verdict::Pass, step.weight, actor, format!("step {index} passed: {evidence}"));
+    case.notice("StepPassed", format!("step {index} ({}%): {evidence}", step.weight), false);
+    case.status.waiting_on.clear();
+    if index + 1 < plan.steps.len() {
+        case.desired.weight = Some(step.weight);
+        enter(case, plan, index + 1);
+    } else {
+        promote::begin(case, actor);
+    }
+}
+
+fn clock(at: jiff::Timestamp) -> String {
+    at.strftime("%H:%M:%S UTC").to_string()
+}

@@ -1,0 +1,176 @@
+//! What ought to be, and the writes that get there from what is.
+
+use serde_json::Value;
+
+use crate::api::status::Revision;
+use crate::observed::{Observed, Owner, Service};
+use crate::plan::Plan;
+use crate::write::Write;
+
+/// The state that a decision wants at this moment. What is left out is left alone. Stages that must
+/// wait for one another are wanted one after another, each once the one before has been seen.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Desired {
+    /// Our finalizer on the Rollout.
+    pub finalizer: Option<bool>,
+    /// Both Services exist.
+    pub services: bool,
+    /// What the stable Service selects.
+    pub pin_stable: Pin,
+    /// What the canary Service selects.
+    pub pin_canary: Pin,
+    /// The canary's pods.
+    pub canary: CanaryWanted,
+    /// The canary's weight on the route, per cent.
+    pub weight: Option<i32>,
+    /// The Deployment.
+    pub deployment: DeploymentWanted,
+}
+
+/// What a Service selects beside the Deployment's own labels.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Pin {
+    /// Whatever it does.
+    #[default]
+    Leave,
+    /// Nothing: all versions.
+    Off,
+    /// One version, by its hash.
+    To(String),
+}
+
+/// The canary's pods.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum CanaryWanted {
+    /// Whatever they do.
+    #[default]
+    Leave,
+    /// Its ReplicaSet exists, is the Rollout's, and has that many.
+    Pods {
+        /// The version.
+        revision: Revision,
+        /// How many.
+        replicas: u32,
+    },
+    /// Its ReplicaSet is the Deployment's.
+    Adopted(Revision),
+    /// Gone; a ReplicaSet that was taken over is given back with no pods.
+    Absent(Revision),
+}
+
+/// The Deployment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeploymentWanted {
+    /// Our label.
+    pub managed: Option<bool>,
+    /// `spec.paused`.
+    pub paused: Option<bool>,
+    /// The policy's annotation is taken off.
+    pub unheld: bool,
+    /// Another pod template.
+    pub template: Option<Value>,
+}
+
+/// The writes that turn what is seen into what is desired, in the order in which to make them:
+/// traffic away from pods before the pods go, pods before the traffic comes.
+#[must_use]
+pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
+    let mut writes = Vec::new();
+    if desired.finalizer == Some(true) {
+        writes.push(Write::Finalizer { present: true });
+    }
+    if desired.services {
+        let missing = [(&plan.stable_service, &seen.stable), (&plan.canary_service, &seen.canary)];
+        for (name, _) in missing.into_iter().filter(|(_, s)| s.is_none()) {
+            writes.push(Write::CreateService { name: name.clone(), like: plan.service.clone() });
+        }
+    }
+    let now = seen.weight();
+    let lowered = desired.weight.filter(|w| now.is_none_or(|now| *w < now));
+    let raised = desired.weight.filter(|w| now.is_some_and(|now| *w > now));
+    writes.extend(lowered.map(|percent| set_weight(plan, percent)));
+    pin(&desired.pin_stable, seen.stable.as_ref(), &mut writes);
+    pin(&desired.pin_canary, seen.canary.as_ref(), &mut writes);
+    canary_writes(&desired.canary, seen, &mut writes);
+    writes.extend(raised.map(|percent| set_weight(plan, percent)));
+    deployment_writes(&desired.deployment, seen, plan, &mut writes);
+    if desired.finalizer == Some(false) {
+        writes.push(Write::Finalizer { present: false });
+    }
+    writes
+}
+
+fn set_weight(plan: &Plan, percent: i32) -> Write {
+    Write::SetWeight {
+        route: plan.route.clone(),
+        stable: plan.stable_service.clone(),
+        canary: plan.canary_service.clone(),
+        percent,
+    }
+}
+
+fn pin(wanted: &Pin, seen: Option<&Service>, writes: &mut Vec<Write>) {
+    let Some(service) = seen else { return };
+    let hash = match wanted {
+        Pin::Leave => return,
+        Pin::Off => None,
+        Pin::To(hash) => Some(hash.clone()),
+    };
+    if service.pin != hash {
+        writes.push(Write::Pin { service: service.name.clone(), hash });
+    }
+}
+
+fn canary_writes(wanted: &CanaryWanted, seen: &Observed, writes: &mut Vec<Write>) {
+    match wanted {
+        CanaryWanted::Leave => {}
+        CanaryWanted::Pods { revision, replicas } => {
+            match seen.replica_set(&revision.replica_set) {
+                None => writes.push(Write::CreateReplicaSet { revision: revision.clone() }),
+                Some(set) if set.deleting => {}
+                Some(set) if set.owner == Owner::Deployment => {
+                    writes.push(Write::TakeOver { replica_set: set.name.clone() });
+                }
+                Some(set) if set.replicas != *replicas => {
+                    writes
+                        .push(Write::Scale { replica_set: set.name.clone(), replicas: *replicas });
+                }
+                Some(_) => {}
+            }
+        }
+        CanaryWanted::Adopted(revision) => {
+            let set = seen.replica_set(&revision.replica_set);
+            if set.is_some_and(|s| s.owner == Owner::Rollout && !s.deleting) {
+                writes.push(Write::Adopt { replica_set: revision.replica_set.clone() });
+            }
+        }
+        CanaryWanted::Absent(revision) => {
+            let set = seen.replica_set(&revision.replica_set);
+            let Some(set) = set.filter(|s| s.owner == Owner::Rollout && !s.deleting) else {
+                return;
+            };
+            let name = set.name.clone();
+            writes.push(match (revision.taken_over, set.replicas) {
+                (true, 0) => Write::GiveBack { replica_set: name },
+                (true, _) => Write::Scale { replica_set: name, replicas: 0 },
+                (false, _) => Write::DeleteReplicaSet { replica_set: name, uid: set.uid.clone() },
+            });
+        }
+    }
+}
+
+fn deployment_writes(
+    wanted: &DeploymentWanted,
+    seen: &Observed,
+    plan: &Plan,
+    writes: &mut Vec<Write>,
+) {
+    let Some(deployment) = &seen.deployment else { return };
+    let changes = wanted.managed.is_some_and(|m| m != deployment.managed)
+        || wanted.paused.is_some_and(|p| p != deployment.paused)
+        || (wanted.unheld && deployment.held)
+        || wanted.template.is_some();
+    if changes {
+        writes.push(Write::Deployment { name: plan.deployment.clone(), wanted: wanted.clone() });
+    }
+}

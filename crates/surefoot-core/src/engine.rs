@@ -1,0 +1,637 @@
+//! The bridge between a release and the statistics: its policy from the plan, ticks into blocks,
+//! evidence into verdicts and words. Its state is one opaque field of the status.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use surefoot_stats::threshold::{Tally, Threshold};
+use surefoot_stats::{
+    Arm, Baseline, Block, CountTest, Harm, LatencyTest, MetricPolicy, Objective, Pass, Policy,
+    Role, Slow, State, Test, interval,
+};
+
+use crate::api::analysis::MetricRole;
+use crate::api::status::{ArmStatus, Evidence, MetricStatus, RolloutStatus, Waiting, WaitingKind};
+use crate::plan::{MetricKind, Plan};
+use crate::samples::{BaselineSample, Count, Latencies, Samples, Tick};
+use crate::words;
+
+/// How many times more counts vary than independent requests would, until it is calibrated.
+pub const ASSUMED_DISPERSION: f64 = 3.0;
+/// Boundaries of Istio's latency histogram, milliseconds, for a release without a baseline.
+const ISTIO_BOUNDARIES: [f64; 15] = [
+    0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0,
+    30_000.0, 60_000.0,
+];
+const VERSION: u8 = 1;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Engine {
+    policy: Policy,
+    state: State,
+    /// Milliseconds since the epoch up to which ticks have been folded.
+    folded_until: i64,
+    /// Ticks that don't make a block yet.
+    pending: Pending,
+    /// Judged milliseconds of this step.
+    judged: u64,
+    /// Judged requests of this step.
+    step: Block,
+    /// All requests since the release had traffic.
+    total: Block,
+    /// End of the last tick with canary requests.
+    canary_seen: Option<i64>,
+    /// One for each threshold, in the plan's order: its count, and the last answer counted.
+    tallies: Vec<(Tally, i64)>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Pending {
+    millis: u64,
+    requests: Block,
+    slow: Slow,
+}
+
+/// What there is to be said of a step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// The state after all ticks.
+    pub engine: String,
+    /// Every metric, for the status.
+    pub metrics: Vec<MetricStatus>,
+    /// The release does harm, in words.
+    pub harm: Option<String>,
+    /// Required metrics that haven't passed.
+    pub unmet: Vec<Waiting>,
+    /// How much time of this step has been judged.
+    pub judged: Duration,
+    /// Canary requests of this step that have been judged.
+    pub canary_requests: u64,
+    /// The canary's share of this step's requests.
+    pub share: Option<f64>,
+    /// The last tick.
+    pub last: Option<Tick>,
+    /// Up to when counts are known.
+    pub until: Timestamp,
+    /// End of the last tick in which the canary had requests.
+    pub canary_seen: Option<Timestamp>,
+}
+
+/// The state of a release that is about to get its first traffic.
+#[must_use]
+pub fn begin(plan: &Plan, baseline: Option<&BaselineSample>, now: Timestamp) -> String {
+    let policy = policy(plan, baseline);
+    let past = baseline.map(|b| arm(b.requests)).unwrap_or_default();
+    let thresholds = plan.metrics.iter().filter(|m| !m.kind.is_sequential()).count();
+    let engine = Engine {
+        state: State::new(&policy, past),
+        policy,
+        folded_until: now.as_millisecond(),
+        pending: Pending::default(),
+        judged: 0,
+        step: Block::default(),
+        total: Block::default(),
+        canary_seen: None,
+        tallies: vec![(Tally::default(), 0); thresholds],
+    };
+    engine.encode()
+}
+
+/// The same at the beginning of another step.
+#[must_use]
+pub fn begin_step(state: &str, index: usize) -> String {
+    let Some(mut engine) = Engine::decode(state) else { return state.to_owned() };
+    engine.flush();
+    let policy = engine.policy.clone();
+    engine.state.begin_step(&policy, index);
+    engine.judged = 0;
+    engine.step = Block::default();
+    for (tally, _) in &mut engine.tallies {
+        *tally = Tally::default();
+    }
+    engine.encode()
+}
+
+/// Where the next tick begins.
+#[must_use]
+pub fn folded_until(state: &str) -> Option<Timestamp> {
+    Timestamp::from_millisecond(Engine::decode(state)?.folded_until).ok()
+}
+
+fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> Policy {
+    let metrics = plan.metrics.iter().filter_map(|metric| {
+        let test = match &metric.kind {
+            MetricKind::SuccessRate { max_failure_rate, max_drop, max_failure_ratio } => {
+                Test::Counts(CountTest {
+                    max_drop: *max_drop,
+                    max_ratio: *max_failure_ratio,
+                    max_rate: *max_failure_rate,
+                })
+            }
+            MetricKind::Latency { percentile, max_ms, max_slowdown } => {
+                let baseline = baseline.map(known).filter(|b| !b.boundaries.is_empty());
+                Test::Latency(LatencyTest {
+                    boundaries: baseline
+                        .as_ref()
+                        .map_or_else(|| ISTIO_BOUNDARIES.to_vec(), |b| b.boundaries.clone()),
+                    max_slowdown: *max_slowdown,
+                    objective: max_ms
+                        .map(|threshold| Objective { threshold, percentile: *percentile }),
+                    baseline,
+                })
+            }
+            MetricKind::Query { .. } => return None,
+        };
+        let role = match metric.role {
+            // Nobody asked for it, and nobody could wait it out.
+            MetricRole::Required if metric.implicit && !comparable(&test) => Role::Guard,
+            MetricRole::Required => Role::Required,
+            MetricRole::Guard => Role::Guard,
+            MetricRole::Observe => Role::Observe,
+        };
+        Some(MetricPolicy { role, importance: metric.importance, test })
+    });
+    Policy {
+        false_rollback: plan.false_rollback,
+        false_pass: plan.false_pass,
+        weights: plan.steps.iter().map(|s| f64::from(s.weight) / 100.0).collect(),
+        dispersion: ASSUMED_DISPERSION,
+        metrics: metrics.collect(),
+    }
+}
+
+fn comparable(test: &Test) -> bool {
+    match test {
+        Test::Counts(_) => true,
+        Test::Latency(test) => test.pass_boundary().is_some(),
+    }
+}
+
+fn known(sample: &BaselineSample) -> Baseline {
+    let n = sample.latency.requests;
+    Baseline {
+        n,
+        boundaries: sample.boundaries.clone(),
+        slower: sample.latency.at_most.iter().map(|at_most| n.saturating_sub(*at_most)).collect(),
+    }
+}
+
+fn arm(count: Count) -> Arm {
+    Arm { n: count.requests, k: count.failed.min(count.requests) }
+}
+
+/// Requests slower than each of `boundaries`; `None` when the histogram has other ones.
+fn slower(latencies: &Latencies, boundaries: &[f64]) -> Option<Slow> {
+    let (canary, stable) = (&latencies.canary, &latencies.stable);
+    if canary.requests + stable.requests == 0 {
+        return Some(Slow::default());
+    }
+    let counts = boundaries.iter().map(|boundary| {
+        let i = latencies.boundaries.iter().position(|b| b.to_bits() == boundary.to_bits())?;
+        let above = |h: &crate::samples::Histogram| Some(h.requests - h.at_most.get(i)?);
+        Some((above(canary)?, above(stable)?))
+    });
+    let slower = counts.collect::<Option<Vec<_>>>()?;
+    Some(Slow { canary: canary.requests, stable: stable.requests, slower })
+}
+
+impl Engine {
+    fn decode(text: &str) -> Option<Self> {
+        let bytes = STANDARD.decode(text).ok()?;
+        let (version, bytes) = bytes.split_first()?;
+        if *version != VERSION {
+            return None;
+        }
+        postcard::from_bytes(bytes).ok()
+    }
+
+    fn encode(&self) -> String {
+        // Its types hold no maps and nothing of unknown length: writing to memory can't fail.
+        let bytes = postcard::to_allocvec(self).unwrap_or_default();
+        STANDARD.encode([&[VERSION], bytes.as_slice()].concat())
+    }
+
+    fn take(&mut self, tick: &Tick, judged: bool, longest: Duration) {
+        self.folded_until = tick.to.as_millisecond();
+        let block = Block { canary: arm(tick.canary), stable: arm(tick.stable) };
+        if tick.partial.is_some() {
+            return;
+        }
+        if block.canary.n > 0 {
+            self.canary_seen = Some(tick.to.as_millisecond());
+        }
+        self.state.fold_crash(&block);
+        self.total = sum(self.total, block);
+        if !judged {
+            return;
+        }
+        let millis = tick.to.as_millisecond() - tick.from.as_millisecond();
+        self.pending.millis += u64::try_from(millis).unwrap_or(0);
+        self.pending.requests = sum(self.pending.requests, block);
+        let boundaries = self.boundaries();
+        if let (Some(latencies), Some(boundaries)) = (&tick.latency, boundaries)
+            && let Some(slow) = slower(latencies, &boundaries)
+        {
+            self.pending.slow.add(&slow);
+        }
+        let judged = self.judged / 1000;
+        let length = match judged {
+            0..120 => 15,
+            120..600 => 30,
+            _ => 60,
+        };
+        let length = Duration::from_secs(length).min(longest);
+        if Duration::from_millis(self.pending.millis) >= length {
+            self.flush();
+        }
+    }
+
+    fn boundaries(&self) -> Option<Vec<f64>> {
+        self.policy.metrics.iter().find_map(|m| match &m.test {
+            Test::Latency(test) => Some(test.boundaries.clone()),
+            Test::Counts(_) => None,
+        })
+    }
+
+    /// What is pending becomes a block.
+    fn flush(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.millis == 0 {
+            return;
+        }
+        for (i, metric) in self.policy.metrics.iter().enumerate() {
+            match &metric.test {
+                Test::Counts(_) => self.state.fold(&self.policy, i, &pending.requests),
+                Test::Latency(_) => self.state.fold_latency(&self.policy, i, &pending.slow),
+            }
+        }
+        self.judged += pending.millis;
+        self.step = sum(self.step, pending.requests);
+    }
+}
+
+fn sum(a: Block, b: Block) -> Block {
+    Block { canary: a.canary.plus(b.canary), stable: a.stable.plus(b.stable) }
+}
+
+/// Fold what has been sampled since the committed state, and judge.
+#[must_use]
+pub fn judge(plan: &Plan, status: &RolloutStatus, samples: &Samples) -> Judgement {
+    let text = status.engine.as_deref().unwrap_or_default();
+    // A state of another version starts over, from now: no evidence, never a wrong one.
+    let start = samples.ticks.first().map(|t| t.from);
+    let start = start.or(status.decision.as_ref().map(|d| d.at)).unwrap_or_default();
+    let fresh = || Engine::decode(&begin(plan, None, start));
+    let Some(mut engine) = Engine::decode(text).or_else(fresh) else {
+        return nothing(text, start);
+    };
+    let judged_from = status.step.as_ref().and_then(|s| s.judged_from);
+    let index = status.step.as_ref().and_then(|s| usize::try_from(s.index).ok()).unwrap_or(0);
+    let longest = plan.steps.get(index).map_or(Duration::from_secs(15), |s| s.min_duration);
+    let mut last = None;
+    for tick in &samples.ticks {
+        if tick.from.as_millisecond() < engine.folded_until || tick.to <= tick.from {
+            continue;
+        }
+        engine.take(tick, judged_from.is_some_and(|from| tick.from >= from), longest);
+        last = Some(tick.clone());
+    }
+    let thresholds = thresholds(plan, &mut engine, samples, judged_from);
+    verdict(plan, engine, &thresholds, last)
+}
+
+/// Count the answers of users' queries.
+fn thresholds(
+    plan: &Plan,
+    engine: &mut Engine,
+    samples: &Samples,
+    judged_from: Option<Timestamp>,
+) -> Vec<(Threshold, Tally, Option<f64>)> {
+    let queries = plan.metrics.iter().filter_map(|m| match &m.kind {
+        MetricKind::Query { min, max, failure_limit, .. } => {
+            Some((&m.name, Threshold { min: *min, max: *max, failure_limit: *failure_limit }))
+        }
+        _ => None,
+    });
+    let counted = queries.zip(&mut engine.tallies).map(|((name, threshold), (tally, until))| {
+        let answers = samples.scalars.get(name).map(Vec::as_slice).unwrap_or_default();
+        for answer in answers {
+            let at = answer.at.as_millisecond();
+            if at > *until && judged_from.is_some_and(|from| answer.at >= from) {
+                threshold.count(tally, answer.value);
+                *until = at;
+            }
+        }
+        (threshold, *tally, answers.last().map(|a| a.value))
+    });
+    counted.collect()
+}
+
+fn verdict(
+    plan: &Plan,
+    mut engine: Engine,
+    thresholds: &[(Threshold, Tally, Option<f64>)],
+    last: Option<Tick>,
+) -> Judgement {
+    let policy = engine.policy.clone();
+    let harm = engine.state.harm(&policy);
+    let mut metrics = Vec::new();
+    let mut unmet = Vec::new();
+    let mut failed = None;
+    let (mut sequential, mut threshold) = (0, 0);
+    for metric in &plan.metrics {
+        let status = if metric.kind.is_sequential() {
+            let status = describe(&engine, &policy, sequential, &metric.name, &harm);
+            sequential += 1;
+            status
+        } else {
+            let counted = thresholds.get(threshold);
+            threshold += 1;
+            let Some((limits, tally, value)) = counted else { continue };
+            let status = describe_threshold(&metric.name, metric.role, limits, tally, *value);
+            if limits.failed(tally) && metric.role != MetricRole::Observe {
+                failed =
+                    Some(format!("{}: {}", metric.name, status.note.clone().unwrap_or_default()));
+            }
+            status
+        };
+        if status.role == "required" && status.verdict != "Pass" {
+            unmet.push(evidence_wait(&status));
+        }
+        metrics.push(status);
+    }
+    let words = harm.reached.then(|| harm_in_words(plan, &engine, &harm));
+    let all = engine.step.canary.n + engine.step.stable.n;
+    let stamp = |millis| Timestamp::from_millisecond(millis).unwrap_or_default();
+    Judgement {
+        metrics,
+        harm: words.or(failed),
+        unmet,
+        judged: Duration::from_millis(engine.judged),
+        canary_requests: engine.step.canary.n,
+        share: (all >= 100).then(|| Arm { n: all, k: engine.step.canary.n }.rate()),
+        last,
+        until: stamp(engine.folded_until),
+        canary_seen: engine.canary_seen.map(stamp),
+        engine: engine.encode(),
+    }
+}
+
+fn nothing(text: &str, until: Timestamp) -> Judgement {
+    Judgement {
+        engine: text.to_owned(),
+        metrics: Vec::new(),
+        harm: None,
+        unmet: Vec::new(),
+        judged: Duration::ZERO,
+        canary_requests: 0,
+        share: None,
+        last: None,
+        until,
+        canary_seen: None,
+    }
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Required => "required",
+        Role::Guard => "guard",
+        Role::Observe => "observe",
+    }
+}
+
+fn describe(
+    engine: &Engine,
+    policy: &Policy,
+    index: usize,
+    name: &str,
+    harm: &Harm,
+) -> MetricStatus {
+    let Some(metric) = policy.metrics.get(index) else { return MetricStatus::default() };
+    let pass = engine.state.pass(policy, index);
+    let counts = engine.state.counts(index);
+    let shown = |arm: Arm| {
+        let (low, high) = interval::rate(arm, policy.false_rollback);
+        (arm.n > 0).then(|| ArmStatus {
+            requests: i64::try_from(arm.n).unwrap_or(i64::MAX),
+            bad: i64::try_from(arm.k).unwrap_or(i64::MAX),
+            rate: words::percent(arm.rate()),
+            interval: format!("{}–{}", words::percent(low), words::percent(high)),
+        })
+    };
+    let (canary, stable) = (shown(counts.canary), shown(counts.stable));
+    let own = harm.by_metric.get(index).copied().unwrap_or(0.0);
+    // What this metric alone would need, given its share of the budget.
+    let needed = harm.bound - policy.share(index).max(f64::MIN_POSITIVE).ln();
+    let verdict = match pass {
+        _ if own >= needed && metric.role != Role::Observe => "Harm",
+        Pass::NotMeasurable => "NotComparable",
+        _ if canary.is_none() => "NoData",
+        Pass::NoStableTraffic => "Pass",
+        pass if pass.passed() => "Pass",
+        _ => "Continue",
+    };
+    let evidence = |log_e: f64, needed: f64| Evidence {
+        log_e: format!("{log_e:.2}"),
+        needed: format!("{needed:.2}"),
+    };
+    MetricStatus {
+        name: name.to_owned(),
+        role: role_name(metric.role).to_owned(),
+        verdict: verdict.to_owned(),
+        canary,
+        stable,
+        harm: Some(evidence(own, needed)),
+        pass: match pass {
+            Pass::Evidence { log_e, bound } => Some(evidence(log_e, bound)),
+            _ => None,
+        },
+        note: note(metric, pass),
+    }
+}
+
+fn note(metric: &MetricPolicy, pass: Pass) -> Option<String> {
+    let assumed = format!("dispersion {ASSUMED_DISPERSION} assumed");
+    match (&metric.test, pass) {
+        (_, Pass::NoStableTraffic) => {
+            Some("comparison: NoStableTraffic; all traffic is the canary's".to_owned())
+        }
+        (Test::Latency(test), Pass::NotMeasurable) if test.baseline.is_none() => {
+            Some("stable's latencies before the canary are unknown: slowdown can't be judged".to_owned())
+        }
+        (Test::Latency(_), Pass::NotMeasurable) => Some(
+            "no boundary of the mesh's histogram is passed by 1–25% of stable's requests: that the \
+             canary is not slower can't be shown"
+                .to_owned(),
+        ),
+        (Test::Latency(test), _) => {
+            let boundary = surefoot_stats::state::shown_boundary(test);
+            let x = boundary.and_then(|i| test.boundaries.get(i));
+            Some(x.map_or_else(|| assumed.clone(), |x| format!("slower than {x} ms; {assumed}")))
+        }
+        _ => Some(assumed),
+    }
+}
+
+fn describe_threshold(
+    name: &str,
+    role: MetricRole,
+    limits: &Threshold,
+    tally: &Tally,
+    value: Option<f64>,
+) -> MetricStatus {
+    let verdict = if limits.failed(tally) {
+        "Harm"
+    } else if limits.passed(tally) {
+        "Pass"
+    } else {
+        "NoData"
+    };
+    let limit = match (limits.min, limits.max) {
+        (Some(min), Some(max)) => format!("from {min} to {max}"),
+        (Some(min), None) => format!("at least {min}"),
+        (None, Some(max)) => format!("at most {max}"),
+        (None, None) => "without limits".to_owned(),
+    };
+    let value = value.map_or("no answer yet".to_owned(), |v| format!("{v} now"));
+    let note = format!(
+        "{value}, {limit} allowed; {} of {} answers outside, {} may be (a threshold, outside of \
+         falseRollback)",
+        tally.bad,
+        tally.bad + tally.good,
+        limits.failure_limit
+    );
+    let role = match role {
+        MetricRole::Required => "required",
+        MetricRole::Guard => "guard",
+        MetricRole::Observe => "observe",
+    };
+    MetricStatus {
+        name: name.to_owned(),
+        role: role.to_owned(),
+        verdict: verdict.to_owned(),
+        note: Some(note),
+        ..MetricStatus::default()
+    }
+}
+
+fn evidence_wait(status: &MetricStatus) -> Waiting {
+    let number = |e: Option<&Evidence>, needed: bool| {
+        let e = e?;
+        let text = if needed { &e.needed } else { &e.log_e };
+        text.parse::<f64>().ok()
+    };
+    let (have, need) = (number(status.pass.as_ref(), false), number(status.pass.as_ref(), true));
+    let message = match (have, need) {
+        (Some(have), Some(need)) => {
+            let part = (100.0 * have / need).clamp(0.0, 100.0);
+            format!(
+                "{}: {part:.0}% of the evidence it takes to say that the canary is within its tolerance",
+                status.name
+            )
+        }
+        _ => format!("{}: {}", status.name, status.note.clone().unwrap_or_default()),
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "a percentage")]
+    let percent = have.zip(need).map(|(h, n)| (100.0 * h / n).clamp(0.0, 100.0) as i64);
+    Waiting {
+        kind: WaitingKind::Evidence,
+        name: Some(status.name.clone()),
+        have: percent,
+        need: percent.map(|_| 100),
+        message,
+        until: None,
+    }
+}
+
+/// "canary fails 1.8% of 812 requests, stable 0.3% of 7,304".
+fn compared(what: &str, block: &Block) -> String {
+    let canary = format!(
+        "the canary {what} {} of {} requests",
+        words::percent(block.canary.rate()),
+        words::count(block.canary.n)
+    );
+    if block.stable.n == 0 {
+        return format!("{canary}; stable has no traffic to compare with");
+    }
+    format!(
+        "{canary}, stable {} of {}",
+        words::percent(block.stable.rate()),
+        words::count(block.stable.n)
+    )
+}
+
+fn verb(test: &Test) -> String {
+    match test {
+        Test::Counts(_) => "fails".to_owned(),
+        Test::Latency(test) => {
+            let boundary = surefoot_stats::state::shown_boundary(test);
+            let x = boundary.and_then(|i| test.boundaries.get(i)).copied().unwrap_or(0.0);
+            format!("takes more than {x} ms for")
+        }
+    }
+}
+
+fn harm_in_words(plan: &Plan, engine: &Engine, harm: &Harm) -> String {
+    let policy = &engine.policy;
+    let shares =
+        harm.by_metric.iter().enumerate().map(|(i, e)| (policy.share(i).ln() + e, Some(i)));
+    let crash = (surefoot_stats::policy::CRASH_SHARE.ln() + harm.crash, None);
+    let worst = shares.chain([crash]).max_by(|a, b| a.0.total_cmp(&b.0));
+    let odds = harm.log_e.min(13.8).exp();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "at most a million"
+    )]
+    let odds = words::count(odds as u64);
+    let more = if harm.log_e > 13.8 { "a million" } else { odds.as_str() };
+    let (name, told) = match worst.and_then(|(_, metric)| metric) {
+        Some(metric) => {
+            let names = plan.metrics.iter().filter(|m| m.kind.is_sequential());
+            let name = names.map(|m| m.name.clone()).nth(metric).unwrap_or_default();
+            let test = policy.metrics.get(metric).map(|m| verb(&m.test)).unwrap_or_default();
+            (name, compared(&test, &engine.state.counts(metric)))
+        }
+        None => ("crash guard".to_owned(), compared("fails", &engine.total)),
+    };
+    format!(
+        "{name}: {told}. A canary within its tolerance would look this bad in fewer than one of \
+         {more} releases"
+    )
+}
+
+/// What a pass stands on, in words.
+#[must_use]
+pub fn evidence_in_words(judgement: &Judgement) -> String {
+    let told: Vec<String> = judgement
+        .metrics
+        .iter()
+        .filter(|m| m.role == "required" && m.verdict == "Pass")
+        .map(|m| match (&m.canary, &m.stable) {
+            (Some(canary), Some(stable)) => format!(
+                "{}: canary {} bad of {}, stable {} of {}",
+                m.name,
+                canary.rate,
+                words::count(canary.requests.unsigned_abs()),
+                stable.rate,
+                words::count(stable.requests.unsigned_abs())
+            ),
+            (Some(canary), None) => format!(
+                "{}: canary {} bad of {}",
+                m.name,
+                canary.rate,
+                words::count(canary.requests.unsigned_abs())
+            ),
+            _ => m.name.clone(),
+        })
+        .collect();
+    let judged = words::span(judgement.judged);
+    if told.is_empty() {
+        return format!("{judged} judged without harm");
+    }
+    format!("{} ({judged} judged)", told.join("; "))
+}

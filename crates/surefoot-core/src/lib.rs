@@ -1,0 +1,18 @@
+//! What Surefoot decides and why. Pure: no clock, no network, no randomness; the same code runs in
+//! the controller, in tests and in replays.
+#![deny(missing_docs)]
+
+pub mod api;
+pub mod decide;
+pub mod desired;
+pub mod engine;
+pub mod metrics;
+pub mod observed;
+pub mod plan;
+pub mod route;
+pub mod samples;
+pub mod takeover;
+pub mod template;
+pub mod trace;
+pub mod words;
+pub mod write;

@@ -1,0 +1,8 @@
+//! The mesh's metrics: which questions to ask (typed builders of PromQL), and what the answers mean.
+
+pub mod answer;
+pub mod query;
+pub mod tick;
+pub mod wanted;
+
+pub use wanted::{Wanted, wanted};

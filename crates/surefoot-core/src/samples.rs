@@ -1,0 +1,101 @@
+//! What the sampler brings: exact counts between two instants, and numbers of users' own queries.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+/// Requests of one version.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Requests.
+    pub requests: u64,
+    /// Failed ones.
+    pub failed: u64,
+}
+
+/// Latencies of one version: how many requests took at most each boundary.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Histogram {
+    /// Requests, the boundary of infinity.
+    pub requests: u64,
+    /// Requests at or below each boundary, rising.
+    pub at_most: Vec<u64>,
+}
+
+/// Exact counts of both versions over (from, to].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tick {
+    /// Start, not included.
+    pub from: Timestamp,
+    /// End, included.
+    pub to: Timestamp,
+    /// The canary's requests.
+    pub canary: Count,
+    /// Stable's.
+    pub stable: Count,
+    /// Latencies, where they are judged.
+    pub latency: Option<Latencies>,
+    /// Why part of the counts is missing; such a tick is evidence of nothing.
+    pub partial: Option<String>,
+}
+
+/// Latencies of both versions.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Latencies {
+    /// Finite boundaries, milliseconds, rising.
+    pub boundaries: Vec<f64>,
+    /// The canary's.
+    pub canary: Histogram,
+    /// Stable's.
+    pub stable: Histogram,
+}
+
+/// Stable as it was before the canary.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BaselineSample {
+    /// Requests and failures.
+    pub requests: Count,
+    /// Boundaries, milliseconds.
+    pub boundaries: Vec<f64>,
+    /// Latencies.
+    pub latency: Histogram,
+}
+
+/// One answer of a user's query.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scalar {
+    /// The instant asked for.
+    pub at: Timestamp,
+    /// The answer; not a finite number means no data.
+    pub value: f64,
+}
+
+/// Whether metrics can be had.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Health {
+    /// Nothing has been asked yet.
+    #[default]
+    Unknown,
+    /// The last question was answered.
+    Good,
+    /// It wasn't.
+    Bad {
+        /// Why, with what to do.
+        message: String,
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+/// All that has been sampled for one release and is not folded yet.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Samples {
+    /// Ticks, each beginning where the one before ended.
+    pub ticks: Vec<Tick>,
+    /// Stable before the canary.
+    pub baseline: Option<BaselineSample>,
+    /// Answers by metric.
+    pub scalars: BTreeMap<String, Vec<Scalar>>,
+    /// Whether metrics can be had.
+    pub health: Health,
+}

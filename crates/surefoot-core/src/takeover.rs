@@ -1,0 +1,84 @@
+//! Taking a Rollout over, lazily: before a controller's first write on it. The epoch goes onto the
+//! Rollout first and then onto every object that the release touches, so that whatever an earlier
+//! leader still has under way fails.
+
+use jiff::Timestamp;
+
+use crate::api::RolloutStatus;
+use crate::api::status::{Decision, Phase, Verdict};
+use crate::write::{Kind, Target, Write};
+
+/// Whether this controller has taken the Rollout over.
+#[must_use]
+pub fn owned(status: &RolloutStatus, holder: &str) -> bool {
+    status.decision.as_ref().is_some_and(|d| d.holder == holder && d.epoch > 0)
+}
+
+/// The status that takes it over: the same decision under a new epoch. `highest` is the highest
+/// epoch found on the objects.
+#[must_use]
+pub fn claim(status: &RolloutStatus, highest: i64, holder: &str, now: Timestamp) -> RolloutStatus {
+    let mut status = status.clone();
+    let before = status.decision.take();
+    let epoch = before.as_ref().map_or(0, |d| d.epoch).max(highest) + 1;
+    status.decision = Some(match before {
+        Some(decision) => {
+            Decision { seq: decision.seq + 1, epoch, holder: holder.to_owned(), ..decision }
+        }
+        None => Decision {
+            seq: 1,
+            epoch,
+            holder: holder.to_owned(),
+            release: 0,
+            step: 0,
+            weight: 0,
+            verdict: Verdict::Adopt,
+            actor: crate::decide::CONTROLLER.to_owned(),
+            reason: "first seen".to_owned(),
+            at: now,
+        },
+    });
+    status
+}
+
+/// The objects that don't carry the decision's epoch yet and must before anything else is written:
+/// at rest the route, in a release all of them.
+#[must_use]
+pub fn stamps(status: &RolloutStatus, epochs: &[(Target, i64)]) -> Vec<Write> {
+    let Some(decision) = &status.decision else { return Vec::new() };
+    let rest = matches!(status.phase, Phase::Pending | Phase::Healthy | Phase::Degraded);
+    epochs
+        .iter()
+        .filter(|(target, epoch)| {
+            *epoch < decision.epoch && (!rest || target.kind == Kind::VirtualService)
+        })
+        .map(|(target, _)| Write::Stamp { target: target.clone() })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_outranks_every_epoch_found() {
+        let now = Timestamp::UNIX_EPOCH;
+        let first = claim(&RolloutStatus::default(), 4, "a", now);
+        let decision = first.decision.clone().unwrap();
+        assert_eq!((decision.epoch, decision.seq), (5, 1));
+        assert!(owned(&first, "a") && !owned(&first, "b"));
+        let second = claim(&first, 0, "b", now).decision.unwrap();
+        assert_eq!((second.epoch, second.seq, second.verdict), (6, 2, Verdict::Adopt));
+    }
+
+    #[test]
+    fn at_rest_only_the_route_is_stamped() {
+        let mut status = claim(&RolloutStatus::default(), 0, "a", Timestamp::UNIX_EPOCH);
+        let target = |kind| Target { kind, name: "x".to_owned() };
+        let epochs = [(target(Kind::VirtualService), 0), (target(Kind::Service), 0)];
+        status.phase = Phase::Healthy;
+        assert_eq!(stamps(&status, &epochs).len(), 1);
+        status.phase = Phase::Stepping;
+        assert_eq!(stamps(&status, &epochs).len(), 2);
+    }
+}

@@ -1,0 +1,328 @@
+//! The invariants, one function each.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{DecisionState, Event, RolloutState, Side, State, Violation};
+use crate::api::action::ActionKind;
+use crate::api::status::{Phase, Verdict};
+
+/// Which invariants the trace breaks, in its order. Events must be sorted by revision.
+#[must_use]
+pub fn check(events: &[Event]) -> Vec<Violation> {
+    let mut world = World::default();
+    for event in events {
+        world.revision = event.revision;
+        world.take(&event.state);
+    }
+    world.violations
+}
+
+#[derive(Default)]
+struct World {
+    revision: u64,
+    violations: Vec<Violation>,
+    rollout: Option<RolloutState>,
+    weights: Option<(i64, i64)>,
+    rest: Option<Value>,
+    route_epoch: i64,
+    pins: [Option<String>; 2],
+    ready: BTreeMap<(usize, String), usize>,
+    replicas: BTreeMap<String, ReplicaSet>,
+    size: u32,
+    actions: Vec<Action>,
+    /// Rises of the weight since an abort, by release.
+    after_abort: BTreeMap<i64, u32>,
+    /// Since the step began no moment without usable metrics, as far as is known.
+    unusable: bool,
+}
+
+struct ReplicaSet {
+    template: String,
+    replicas: u32,
+}
+
+struct Action {
+    kind: ActionKind,
+    release: i64,
+    step: i32,
+    by: String,
+}
+
+fn place(side: Side) -> usize {
+    match side {
+        Side::Stable => 0,
+        Side::Canary => 1,
+    }
+}
+
+impl World {
+    fn broken(&mut self, invariant: &'static str, what: String) {
+        self.violations.push(Violation { invariant, revision: self.revision, what });
+    }
+
+    fn decision(&self) -> Option<&DecisionState> {
+        self.rollout.as_ref()?.decision.as_ref()
+    }
+
+    fn ready(&self, side: Side) -> usize {
+        let slices = self.ready.iter().filter(|((p, _), _)| *p == place(side));
+        slices.map(|(_, ready)| ready).sum()
+    }
+
+    fn canary_weight(&self) -> i64 {
+        self.weights.map_or(0, |(_, canary)| canary)
+    }
+
+    fn take(&mut self, state: &State) {
+        match state {
+            State::Rollout(next) => self.rollout(next),
+            State::RolloutGone => {
+                if self.decision().is_some() && self.canary_weight() != 0 {
+                    let weight = self.canary_weight();
+                    self.broken(
+                        "S16",
+                        format!("the Rollout is gone and the canary still has {weight}%"),
+                    );
+                }
+                self.rollout = None;
+            }
+            State::Route { weights, rest, epoch } => self.route(*weights, rest, *epoch),
+            State::Pin { side, hash } => self.pin(*side, hash.as_ref()),
+            State::Ready { side, slice, ready } => {
+                self.ready.insert((place(*side), slice.clone()), *ready);
+            }
+            State::ReplicaSet { name, gone: true, .. } => {
+                self.replicas.remove(name);
+            }
+            State::ReplicaSet { name, hash, template, replicas, gone: false } => {
+                self.replica_set(name, hash, template, *replicas);
+            }
+            State::Deployment { replicas } => self.size = *replicas,
+            State::Action { kind, release, step, by } => {
+                let action = Action { kind: *kind, release: *release, step: *step, by: by.clone() };
+                self.actions.push(action);
+            }
+            State::Metrics { usable } => self.unusable = !usable,
+        }
+    }
+
+    fn rollout(&mut self, next: &RolloutState) {
+        let before = self.rollout.replace(next.clone());
+        self.fence(before.as_ref(), next);
+        self.rise(before.as_ref(), next);
+        self.passes(before.as_ref(), next);
+        self.stable(before.as_ref(), next);
+        if next.phase == Phase::Healthy {
+            for (place, name) in [(0, "stable"), (1, "canary")] {
+                if let Some(hash) = self.pins[place].clone() {
+                    self.broken("S17", format!("at rest, and Service {name} is pinned to {hash}"));
+                }
+            }
+        }
+    }
+
+    /// S9: neither epoch nor sequence ever falls, and a decision never vanishes.
+    fn fence(&mut self, before: Option<&RolloutState>, next: &RolloutState) {
+        let Some(old) = before.and_then(|b| b.decision.as_ref()) else { return };
+        match &next.decision {
+            None => self.broken("S9", "the decision was dropped".to_owned()),
+            Some(new) if new.epoch < old.epoch || new.seq < old.seq => {
+                let what = format!(
+                    "epoch {} seq {} after epoch {} seq {}",
+                    new.epoch, new.seq, old.epoch, old.seq
+                );
+                self.broken("S9", what);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// S3 and S4: a decision's weight rises only after the pass of the step before, and never again
+    /// after a rollback. S14: nor after an abort that could have been seen.
+    fn rise(&mut self, before: Option<&RolloutState>, next: &RolloutState) {
+        let Some(new) = &next.decision else { return };
+        let old = before.and_then(|b| b.decision.as_ref());
+        let (weight, rolled_back) = match old {
+            Some(old) if old.release == new.release => {
+                (old.weight, old.verdict == Verdict::Rollback)
+            }
+            _ => (0, false),
+        };
+        if rolled_back && (new.weight > 0 || new.verdict != Verdict::Rollback) {
+            let what =
+                format!("release {} was rolled back and goes on at {}%", new.release, new.weight);
+            self.broken("S4", what);
+        }
+        if new.weight <= weight {
+            return;
+        }
+        let plan = next.release.as_ref().map(|(_, hash)| hash.clone()).unwrap_or_default();
+        let passed =
+            next.passes.iter().any(|(step, hash, _)| *step == new.step - 1 && *hash == plan);
+        if new.step > 0 && !passed {
+            let what = format!(
+                "weight {} in step {} without a recorded pass of step {}",
+                new.weight,
+                new.step,
+                new.step - 1
+            );
+            self.broken("S3", what);
+        }
+        let allowed = usize::try_from(new.step).ok().and_then(|s| next.weights.get(s)).copied();
+        let allowed = if next.undo { Some(100) } else { allowed };
+        if allowed.is_some_and(|allowed| new.weight > allowed) {
+            self.broken("S3", format!("weight {} in step {} of the plan", new.weight, new.step));
+        }
+        let release = new.release;
+        let aborts = |a: &&Action| a.kind == ActionKind::Abort && a.release == release;
+        if self.actions.iter().any(|a| aborts(&a)) {
+            // One may have been decided before the abort was seen.
+            let rises = self.after_abort.entry(release).or_default();
+            *rises += 1;
+            if *rises > 1 {
+                self.broken(
+                    "S14",
+                    format!("release {release} was aborted and its weight rises again"),
+                );
+            }
+        }
+    }
+
+    /// S10: no pass of the controller's own without usable metrics. S15: a person's pass answers
+    /// that person's command for this very release and step.
+    fn passes(&mut self, before: Option<&RolloutState>, next: &RolloutState) {
+        let Some((number, plan)) = next.release.clone() else { return };
+        let same = before.filter(|b| b.release.as_ref().is_some_and(|(n, _)| *n == number));
+        let known = same.map_or(0, |b| b.passes.len());
+        for (step, hash, actor) in next.passes.iter().skip(known) {
+            if *hash != plan {
+                self.broken("S3", format!("step {step} passed under another plan"));
+            }
+            let person = self.actions.iter().any(|a| {
+                a.kind == ActionKind::Promote
+                    && a.release == number
+                    && a.step == *step
+                    && a.by == *actor
+            });
+            if actor != crate::decide::CONTROLLER && !person {
+                self.broken(
+                    "S15",
+                    format!("{actor} never promoted step {step} of release {number}"),
+                );
+            }
+            if actor == crate::decide::CONTROLLER {
+                if next.approvals.contains(step) && !next.undo {
+                    self.broken("S15", format!("step {step} passed without its approval"));
+                }
+                if self.unusable && !next.undo {
+                    self.broken("S10", format!("step {step} passed without usable metrics"));
+                }
+            }
+        }
+    }
+
+    /// S13: another stable only after the pass of 100%, or found running natively.
+    fn stable(&mut self, before: Option<&RolloutState>, next: &RolloutState) {
+        let Some(before) = before else { return };
+        let (Some(old), Some(new)) = (&before.stable, &next.stable) else { return };
+        if old == new {
+            return;
+        }
+        let verdict = next.decision.as_ref().map(|d| d.verdict);
+        let steps = if next.undo { 1 } else { next.weights.len() };
+        let promoted =
+            verdict == Some(Verdict::Promote) && next.passes.len() >= steps.min(1).max(steps);
+        let undone = next.undo && verdict == Some(Verdict::Promote) && !next.passes.is_empty();
+        let native = before.phase != Phase::Promoting;
+        if !promoted && !undone && !native {
+            self.broken("S13", format!("stable goes from {old} to {new} without all passes"));
+        }
+    }
+
+    fn route(&mut self, weights: Option<(i64, i64)>, rest: &Value, epoch: i64) {
+        if let Some((stable, canary)) = weights {
+            let range = 0..=100;
+            if !range.contains(&stable) || !range.contains(&canary) || stable + canary != 100 {
+                self.broken("S1", format!("weights {stable} and {canary}"));
+            }
+        }
+        if epoch < self.route_epoch {
+            self.broken("S9", format!("epoch {epoch} on the route after {}", self.route_epoch));
+        }
+        self.route_epoch = epoch;
+        match &self.rest {
+            Some(before) if before != rest => {
+                self.broken("S7", "the route changed beside its two weights".to_owned());
+            }
+            _ => self.rest = Some(rest.clone()),
+        }
+        let before = self.weights;
+        self.weights = weights.or(before);
+        let (Some((stable, canary)), Some(decision)) = (weights, self.decision().cloned()) else {
+            return;
+        };
+        if before == weights {
+            return;
+        }
+        if canary > i64::from(decision.weight) && before.is_none_or(|(_, was)| canary > was) {
+            let what = format!("canary weight {canary} with a decision for {}", decision.weight);
+            self.broken("S2", what.clone());
+            if decision.verdict == Verdict::Rollback {
+                self.broken("S4", what);
+            }
+        }
+        let (none, some) = (self.ready(Side::Stable), self.ready(Side::Canary));
+        if canary > 0 && some == 0 && none > 0 {
+            self.broken("S5", format!("canary weight {canary} and no ready canary pod"));
+        }
+        if stable > 0 && none == 0 && some > 0 {
+            self.broken("S5", format!("stable weight {stable} and no ready stable pod"));
+        }
+    }
+
+    /// S12: what the canary Service selects changes only while it has no traffic.
+    fn pin(&mut self, side: Side, hash: Option<&String>) {
+        let before = std::mem::replace(&mut self.pins[place(side)], hash.cloned());
+        let weight = self.canary_weight();
+        if side == Side::Canary && before.as_ref() != hash && weight > 0 {
+            self.broken("S12", format!("the canary Service's selector changes at weight {weight}"));
+        }
+        if side == Side::Stable
+            && let (Some(hash), Some(rollout)) = (hash, &self.rollout)
+            && rollout.stable.as_ref().is_some_and(|s| s != hash)
+            && rollout.decision.as_ref().is_some_and(|d| d.verdict != Verdict::Promote)
+        {
+            self.broken(
+                "S13",
+                format!("stable's Service is pinned to {hash} before the promotion"),
+            );
+        }
+    }
+
+    /// S18: one ReplicaSet a template. S6: stable keeps the pods its weight needs.
+    fn replica_set(&mut self, name: &str, hash: &str, template: &str, replicas: u32) {
+        let twin =
+            self.replicas.iter().find(|(other, set)| *other != name && set.template == template);
+        if let Some((other, _)) = twin {
+            let what = format!("ReplicaSets {other} and {name} have the same template");
+            self.broken("S18", what);
+        }
+        let stable = self.rollout.as_ref().and_then(|r| r.stable.as_deref()) == Some(hash);
+        let before = self.replicas.get(name).map_or(0, |s| s.replicas);
+        let share = 100 - self.canary_weight();
+        let need = (i64::from(self.size) * share).div_euclid(100);
+        let handed =
+            self.decision().is_some_and(|d| d.verdict == Verdict::Promote && d.weight == 0);
+        let grown = before > 0 && replicas < before && before <= self.size;
+        if stable && !handed && grown && i64::from(replicas) < need {
+            self.broken(
+                "S6",
+                format!("stable shrinks to {replicas} pods at {share}% of the traffic"),
+            );
+        }
+        let template = template.to_owned();
+        self.replicas.insert(name.to_owned(), ReplicaSet { template, replicas });
+    }
+}

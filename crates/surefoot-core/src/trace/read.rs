@@ -1,0 +1,154 @@
+//! From raw objects to what the checker looks at.
+
+use serde_json::{Value, json};
+
+use super::{DecisionState, Event, Names, RolloutState, Side, State};
+use crate::api::rollout::RolloutSpec;
+use crate::api::status::ReleaseKind;
+use crate::api::{ActionKind, RolloutActionSpec, RolloutStatus};
+use crate::observed::Service;
+use crate::route::istio::{EPOCH, Host};
+use crate::template::{HASH_LABEL, template_digest};
+use crate::write::epoch_of;
+
+impl Event {
+    /// Read a raw object as it is after a write (or as it was when deleted); `None` when it isn't
+    /// one of the Rollout's.
+    #[must_use]
+    pub fn of(object: &Value, deleted: bool, names: &Names) -> Option<Self> {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or("");
+        let revision = text("/metadata/resourceVersion").parse().ok()?;
+        let name = text("/metadata/name");
+        if text("/metadata/namespace") != names.namespace {
+            return None;
+        }
+        let side = |service: &str| match service {
+            s if s == names.stable => Some(Side::Stable),
+            s if s == names.canary => Some(Side::Canary),
+            _ => None,
+        };
+        let state = match text("/kind") {
+            "Rollout" if name == names.rollout && deleted => State::RolloutGone,
+            "Rollout" if name == names.rollout => State::Rollout(Box::new(rollout(object)?)),
+            "VirtualService" if name == names.route && !deleted => route(object, names),
+            "Service" if !deleted => {
+                State::Pin { side: side(name)?, hash: Service::of(object, &[]).pin }
+            }
+            "EndpointSlice" => {
+                let of = object.pointer("/metadata/labels")?.get("kubernetes.io/service-name")?;
+                let service = Service::of(&json!({}), std::slice::from_ref(object));
+                State::Ready {
+                    side: side(of.as_str()?)?,
+                    slice: name.to_owned(),
+                    ready: if deleted { 0 } else { service.ready() as usize },
+                }
+            }
+            "ReplicaSet" => replica_set(object, deleted)?,
+            "Deployment" if name == names.deployment && !deleted => State::Deployment {
+                replicas: u32::try_from(object.pointer("/spec/replicas")?.as_u64()?).ok()?,
+            },
+            "RolloutAction" if !deleted => {
+                let spec: RolloutActionSpec =
+                    serde_json::from_value(object.get("spec")?.clone()).ok()?;
+                if spec.rollout != names.rollout {
+                    return None;
+                }
+                action(spec.action, &spec)
+            }
+            _ => return None,
+        };
+        Some(Event { revision, state })
+    }
+}
+
+fn action(kind: ActionKind, spec: &RolloutActionSpec) -> State {
+    State::Action { kind, release: spec.release, step: spec.step, by: spec.requested_by.clone() }
+}
+
+fn rollout(object: &Value) -> Option<RolloutState> {
+    let status = object.get("status").cloned().unwrap_or_else(|| json!({}));
+    Some(RolloutState::of(&serde_json::from_value(status).ok()?))
+}
+
+impl RolloutState {
+    /// What matters of a status.
+    #[must_use]
+    pub fn of(status: &RolloutStatus) -> Self {
+        let release = status.release.as_ref();
+        let plan: Option<RolloutSpec> =
+            release.and_then(|r| serde_json::from_value(r.plan.clone()).ok());
+        let steps = plan.map(|p| p.steps).unwrap_or_default();
+        Self {
+            phase: status.phase,
+            release: release.map(|r| (r.number, r.plan_hash.clone())),
+            weights: steps.iter().map(|s| s.weight).collect(),
+            approvals: (0i32..)
+                .zip(&steps)
+                .filter(|(_, s)| s.approval.is_some())
+                .map(|(i, _)| i)
+                .collect(),
+            passes: release
+                .into_iter()
+                .flat_map(|r| &r.passes)
+                .map(|p| (p.step, p.plan_hash.clone(), p.actor.clone()))
+                .collect(),
+            undo: release.is_some_and(|r| r.kind == ReleaseKind::Undo),
+            decision: status.decision.as_ref().map(|d| DecisionState {
+                seq: d.seq,
+                epoch: d.epoch,
+                release: d.release,
+                step: d.step,
+                weight: d.weight,
+                verdict: d.verdict,
+            }),
+            stable: status.stable.as_ref().map(|s| s.hash.clone()),
+        }
+    }
+}
+
+fn route(object: &Value, names: &Names) -> State {
+    let host = |service| Host { service, namespace: names.namespace.as_str() };
+    let (stable, canary) = (host(&names.stable), host(&names.canary));
+    let destinations = object.pointer("/spec/http/0/route").and_then(Value::as_array);
+    let weight = |of: Host<'_>| {
+        let found = destinations?.iter().find(|d| {
+            d.pointer("/destination/host").and_then(Value::as_str).is_some_and(|h| of.is(h))
+        })?;
+        Some(found.get("weight").and_then(Value::as_i64).unwrap_or(0))
+    };
+    // A route that can't be read may carry anything; one that can has a pair of weights.
+    let weights = weight(stable).zip(weight(canary));
+    let mut rest = object.clone();
+    if let Some(list) = rest.pointer_mut("/spec/http/0/route").and_then(Value::as_array_mut) {
+        for destination in list.iter_mut().filter_map(Value::as_object_mut) {
+            destination.remove("weight");
+        }
+    }
+    if let Some(metadata) = rest.get_mut("metadata").and_then(Value::as_object_mut) {
+        for noise in ["resourceVersion", "generation", "managedFields"] {
+            metadata.remove(noise);
+        }
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove(EPOCH);
+        }
+        if metadata.get("annotations") == Some(&json!({})) {
+            metadata.remove("annotations");
+        }
+    }
+    if let Some(rest) = rest.as_object_mut() {
+        rest.remove("status");
+    }
+    State::Route { weights, rest, epoch: epoch_of(object) }
+}
+
+fn replica_set(object: &Value, gone: bool) -> Option<State> {
+    let template = object.pointer("/spec/template")?;
+    let hash = object.pointer("/metadata/labels")?.get(HASH_LABEL)?.as_str()?;
+    Some(State::ReplicaSet {
+        name: object.pointer("/metadata/name")?.as_str()?.to_owned(),
+        hash: hash.to_owned(),
+        template: template_digest(template),
+        replicas: u32::try_from(object.pointer("/spec/replicas")?.as_u64()?).ok()?,
+        gone,
+    })
+}

@@ -1,0 +1,645 @@
+//! Every write that the controller makes, and the request it becomes against the object as freshly
+//! read. Each carries the object's resourceVersion, so that a stale one is refused (409).
+
+use json_patch::{Patch, PatchOperation, jsonptr::PointerBuf};
+use serde_json::{Map, Value, json};
+
+use crate::api::GROUP;
+use crate::api::status::Revision;
+use crate::desired::DeploymentWanted;
+use crate::observed::{HELD, MANAGED};
+use crate::route::RouteProblem;
+use crate::route::istio::{self, EPOCH, Host};
+use crate::template::{self, HASH_LABEL};
+
+/// Our finalizer on Rollouts.
+pub const FINALIZER: &str = "surefoot.dev/traffic";
+const DESIRED_REPLICAS: &str = "deployment.kubernetes.io/desired-replicas";
+const MAX_REPLICAS: &str = "deployment.kubernetes.io/max-replicas";
+
+/// One write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// Set or take away our finalizer on the Rollout.
+    Finalizer {
+        /// Which.
+        present: bool,
+    },
+    /// Make a Service after the model of another.
+    CreateService {
+        /// Its name.
+        name: String,
+        /// The model: ports, appProtocol and selector follow it.
+        like: String,
+    },
+    /// Pin a Service's selector to a hash, or let it go.
+    Pin {
+        /// The Service.
+        service: String,
+        /// The hash, or none.
+        hash: Option<String>,
+    },
+    /// Make the canary's ReplicaSet from the Deployment, with no pods.
+    CreateReplicaSet {
+        /// Its name and hash.
+        revision: Revision,
+    },
+    /// Make an old ReplicaSet of the Deployment the Rollout's.
+    TakeOver {
+        /// The ReplicaSet.
+        replica_set: String,
+    },
+    /// Set a ReplicaSet's number of pods.
+    Scale {
+        /// The ReplicaSet.
+        replica_set: String,
+        /// How many.
+        replicas: u32,
+    },
+    /// Make the canary's ReplicaSet the Deployment's, with its pods.
+    Adopt {
+        /// The ReplicaSet.
+        replica_set: String,
+    },
+    /// Give a ReplicaSet that was taken over back to the Deployment, without pods.
+    GiveBack {
+        /// The ReplicaSet.
+        replica_set: String,
+    },
+    /// Delete the canary's ReplicaSet with its pods.
+    DeleteReplicaSet {
+        /// The ReplicaSet.
+        replica_set: String,
+        /// The one that was seen, not a namesake.
+        uid: String,
+    },
+    /// Set the weights of the route.
+    SetWeight {
+        /// The VirtualService.
+        route: String,
+        /// The Service that reaches stable.
+        stable: String,
+        /// The Service that reaches the canary.
+        canary: String,
+        /// The canary's weight, per cent.
+        percent: i32,
+    },
+    /// Change the Deployment.
+    Deployment {
+        /// The Deployment.
+        name: String,
+        /// What to change.
+        wanted: DeploymentWanted,
+    },
+    /// Put the epoch on an object, so that writes of a leader before us fail.
+    Stamp {
+        /// The object.
+        target: Target,
+    },
+}
+
+/// Kinds of object that are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// surefoot.dev Rollout.
+    Rollout,
+    /// apps/v1 Deployment.
+    Deployment,
+    /// apps/v1 ReplicaSet.
+    ReplicaSet,
+    /// v1 Service.
+    Service,
+    /// networking.istio.io VirtualService.
+    VirtualService,
+}
+
+/// An object, in the Rollout's namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+}
+
+/// What goes to the API server.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    /// POST of a new object.
+    Create(Value),
+    /// PATCH with a JSON Patch.
+    Patch(Patch),
+    /// PATCH of the scale subresource.
+    Scale(Patch),
+    /// DELETE with preconditions.
+    Delete {
+        /// `preconditions.uid`.
+        uid: String,
+        /// `preconditions.resourceVersion`.
+        version: String,
+    },
+}
+
+/// Why a write isn't made. None of these is a failed release: look again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A later controller has taken the object over.
+    #[error("{kind:?} {name} carries epoch {theirs}, ours is {ours}: another controller leads")]
+    Fenced {
+        /// Kind of the object.
+        kind: Kind,
+        /// Its name.
+        name: String,
+        /// The epoch found.
+        theirs: i64,
+        /// Ours.
+        ours: i64,
+    },
+    /// The object is gone, or its model is.
+    #[error("{kind:?} {name} is gone")]
+    Gone {
+        /// Kind of the object.
+        kind: Kind,
+        /// Its name.
+        name: String,
+    },
+    /// The object isn't what the decision saw.
+    #[error("{0}")]
+    Changed(String),
+    /// The route can't be edited.
+    #[error(transparent)]
+    Route(#[from] RouteProblem),
+}
+
+/// What every request carries of its author.
+#[derive(Debug, Clone, Copy)]
+pub struct Author<'a> {
+    /// Name of the Rollout.
+    pub rollout: &'a str,
+    /// Its UID.
+    pub uid: &'a str,
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Name of the Deployment.
+    pub deployment: &'a str,
+    /// Epoch of the committed decision.
+    pub epoch: i64,
+}
+
+impl Write {
+    /// The object that is written.
+    #[must_use]
+    pub fn target(&self, author: Author<'_>) -> Target {
+        let (kind, name) = match self {
+            Write::Finalizer { .. } => (Kind::Rollout, author.rollout),
+            Write::CreateService { name, .. } => (Kind::Service, name.as_str()),
+            Write::Pin { service, .. } => (Kind::Service, service.as_str()),
+            Write::CreateReplicaSet { revision } => {
+                (Kind::ReplicaSet, revision.replica_set.as_str())
+            }
+            Write::TakeOver { replica_set }
+            | Write::Scale { replica_set, .. }
+            | Write::Adopt { replica_set }
+            | Write::GiveBack { replica_set }
+            | Write::DeleteReplicaSet { replica_set, .. } => {
+                (Kind::ReplicaSet, replica_set.as_str())
+            }
+            Write::SetWeight { route, .. } => (Kind::VirtualService, route.as_str()),
+            Write::Deployment { name, .. } => (Kind::Deployment, name.as_str()),
+            Write::Stamp { target } => return target.clone(),
+        };
+        Target { kind, name: name.to_owned() }
+    }
+
+    /// Another object that must be read freshly to make the request: the model of a new one, or the
+    /// Deployment that a ReplicaSet goes to.
+    #[must_use]
+    pub fn also(&self, author: Author<'_>) -> Option<Target> {
+        let (kind, name) = match self {
+            Write::CreateService { like, .. } => (Kind::Service, like.as_str()),
+            Write::CreateReplicaSet { .. }
+            | Write::TakeOver { .. }
+            | Write::Adopt { .. }
+            | Write::GiveBack { .. } => (Kind::Deployment, author.deployment),
+            _ => return None,
+        };
+        Some(Target { kind, name: name.to_owned() })
+    }
+
+    /// Whether the object is made by this write.
+    #[must_use]
+    pub fn creates(&self) -> bool {
+        matches!(self, Write::CreateService { .. } | Write::CreateReplicaSet { .. })
+    }
+
+    /// The request that makes this write, given the object (`fresh`) and the other one (`also`) as
+    /// just read. `None` when nothing is left to do.
+    ///
+    /// # Errors
+    /// When the object isn't what the decision believed; nothing must be written then.
+    pub fn request(
+        &self,
+        fresh: Option<&Value>,
+        also: Option<&Value>,
+        author: Author<'_>,
+    ) -> Result<Option<Request>, Refusal> {
+        let target = self.target(author);
+        let gone = || Refusal::Gone { kind: target.kind, name: target.name.clone() };
+        match self {
+            Write::CreateService { name, .. } => {
+                let model = also.ok_or_else(gone)?;
+                return Ok(fresh.is_none().then(|| Request::Create(service(name, model, author))));
+            }
+            Write::CreateReplicaSet { revision } => {
+                let model = also.ok_or_else(gone)?;
+                let create = || Request::Create(replica_set(revision, model, author));
+                return Ok(fresh.is_none().then(create));
+            }
+            _ => {}
+        }
+        let fresh = fresh.ok_or_else(gone)?;
+        if target.kind != Kind::Rollout {
+            fence(fresh, &target, author.epoch)?;
+        }
+        match self {
+            Write::SetWeight { stable, canary, percent, .. } => {
+                let host = |service| Host { service, namespace: author.namespace };
+                let edit = istio::edit(fresh, host(stable), host(canary), *percent, author.epoch)?;
+                Ok(edit.map(Request::Patch))
+            }
+            Write::DeleteReplicaSet { uid, .. } => {
+                let version = version(fresh);
+                if fresh.pointer("/metadata/uid").and_then(Value::as_str) != Some(uid) {
+                    return Err(gone());
+                }
+                Ok(Some(Request::Delete { uid: uid.clone(), version }))
+            }
+            Write::Scale { replicas, .. } => {
+                let mut edit = Edit::of(fresh);
+                edit.set(&["spec", "replicas"], json!(replicas));
+                Ok(edit.patch().map(Request::Scale))
+            }
+            _ => {
+                let mut edit = Edit::of(fresh);
+                self.edit(&mut edit, also, author)?;
+                Ok(edit.patch().map(Request::Patch))
+            }
+        }
+    }
+
+    fn edit(
+        &self,
+        edit: &mut Edit<'_>,
+        also: Option<&Value>,
+        author: Author<'_>,
+    ) -> Result<(), Refusal> {
+        match self {
+            Write::Finalizer { present } => {
+                let list = edit.fresh.pointer("/metadata/finalizers").and_then(Value::as_array);
+                let mut list = list.cloned().unwrap_or_default();
+                list.retain(|f| f != FINALIZER);
+                if *present {
+                    list.push(json!(FINALIZER));
+                }
+                edit.set(&["metadata", "finalizers"], Value::Array(list));
+            }
+            Write::Pin { hash: Some(hash), .. } => {
+                edit.set(&["spec", "selector", HASH_LABEL], json!(hash));
+            }
+            Write::Pin { hash: None, .. } => edit.remove(&["spec", "selector", HASH_LABEL]),
+            Write::TakeOver { .. } => {
+                edit.set(&["metadata", "ownerReferences"], owner_rollout(author))
+            }
+            Write::Adopt { .. } => {
+                let deployment = deployment(also, author)?;
+                let ours = edit.fresh.pointer("/spec/template").unwrap_or(&Value::Null);
+                let theirs = deployment.pointer("/spec/template").unwrap_or(&Value::Null);
+                if !template::equal(ours, theirs) {
+                    let changed = "the Deployment's template has changed: not adopting";
+                    return Err(Refusal::Changed(changed.to_owned()));
+                }
+                let replicas = deployment.pointer("/spec/replicas").and_then(Value::as_u64);
+                let replicas = replicas.unwrap_or(1);
+                let max = replicas + surge(deployment, replicas);
+                edit.set(&["metadata", "ownerReferences"], owner_deployment(deployment));
+                edit.set(
+                    &["metadata", "annotations", DESIRED_REPLICAS],
+                    json!(replicas.to_string()),
+                );
+                edit.set(&["metadata", "annotations", MAX_REPLICAS], json!(max.to_string()));
+            }
+            Write::GiveBack { .. } => {
+                let deployment = deployment(also, author)?;
+                edit.set(&["metadata", "ownerReferences"], owner_deployment(deployment));
+            }
+            Write::Deployment { wanted, .. } => {
+                if let Some(template) = &wanted.template {
+                    edit.set(&["spec", "template"], template.clone());
+                }
+                match wanted.managed {
+                    Some(true) => edit.set(&["metadata", "labels", MANAGED], json!("true")),
+                    Some(false) => {
+                        edit.remove(&["metadata", "labels", MANAGED]);
+                        edit.remove(&["metadata", "annotations", EPOCH]);
+                    }
+                    None => {}
+                }
+                match wanted.paused {
+                    Some(true) => edit.set(&["spec", "paused"], json!(true)),
+                    Some(false) => edit.remove(&["spec", "paused"]),
+                    None => {}
+                }
+                if wanted.unheld {
+                    edit.remove(&["metadata", "annotations", HELD]);
+                }
+            }
+            Write::Stamp { .. } => {
+                let epoch = json!(author.epoch.to_string());
+                edit.set(&["metadata", "annotations", EPOCH], epoch);
+            }
+            // Those that aren't edits have been dealt with.
+            Write::CreateService { .. }
+            | Write::CreateReplicaSet { .. }
+            | Write::Scale { .. }
+            | Write::DeleteReplicaSet { .. }
+            | Write::SetWeight { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+/// The epoch stamped on an object, 0 where there is none.
+#[must_use]
+pub fn epoch_of(object: &Value) -> i64 {
+    let annotations = object.pointer("/metadata/annotations");
+    let epoch = annotations.and_then(|a| a.get(EPOCH)).and_then(Value::as_str);
+    epoch.and_then(|e| e.parse().ok()).unwrap_or(0)
+}
+
+fn fence(fresh: &Value, target: &Target, ours: i64) -> Result<(), Refusal> {
+    let theirs = epoch_of(fresh);
+    if theirs > ours {
+        return Err(Refusal::Fenced { kind: target.kind, name: target.name.clone(), theirs, ours });
+    }
+    Ok(())
+}
+
+fn deployment<'v>(also: Option<&'v Value>, author: Author<'_>) -> Result<&'v Value, Refusal> {
+    also.ok_or_else(|| Refusal::Gone { kind: Kind::Deployment, name: author.deployment.to_owned() })
+}
+
+fn version(object: &Value) -> String {
+    let version = object.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+    version.unwrap_or_default().to_owned()
+}
+
+/// JSON Patch operations against a fresh object; what is so already is left out.
+struct Edit<'a> {
+    fresh: &'a Value,
+    ops: Vec<PatchOperation>,
+    made: Vec<String>,
+}
+
+impl<'a> Edit<'a> {
+    fn of(fresh: &'a Value) -> Self {
+        Self { fresh, ops: Vec::new(), made: Vec::new() }
+    }
+
+    fn push(&mut self, op: Value) {
+        self.ops.extend(serde_json::from_value::<PatchOperation>(op));
+    }
+
+    fn set(&mut self, path: &[&str], value: Value) {
+        let pointer = PointerBuf::from_tokens(path.iter().copied());
+        if self.fresh.pointer(pointer.as_str()) == Some(&value) {
+            return;
+        }
+        // A map that isn't there must be made before something is put into it.
+        let parent = PointerBuf::from_tokens(path[..path.len() - 1].iter().copied()).to_string();
+        if self.fresh.pointer(&parent).is_none() && !self.made.contains(&parent) {
+            self.push(json!({"op": "add", "path": parent, "value": {}}));
+            self.made.push(parent);
+        }
+        self.push(json!({"op": "add", "path": pointer.to_string(), "value": value}));
+    }
+
+    fn remove(&mut self, path: &[&str]) {
+        let pointer = PointerBuf::from_tokens(path.iter().copied());
+        if self.fresh.pointer(pointer.as_str()).is_some() {
+            self.push(json!({"op": "remove", "path": pointer.to_string()}));
+        }
+    }
+
+    fn patch(self) -> Option<Patch> {
+        if self.ops.is_empty() {
+            return None;
+        }
+        let path = "/metadata/resourceVersion";
+        let lock = json!({"op": "replace", "path": path, "value": version(self.fresh)});
+        let lock = serde_json::from_value::<PatchOperation>(lock).ok()?;
+        Some(Patch(std::iter::once(lock).chain(self.ops).collect()))
+    }
+}
+
+fn owner_rollout(author: Author<'_>) -> Value {
+    json!([{
+        "apiVersion": format!("{GROUP}/v1alpha1"), "kind": "Rollout",
+        "name": author.rollout, "uid": author.uid,
+        "controller": true, "blockOwnerDeletion": true,
+    }])
+}
+
+fn owner_deployment(deployment: &Value) -> Value {
+    json!([{
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "name": deployment.pointer("/metadata/name"), "uid": deployment.pointer("/metadata/uid"),
+        "controller": true, "blockOwnerDeletion": true,
+    }])
+}
+
+/// maxSurge in pods, as the deployment controller resolves it.
+fn surge(deployment: &Value, replicas: u64) -> u64 {
+    match deployment.pointer("/spec/strategy/rollingUpdate/maxSurge") {
+        Some(Value::Number(n)) => n.as_u64().unwrap_or(0),
+        Some(Value::String(text)) => {
+            let percent = text.strip_suffix('%').and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+            (replicas * percent).div_ceil(100)
+        }
+        _ => 0,
+    }
+}
+
+/// A Service that selects what `model` selects. It is nobody's: deleting the Rollout must not take
+/// away a host that the user's route names.
+fn service(name: &str, model: &Value, author: Author<'_>) -> Value {
+    let ports = model.pointer("/spec/ports").and_then(Value::as_array).cloned().unwrap_or_default();
+    let ports: Vec<Value> = ports
+        .into_iter()
+        .map(|mut port| {
+            if let Some(port) = port.as_object_mut() {
+                port.remove("nodePort");
+            }
+            port
+        })
+        .collect();
+    let annotations = model.pointer("/metadata/annotations").and_then(Value::as_object);
+    let of_the_mesh = |key: &str| key.contains("istio.io/");
+    let annotations: Map<String, Value> = annotations
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| of_the_mesh(key))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .chain([(EPOCH.to_owned(), json!(author.epoch.to_string()))])
+        .collect();
+    let mut selector = model.pointer("/spec/selector").cloned().unwrap_or_else(|| json!({}));
+    if let Some(selector) = selector.as_object_mut() {
+        selector.remove(HASH_LABEL);
+    }
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {
+            "name": name, "namespace": author.namespace, "annotations": annotations,
+            "labels": {"app.kubernetes.io/managed-by": "surefoot"},
+        },
+        "spec": {"selector": selector, "ports": ports},
+    })
+}
+
+/// The canary's ReplicaSet: the Deployment's template and one label more, no pods yet.
+fn replica_set(revision: &Revision, deployment: &Value, author: Author<'_>) -> Value {
+    let hash = revision.hash.as_str();
+    let spec = |field: &str| deployment.pointer(&format!("/spec/{field}")).cloned();
+    let template = template::with_hash(&spec("template").unwrap_or_default(), hash);
+    let mut selector = spec("selector").unwrap_or_default();
+    selector["matchLabels"][HASH_LABEL] = json!(hash);
+    let labels = template.pointer("/metadata/labels").cloned().unwrap_or_default();
+    let mut body = json!({
+        "apiVersion": "apps/v1", "kind": "ReplicaSet",
+        "metadata": {
+            "name": revision.replica_set, "namespace": author.namespace, "labels": labels,
+            "annotations": {EPOCH: author.epoch.to_string()},
+            "ownerReferences": owner_rollout(author),
+        },
+        "spec": {"replicas": 0, "selector": selector, "template": template},
+    });
+    if let Some(seconds) = spec("minReadySeconds") {
+        body["spec"]["minReadySeconds"] = seconds;
+    }
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AUTHOR: Author<'_> =
+        Author { rollout: "shop", uid: "u1", namespace: "prod", deployment: "shop", epoch: 4 };
+
+    fn apply(mut object: Value, request: Option<Request>) -> Value {
+        match request {
+            Some(Request::Patch(patch) | Request::Scale(patch)) => {
+                json_patch::patch(&mut object, &patch).unwrap();
+                object
+            }
+            other => panic!("not a patch: {other:?}"),
+        }
+    }
+
+    fn deployment() -> Value {
+        json!({
+            "metadata": {"name": "shop", "uid": "d1", "resourceVersion": "9"},
+            "spec": {
+                "replicas": 4, "minReadySeconds": 5, "selector": {"matchLabels": {"app": "shop"}},
+                "strategy": {"rollingUpdate": {"maxSurge": "25%"}},
+                "template": {"metadata": {"labels": {"app": "shop"}}, "spec": {"containers": [{"image": "shop:v2", "newField": 1}]}},
+            },
+        })
+    }
+
+    fn revision() -> Revision {
+        Revision {
+            replica_set: "shop-sf1".into(),
+            hash: "sf1".into(),
+            images: vec![],
+            taken_over: false,
+        }
+    }
+
+    #[test]
+    fn the_canary_is_the_deployments_template_and_one_label() {
+        let write = Write::CreateReplicaSet { revision: revision() };
+        let Ok(Some(Request::Create(set))) = write.request(None, Some(&deployment()), AUTHOR)
+        else {
+            panic!("no creation")
+        };
+        assert_eq!(set["spec"]["replicas"], 0);
+        assert_eq!(set["spec"]["minReadySeconds"], 5);
+        assert_eq!(
+            set["spec"]["selector"]["matchLabels"],
+            json!({"app": "shop", HASH_LABEL: "sf1"})
+        );
+        assert!(template::equal(&set["spec"]["template"], &deployment()["spec"]["template"]));
+        assert_eq!(set["spec"]["template"]["spec"]["containers"][0]["newField"], 1);
+        assert_eq!(write.request(Some(&set), Some(&deployment()), AUTHOR), Ok(None));
+    }
+
+    #[test]
+    fn adoption_carries_the_annotations_of_the_deployment_controller() {
+        let write = Write::CreateReplicaSet { revision: revision() };
+        let Ok(Some(Request::Create(mut set))) = write.request(None, Some(&deployment()), AUTHOR)
+        else {
+            panic!("no creation")
+        };
+        set["metadata"]["resourceVersion"] = json!("12");
+        let adopt = Write::Adopt { replica_set: "shop-sf1".into() };
+        let adopted =
+            apply(set.clone(), adopt.request(Some(&set), Some(&deployment()), AUTHOR).unwrap());
+        assert_eq!(adopted["metadata"]["annotations"][DESIRED_REPLICAS], "4");
+        assert_eq!(adopted["metadata"]["annotations"][MAX_REPLICAS], "5");
+        assert_eq!(adopted["metadata"]["ownerReferences"][0]["uid"], "d1");
+
+        let mut newer = deployment();
+        newer["spec"]["template"]["spec"]["containers"][0]["image"] = json!("shop:v3");
+        let refused = adopt.request(Some(&set), Some(&newer), AUTHOR);
+        assert!(matches!(refused, Err(Refusal::Changed(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn an_object_of_a_later_epoch_is_left_alone() {
+        let service = json!({"metadata": {"name": "s", "resourceVersion": "1", "annotations": {EPOCH: "5"}}, "spec": {"selector": {"app": "x"}}});
+        let pin = Write::Pin { service: "s".into(), hash: Some("h".into()) };
+        let refused = pin.request(Some(&service), None, AUTHOR);
+        assert!(matches!(refused, Err(Refusal::Fenced { theirs: 5, ours: 4, .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn edits_lock_the_version_and_say_nothing_twice() {
+        let service = json!({"metadata": {"name": "s", "resourceVersion": "1"}, "spec": {"selector": {"app": "x"}}});
+        let pin = Write::Pin { service: "s".into(), hash: Some("h".into()) };
+        let request = pin.request(Some(&service), None, AUTHOR).unwrap();
+        let text = format!("{request:?}");
+        assert!(text.contains("resourceVersion"), "{text}");
+        let pinned = apply(service, request);
+        assert_eq!(pinned["spec"]["selector"], json!({"app": "x", HASH_LABEL: "h"}));
+        assert_eq!(pin.request(Some(&pinned), None, AUTHOR), Ok(None));
+        let off = Write::Pin { service: "s".into(), hash: None };
+        let free = apply(pinned.clone(), off.request(Some(&pinned), None, AUTHOR).unwrap());
+        assert_eq!(free["spec"]["selector"], json!({"app": "x"}));
+    }
+
+    #[test]
+    fn a_made_service_belongs_to_nobody_and_has_no_node_port() {
+        let apex = json!({"metadata": {"annotations": {"networking.istio.io/exportTo": ".", "other/x": "y"}}, "spec": {"selector": {"app": "x"}, "ports": [{"name": "http", "port": 80, "nodePort": 30000, "appProtocol": "http"}]}});
+        let write = Write::CreateService { name: "x-stable".into(), like: "x".into() };
+        let Ok(Some(Request::Create(made))) = write.request(None, Some(&apex), AUTHOR) else {
+            panic!("no creation")
+        };
+        assert_eq!(
+            made["spec"]["ports"],
+            json!([{"name": "http", "port": 80, "appProtocol": "http"}])
+        );
+        assert!(made.pointer("/metadata/ownerReferences").is_none());
+        assert_eq!(made["metadata"]["annotations"]["networking.istio.io/exportTo"], ".");
+        assert!(made["metadata"]["annotations"].get("other/x").is_none());
+    }
+}

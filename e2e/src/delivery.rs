@@ -1,0 +1,480 @@
+//! A release under test: an application, its Rollout, a controller of its own, and load; and what
+//! can be done to them.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde_json::{Value, json};
+use surefoot_core::api::RolloutStatus;
+use surefoot_core::api::status::Phase;
+use surefoot_core::trace::{Event, Names, check};
+
+use crate::app;
+use crate::apply;
+use crate::backend::Behaviour;
+use crate::load::{Load, Report};
+use crate::parts::{Launch, Process};
+use crate::proxy::Proxy;
+use crate::record::Change;
+use crate::wait::{wait_for, wait_until};
+use crate::world::Scene;
+
+/// The API version of our kinds.
+pub const SUREFOOT: &str = "surefoot.dev/v1alpha1";
+/// The application of every scenario.
+pub const APP: &str = "shop";
+/// The user that the controller is.
+pub const CONTROLLER: &str = "system:serviceaccount:surefoot-system:surefoot";
+/// No release here takes longer.
+pub const LIMIT: Duration = Duration::from_secs(150);
+
+/// How a scenario differs from the usual.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Requests per second.
+    pub rate: u32,
+    /// Pods.
+    pub replicas: u32,
+    /// Whether Deployments are held by staying paused at rest.
+    pub paused_at_rest: bool,
+    /// Merged over the usual spec of the Rollout.
+    pub spec: Value,
+    /// Annotations of the pods, for what the kubelet makes of them.
+    pub pod_annotations: Value,
+    /// Environment of the controller.
+    pub environment: Vec<(&'static str, &'static str)>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            rate: 200,
+            replicas: 4,
+            paused_at_rest: false,
+            spec: json!({}),
+            pod_annotations: json!({}),
+            environment: Vec::new(),
+        }
+    }
+}
+
+/// One application being delivered.
+pub struct Delivery {
+    /// Its namespace and record.
+    pub scene: Arc<Scene>,
+    /// The way to Prometheus.
+    pub prometheus: Proxy,
+    /// Requests from outside.
+    pub load: Load,
+    setup: Setup,
+    kubeconfig: PathBuf,
+    controller: Mutex<Option<Process>>,
+    starts: Mutex<u32>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The Rollout that most scenarios use: quick steps, generous tolerances.
+#[must_use]
+pub fn rollout(namespace: &str, spec: &Value) -> Value {
+    let mut rollout = json!({
+        "apiVersion": SUREFOOT, "kind": "Rollout", "metadata": {"name": APP, "namespace": namespace},
+        "spec": {
+            "targetRef": {"kind": "Deployment", "name": APP},
+            "traffic": {
+                "mesh": "istio", "service": APP, "propagationDelay": "1s",
+                "routes": [{"kind": "VirtualService", "name": APP}],
+            },
+            "steps": [{"weight": 10}, {"weight": 50}, {"weight": 100}],
+            "gate": {
+                "minDuration": "4s", "maxDuration": "60s", "minRequests": 30,
+                "settle": "1s", "warmUp": "1s",
+            },
+            "analysis": {
+                "sourceRef": {"kind": "MetricsSource", "name": "default"},
+                "metrics": [{"name": "success-rate", "successRate": {"maxDrop": "5pp"}}],
+                "noDataPolicy": {"after": "5s"},
+            },
+            "scaleDownDelay": "1s",
+            "progressDeadline": "1m",
+        },
+    });
+    merge(&mut rollout["spec"], spec);
+    rollout
+}
+
+/// RFC 7396, without the removals.
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
+}
+
+impl Delivery {
+    /// Version v1 runs, the Rollout has adopted it, and requests are being answered.
+    pub async fn start(scene: Arc<Scene>, setup: Setup) -> Result<Self> {
+        let namespace = scene.namespace.clone();
+        if setup.paused_at_rest {
+            let label = json!({"metadata": {"labels": {"surefoot.dev/hold": "paused"}}});
+            scene.merge("v1", "Namespace", &namespace, label).await?;
+        }
+        apply::apply_file(scene.client(), &namespace, &repository().join("deploy/namespace.yaml"))
+            .await?;
+        let prometheus = scene.prometheus_proxy().await?;
+        let mut deployment: Value =
+            serde_saphyr::from_str(&app::deployment(APP, APP, "v1", setup.replicas))?;
+        deployment["spec"]["template"]["metadata"]["annotations"] = setup.pod_annotations.clone();
+        let source = json!({
+            "apiVersion": SUREFOOT, "kind": "MetricsSource", "metadata": {"name": "default"},
+            "spec": {"prometheus": {"url": prometheus.url()}},
+        });
+        let mut route: Value = serde_saphyr::from_str(&app::route(&namespace, APP))?;
+        // With a timeout of its own a route lets a step pass sooner.
+        route["spec"]["http"][0]["timeout"] = json!("1s");
+        let objects = [
+            deployment.to_string(),
+            app::service(APP, &format!("app: {APP}")),
+            app::service("shop-stable", &format!("app: {APP}")),
+            app::service("shop-canary", &format!("app: {APP}")),
+            route.to_string(),
+            source.to_string(),
+        ];
+        scene.apply(&objects.join("\n---\n")).await?;
+        app::available(&scene, APP).await?;
+        let load = serving(&scene, setup.rate).await?;
+        let kubeconfig = scene.world.folders.data.join(format!("{namespace}.kubeconfig"));
+        scene.world.control_plane.kubeconfig_for(CONTROLLER, &kubeconfig)?;
+        lease_role(&scene).await?;
+        let rollout = rollout(&namespace, &setup.spec);
+        let delivery = Self {
+            scene,
+            prometheus,
+            load,
+            setup,
+            kubeconfig,
+            controller: Mutex::new(None),
+            starts: Mutex::new(0),
+        };
+        delivery.start_controller()?;
+        delivery.scene.apply(&rollout.to_string()).await?;
+        delivery.rests().await.context("the first look")?;
+        Ok(delivery)
+    }
+
+    /// Start the controller (again).
+    pub fn start_controller(&self) -> Result<()> {
+        let mut starts = lock(&self.starts);
+        *starts += 1;
+        let namespace = &self.scene.namespace;
+        let name = format!("surefoot-{namespace}-{starts}");
+        let own = std::env::current_exe().context("where this program is")?;
+        let hold = if self.setup.paused_at_rest { "paused" } else { "policy" };
+        // A restarted container keeps its pod's name, so it need not wait for its own lease.
+        let args = [
+            format!("--kubeconfig={}", self.kubeconfig.display()),
+            "controller".to_owned(),
+            format!("--namespace={namespace}"),
+            format!("--lease-namespace={namespace}"),
+            format!("--hold={hold}"),
+            "--listen=127.0.0.1:0".to_owned(),
+            format!("--identity={namespace}"),
+        ];
+        let mut environment = self.setup.environment.clone();
+        environment.push(("RUST_LOG", "info,kube_runtime=warn"));
+        let process = Process::start(Launch {
+            name: &name,
+            binary: &own.with_file_name("surefoot"),
+            args: args.into(),
+            env: &environment,
+            logs: &self.scene.world.folders.run,
+            piped: false,
+        })?;
+        *lock(&self.controller) = Some(process);
+        Ok(())
+    }
+
+    /// Kill the controller (SIGKILL) and forget it.
+    pub fn kill_controller(&self) {
+        // Dropping a process kills it and waits.
+        drop(lock(&self.controller).take());
+    }
+
+    /// Make `version` the Deployment's image.
+    pub async fn set_version(&self, version: &str) -> Result<()> {
+        let image = app::image(APP, version);
+        let patch = json!([
+            {"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": image},
+            {"op": "replace", "path": "/spec/template/metadata/labels/version", "value": version},
+        ]);
+        let patch: json_patch::Patch = serde_json::from_value(patch)?;
+        let api = self.scene.api("apps/v1", "Deployment").await?;
+        api.patch(APP, &kube::api::PatchParams::default(), &kube::api::Patch::Json::<()>(patch))
+            .await
+            .context("setting the image")?;
+        Ok(())
+    }
+
+    /// How `version` answers from now on.
+    pub fn behave(&self, version: &str, behaviour: Behaviour) {
+        self.scene.behave(&app::image(APP, version), behaviour);
+    }
+
+    /// The Rollout.
+    pub async fn rollout(&self) -> Result<Value> {
+        self.scene.get(SUREFOOT, "Rollout", APP).await
+    }
+
+    /// Its status.
+    pub async fn status(&self) -> Result<RolloutStatus> {
+        let status = self.rollout().await?.get("status").cloned().unwrap_or_else(|| json!({}));
+        serde_json::from_value(status).context("reading the status")
+    }
+
+    /// Wait until the status is as wanted.
+    pub async fn until(
+        &self,
+        what: &str,
+        wanted: impl Fn(&RolloutStatus) -> bool,
+    ) -> Result<RolloutStatus> {
+        self.within(LIMIT, what, wanted).await
+    }
+
+    /// The same with a limit of one's own.
+    pub async fn within(
+        &self,
+        limit: Duration,
+        what: &str,
+        wanted: impl Fn(&RolloutStatus) -> bool,
+    ) -> Result<RolloutStatus> {
+        let wanted = &wanted;
+        let seen = wait_for(what, limit, || async {
+            let status = self.status().await?;
+            Ok(wanted(&status).then_some(status))
+        })
+        .await;
+        match seen {
+            Ok(status) => Ok(status),
+            Err(error) => {
+                let status = self.status().await?;
+                let waits: Vec<_> = status.waiting_on.iter().map(|w| &w.message).collect();
+                Err(error.context(format!("now {:?}: {} {waits:?}", status.phase, status.message)))
+            }
+        }
+    }
+
+    /// Wait until what runs has been adopted and the hold is ready.
+    pub async fn rests(&self) -> Result<RolloutStatus> {
+        self.until("the Rollout to be at rest", |s| {
+            let hold = s.conditions.iter().find(|c| c.kind == "HoldReady");
+            s.phase == Phase::Healthy
+                && hold
+                    .is_some_and(|h| h.status == surefoot_core::api::status::ConditionStatus::True)
+        })
+        .await
+    }
+
+    /// Wait until `step` has its weight in force.
+    pub async fn in_step(&self, step: i32) -> Result<RolloutStatus> {
+        self.until(&format!("step {step} to be judged"), |s| {
+            s.step.as_ref().is_some_and(|at| at.index == step && at.started_at.is_some())
+        })
+        .await
+    }
+
+    /// Wait until release `number` is promoted.
+    pub async fn promoted(&self, number: i64) -> Result<RolloutStatus> {
+        let status = self
+            .until(&format!("release {number} to be promoted"), |s| {
+                ended(s, number) && s.phase != Phase::Promoting && s.canary.is_none()
+            })
+            .await?;
+        ensure!(
+            status.phase == Phase::Healthy,
+            "release {number} is {:?}: {}",
+            status.phase,
+            status.message
+        );
+        Ok(status)
+    }
+
+    /// Wait until release `number` is rolled back, and say why.
+    pub async fn rolled_back(&self, number: i64) -> Result<RolloutStatus> {
+        let status = self
+            .until(&format!("release {number} to be rolled back"), |s| ended(s, number))
+            .await?;
+        let last = status.history.first().context("no history")?;
+        ensure!(
+            last.outcome == surefoot_core::api::status::Outcome::RolledBack,
+            "release {number} ended {:?}: {}",
+            last.outcome,
+            last.why
+        );
+        Ok(status)
+    }
+
+    /// A command, as the plugin would give it, by an administrator.
+    pub async fn command(&self, action: &str) -> Result<()> {
+        let rollout = self.rollout().await?;
+        let status = self.status().await?;
+        let step = status.step.map_or(0, |s| s.index);
+        let release = status.release.context("no release")?.number;
+        let object = json!({
+            "apiVersion": SUREFOOT, "kind": "RolloutAction",
+            "metadata": {"name": format!("{APP}-{release}-{step}-{action}")},
+            "spec": {
+                "rollout": APP, "uid": rollout["metadata"]["uid"], "release": release, "step": step,
+                "action": action, "requestedBy": "admin",
+            },
+        });
+        self.scene.apply(&object.to_string()).await?;
+        Ok(())
+    }
+
+    /// Names and uids of the pods of a version that are ready or not being deleted.
+    pub async fn pods(&self, version: &str) -> Result<Vec<String>> {
+        let parameters = kube::api::ListParams::default().labels(&format!("version={version}"));
+        let pods = self.scene.api("v1", "Pod").await?.list(&parameters).await?;
+        let living = pods.items.into_iter().filter(|p| p.metadata.deletion_timestamp.is_none());
+        let mut uids: Vec<String> = living.filter_map(|p| p.metadata.uid).collect();
+        uids.sort();
+        Ok(uids)
+    }
+
+    /// Everything is at rest on `version`: the Deployment complete and (unless that is how it is
+    /// held) resumed, the Services unpinned, all answers from that version.
+    pub async fn rests_on(&self, version: &str) -> Result<()> {
+        let paused = self.setup.paused_at_rest;
+        wait_until(&format!("everything to rest on {version}"), LIMIT, || async {
+            let deployment = self.scene.get("apps/v1", "Deployment", APP).await?;
+            let replicas = &deployment["spec"]["replicas"];
+            let status = &deployment["status"];
+            let complete =
+                status["updatedReplicas"] == *replicas && status["replicas"] == *replicas;
+            let held = deployment["spec"]["paused"] == true;
+            Ok(complete
+                && held == paused
+                && self.pods(version).await?.len() as u64 == replicas.as_u64().unwrap_or(0))
+        })
+        .await?;
+        for service in ["shop-stable", "shop-canary"] {
+            let service = self.scene.get("v1", "Service", service).await?;
+            let pinned = service["spec"]["selector"].get("pod-template-hash").is_some();
+            ensure!(!pinned, "{} is still pinned", service["metadata"]["name"]);
+        }
+        let start = self.load.elapsed();
+        let report = wait_for("50 more answers", LIMIT, || async {
+            let report = self.load.report().since(start);
+            Ok((report.samples.len() >= 50).then_some(report))
+        })
+        .await?;
+        let own = report.version(version).requests;
+        ensure!(own == report.samples.len(), "answers came from {:?}", report.versions());
+        Ok(())
+    }
+
+    /// No request failed but those that a version was told to fail.
+    pub fn nothing_lost(&self, told: &[&str]) -> Result<Report> {
+        let report = self.load.report();
+        let planned: usize = told.iter().map(|v| report.version(v).failed).sum();
+        let lost = report.total().failed.saturating_sub(planned);
+        ensure!(lost == 0, "{lost} requests failed by the release: {:?}", report.failures());
+        Ok(report)
+    }
+
+    /// The trace of accepted writes breaks no invariant.
+    pub fn audit(&self) -> Result<usize> {
+        let names = Names {
+            rollout: APP.into(),
+            deployment: APP.into(),
+            route: APP.into(),
+            stable: format!("{APP}-stable"),
+            canary: format!("{APP}-canary"),
+            namespace: self.scene.namespace.clone(),
+        };
+        let entries = self.scene.record.entries()?;
+        let events: Vec<Event> = entries
+            .iter()
+            .filter_map(|e| {
+                Event::of(&with_kind(e.resource, &e.object), e.change == Change::Deleted, &names)
+            })
+            .collect();
+        ensure!(!events.is_empty(), "nothing was recorded");
+        let violations = check(&events);
+        if !violations.is_empty() {
+            let told: Vec<String> = violations.iter().take(5).map(ToString::to_string).collect();
+            bail!("{} violations: {}", violations.len(), told.join("; "));
+        }
+        Ok(events.len())
+    }
+
+    /// The controller must still be the process that was started.
+    pub fn controller_lives(&self) -> Result<i32> {
+        let controller = lock(&self.controller);
+        let process = controller.as_ref().ok_or_else(|| anyhow!("no controller is running"))?;
+        let pid = process.pid();
+        ensure!(std::path::Path::new(&format!("/proc/{pid}")).exists(), "the controller has died");
+        Ok(pid)
+    }
+}
+
+fn ended(status: &RolloutStatus, number: i64) -> bool {
+    status.history.iter().any(|past| past.number == number)
+        && matches!(status.phase, Phase::Healthy | Phase::Degraded)
+}
+
+/// List items carry no kind; the checker goes by it.
+fn with_kind(resource: &str, object: &Value) -> Value {
+    let kind = match resource {
+        "rollouts" => "Rollout",
+        "rolloutactions" => "RolloutAction",
+        "deployments" => "Deployment",
+        "replicasets" => "ReplicaSet",
+        "services" => "Service",
+        "endpointslices" => "EndpointSlice",
+        "virtualservices" => "VirtualService",
+        _ => "",
+    };
+    let mut object = object.clone();
+    object["kind"] = json!(kind);
+    object
+}
+
+/// The repository that this program was built from.
+#[must_use]
+pub fn repository() -> PathBuf {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+async fn serving(scene: &Scene, rate: u32) -> Result<Load> {
+    let probe = scene.load(APP, 20)?;
+    wait_until("the route to work", Duration::from_secs(60), || async {
+        Ok(probe.report().version("v1").requests > 0)
+    })
+    .await?;
+    drop(probe);
+    scene.load(APP, rate)
+}
+
+/// The controller keeps its Lease in its scenario's namespace: each has one of its own.
+async fn lease_role(scene: &Scene) -> Result<()> {
+    let yaml = std::fs::read_to_string(repository().join("deploy/cluster.yaml"))?;
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&yaml)?;
+    for mut object in objects {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        if matches!(kind, "Role" | "RoleBinding") {
+            object["metadata"]["namespace"] = json!(scene.namespace);
+            scene.apply(&object.to_string()).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! What the kubectl plugin shows and does.

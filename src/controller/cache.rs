@@ -1,0 +1,264 @@
+//! What the API server has told us, by watch, and what we have written ourselves since.
+//!
+//! A decision never looks at an object older than our own last write of it: the answer to a write
+//! lies over the watch's copy until the watch has come that far.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use futures::StreamExt;
+use kube::api::{Api, ApiResource, DynamicObject};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, ResourceExt};
+use serde_json::Value;
+use surefoot_core::write::Kind;
+use tokio::sync::mpsc;
+
+use crate::client;
+
+/// Kinds that are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Watched {
+    /// An object that we also write.
+    Written(Kind),
+    /// discovery.k8s.io EndpointSlice.
+    EndpointSlice,
+    /// surefoot.dev RolloutAction.
+    Action,
+    /// surefoot.dev AnalysisTemplate.
+    Template,
+    /// surefoot.dev ClusterAnalysisTemplate.
+    ClusterTemplate,
+    /// surefoot.dev MetricsSource.
+    Source,
+    /// surefoot.dev ClusterMetricsSource.
+    ClusterSource,
+}
+
+/// Every watch.
+pub const WATCHED: [Watched; 10] = [
+    Watched::Written(Kind::Deployment),
+    Watched::Written(Kind::ReplicaSet),
+    Watched::Written(Kind::Service),
+    Watched::Written(Kind::VirtualService),
+    Watched::EndpointSlice,
+    Watched::Action,
+    Watched::Template,
+    Watched::ClusterTemplate,
+    Watched::Source,
+    Watched::ClusterSource,
+];
+
+impl Watched {
+    fn resource(self) -> ApiResource {
+        let ours = |kind: &str, plural: &str| ApiResource {
+            group: "surefoot.dev".into(),
+            version: "v1alpha1".into(),
+            api_version: "surefoot.dev/v1alpha1".into(),
+            kind: kind.into(),
+            plural: plural.into(),
+        };
+        match self {
+            Watched::Written(kind) => client::resource(kind),
+            Watched::EndpointSlice => ApiResource {
+                group: "discovery.k8s.io".into(),
+                version: "v1".into(),
+                api_version: "discovery.k8s.io/v1".into(),
+                kind: "EndpointSlice".into(),
+                plural: "endpointslices".into(),
+            },
+            Watched::Action => ours("RolloutAction", "rolloutactions"),
+            Watched::Template => ours("AnalysisTemplate", "analysistemplates"),
+            Watched::ClusterTemplate => ours("ClusterAnalysisTemplate", "clusteranalysistemplates"),
+            Watched::Source => ours("MetricsSource", "metricssources"),
+            Watched::ClusterSource => ours("ClusterMetricsSource", "clustermetricssources"),
+        }
+    }
+
+    fn is_cluster_wide(self) -> bool {
+        matches!(self, Watched::ClusterTemplate | Watched::ClusterSource)
+    }
+}
+
+/// Something changed: a kind, its namespace (none for cluster-wide kinds) and name.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// Its kind.
+    pub kind: Watched,
+    /// Its namespace.
+    pub namespace: Option<String>,
+    /// The object that a Rollout would know: a slice's Service, an action's Rollout.
+    pub name: String,
+}
+
+struct Watch {
+    store: Store<DynamicObject>,
+    resource: ApiResource,
+    /// The newest resourceVersion that the watch has brought.
+    seen: Arc<Mutex<u64>>,
+}
+
+type Key = (Watched, String, String);
+
+/// The copies.
+pub struct Cache {
+    watches: HashMap<Watched, Watch>,
+    written: Mutex<HashMap<Key, (u64, Value)>>,
+}
+
+/// An object's resourceVersion as a number, 0 where there is none. Comparable within a kind
+/// (Kubernetes 1.35 promises it; every release with etcd has done so).
+#[must_use]
+pub fn version(object: &Value) -> u64 {
+    let version = object.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+    version.and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+fn raw(object: &DynamicObject) -> Value {
+    // A DynamicObject came from JSON and goes back to it.
+    serde_json::to_value(object).unwrap_or_default()
+}
+
+impl Cache {
+    /// Start every watch; changes go to `changes`. Ready when all have been listed.
+    pub async fn start(
+        client: &Client,
+        namespace: Option<&str>,
+        changes: mpsc::Sender<Change>,
+    ) -> Self {
+        let mut watches = HashMap::new();
+        for kind in WATCHED {
+            let resource = kind.resource();
+            let api = match namespace {
+                Some(namespace) if !kind.is_cluster_wide() => {
+                    Api::namespaced_with(client.clone(), namespace, &resource)
+                }
+                _ => Api::all_with(client.clone(), &resource),
+            };
+            let writer = Writer::new(resource.clone());
+            let store = writer.as_reader();
+            let seen = Arc::new(Mutex::new(0));
+            tokio::spawn(follow(kind, api, writer, seen.clone(), changes.clone()));
+            watches.insert(kind, Watch { store, resource, seen });
+        }
+        for watch in watches.values() {
+            // The writer lives as long as its task; without it the process is ending.
+            let _ = watch.store.wait_until_ready().await;
+        }
+        Self { watches, written: Mutex::new(HashMap::new()) }
+    }
+
+    /// The object, as the watch or our own last write has it, whichever is newer.
+    #[must_use]
+    pub fn get(&self, kind: Watched, namespace: &str, name: &str) -> Option<Value> {
+        let watch = self.watches.get(&kind)?;
+        let mut reference = ObjectRef::new_with(name, watch.resource.clone());
+        if !kind.is_cluster_wide() {
+            reference = reference.within(namespace);
+        }
+        let cached = watch.store.get(&reference).map(|object| raw(&object));
+        let key = (kind, namespace.to_owned(), name.to_owned());
+        let mut written = lock(&self.written);
+        match written.get(&key) {
+            Some((at, ours)) if *lock(&watch.seen) < *at => Some(ours.clone()),
+            Some(_) => {
+                written.remove(&key);
+                cached
+            }
+            None => cached,
+        }
+    }
+
+    /// All objects of a kind in a namespace that `keep`, oldest first.
+    pub fn list(
+        &self,
+        kind: Watched,
+        namespace: &str,
+        keep: impl Fn(&Value) -> bool,
+    ) -> Vec<Value> {
+        let Some(watch) = self.watches.get(&kind) else { return Vec::new() };
+        let here = |o: &DynamicObject| {
+            kind.is_cluster_wide() || o.metadata.namespace.as_deref() == Some(namespace)
+        };
+        let cached = watch.store.state_filter(here);
+        let mut objects: HashMap<String, Value> =
+            cached.iter().map(|o| (o.name_any(), raw(o))).collect();
+        let seen = *lock(&watch.seen);
+        for ((k, ns, name), (at, ours)) in lock(&self.written).iter() {
+            if *k == kind && ns == namespace && *at > seen {
+                objects.insert(name.clone(), ours.clone());
+            }
+        }
+        let mut objects: Vec<Value> = objects.into_values().filter(|o| keep(o)).collect();
+        let age = |o: &Value| {
+            let text = |p: &str| o.pointer(p).and_then(Value::as_str).unwrap_or("").to_owned();
+            (text("/metadata/creationTimestamp"), text("/metadata/name"))
+        };
+        objects.sort_by_key(age);
+        objects
+    }
+
+    /// Our own write of an object, as the API server answered it.
+    pub fn wrote(&self, kind: Watched, namespace: &str, object: &Value) {
+        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        let key = (kind, namespace.to_owned(), name.to_owned());
+        lock(&self.written).insert(key, (version(object), object.clone()));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+async fn follow(
+    kind: Watched,
+    api: Api<DynamicObject>,
+    writer: Writer<DynamicObject>,
+    seen: Arc<Mutex<u64>>,
+    changes: mpsc::Sender<Change>,
+) {
+    let keep_managers = kind == Watched::Written(Kind::VirtualService);
+    let stream = watcher(api, watcher::Config::default()).default_backoff().modify(move |object| {
+        if !keep_managers {
+            object.managed_fields_mut().clear();
+        }
+    });
+    let mut stream = std::pin::pin!(reflector::reflector(writer, stream));
+    while let Some(event) = stream.next().await {
+        let object = match &event {
+            Ok(
+                watcher::Event::Apply(object)
+                | watcher::Event::InitApply(object)
+                | watcher::Event::Delete(object),
+            ) => object,
+            Ok(watcher::Event::Init | watcher::Event::InitDone) => continue,
+            Err(error) => {
+                tracing::warn!(?kind, %error, "watch interrupted");
+                continue;
+            }
+        };
+        let version = object.resource_version().and_then(|v| v.parse().ok()).unwrap_or(0);
+        {
+            let mut seen = lock(&seen);
+            *seen = (*seen).max(version);
+        }
+        let change = Change { kind, namespace: object.namespace(), name: known_as(kind, object) };
+        if changes.send(change).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The name by which a Rollout knows of the object.
+fn known_as(kind: Watched, object: &DynamicObject) -> String {
+    let known = match kind {
+        Watched::EndpointSlice => object.labels().get("kubernetes.io/service-name").cloned(),
+        Watched::Action => {
+            object.data.pointer("/spec/rollout").and_then(Value::as_str).map(str::to_owned)
+        }
+        _ => None,
+    };
+    known.unwrap_or_else(|| object.name_any())
+}

@@ -1,0 +1,379 @@
+//! The controller: watches wake the reconcile, the reconcile decides, commits and acts.
+
+pub mod act;
+pub mod cache;
+pub mod commit;
+pub mod hold;
+pub mod lease;
+pub mod notify;
+pub mod observe;
+pub mod prometheus;
+pub mod reconcile;
+pub mod sample;
+pub mod telemetry;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use futures::StreamExt;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::Api;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{Action, Controller};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, ResourceExt};
+use serde_json::Value;
+use surefoot_core::api::Rollout;
+use surefoot_core::api::analysis::{SourceKind, SourceRef};
+use surefoot_core::route::Weights;
+use tokio::sync::mpsc;
+
+use self::cache::{Cache, Change, Watched};
+use self::hold::{Hold, Holds};
+use self::lease::Leader;
+use self::notify::Notifier;
+use self::observe::Names;
+use self::prometheus::Prometheus;
+use self::reconcile::{ReconcileError, reconcile};
+use self::sample::Sampler;
+use self::telemetry::Telemetry;
+use crate::client::Connection;
+use crate::clock::Clock;
+
+type Guarded = DeserializeGuard<Rollout>;
+
+/// Reconciles under way at once.
+const CONCURRENCY: u16 = 16;
+
+/// How to run the controller.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Only this namespace; default: all that the service account may see
+    #[arg(long, env = "SUREFOOT_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// How new templates are held until they are released
+    #[arg(long, env = "SUREFOOT_HOLD", value_enum, default_value = "policy")]
+    pub hold: Hold,
+    /// Where to serve /metrics, /healthz and /readyz
+    #[arg(long, env = "SUREFOOT_LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Namespace of the Lease that says which of several controllers tries
+    #[arg(long, env = "POD_NAMESPACE", default_value = "surefoot-system")]
+    pub lease_namespace: String,
+    /// Name of the Lease
+    #[arg(long, default_value = "surefoot")]
+    pub lease: String,
+    /// Who this process is in the Lease; the pod's name
+    #[arg(long, env = "POD_NAME", default_value = "surefoot")]
+    pub identity: String,
+}
+
+/// Why a Rollout is looked at, beside its own changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// New samples.
+    Sampled,
+    /// Events have been delivered.
+    Delivered,
+    /// A dry run has shown something.
+    Probed,
+}
+
+/// All that a reconcile works with.
+pub struct Context {
+    client: Client,
+    clock: Clock,
+    cache: Cache,
+    sampler: Sampler,
+    notifier: Notifier,
+    telemetry: Telemetry,
+    holds: Holds,
+    /// Unique to this process: a restarted one takes over anew.
+    holder: String,
+    /// Rollouts as our own last commits left them.
+    latest: Mutex<HashMap<String, Rollout>>,
+    /// Since when each route has been seen with its weights.
+    weights: Mutex<HashMap<String, (Weights, Timestamp)>>,
+    /// Pauses after failures, by Rollout.
+    failures: Mutex<HashMap<String, u32>>,
+    namespaces: kube::runtime::reflector::Store<Namespace>,
+    wake: mpsc::UnboundedSender<ObjectRef<Guarded>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn version(rollout: &Rollout) -> u64 {
+    rollout.resource_version().and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+impl Context {
+    /// The Rollout as the watch or our own last commit has it, whichever is newer.
+    fn newest(&self, watched: &Rollout) -> Rollout {
+        let uid = watched.uid().unwrap_or_default();
+        let mut latest = lock(&self.latest);
+        match latest.get(&uid) {
+            Some(ours) if version(ours) > version(watched) => ours.clone(),
+            Some(_) => {
+                latest.remove(&uid);
+                watched.clone()
+            }
+            None => watched.clone(),
+        }
+    }
+
+    fn remember(&self, committed: &Rollout) {
+        lock(&self.latest).insert(committed.uid().unwrap_or_default(), committed.clone());
+    }
+
+    fn forget(&self, uid: &str) {
+        lock(&self.latest).remove(uid);
+        lock(&self.weights).remove(uid);
+        lock(&self.failures).remove(uid);
+        self.notifier.forget(uid);
+        self.sampler.set(uid, 0, None, || ());
+    }
+
+    /// Since when this process has seen these weights on the Rollout's route.
+    fn since(&self, uid: &str, weights: &Weights) -> Timestamp {
+        let now = self.clock.now();
+        let mut known = lock(&self.weights);
+        match known.get(uid) {
+            Some((same, since)) if same == weights => *since,
+            _ => {
+                known.insert(uid.to_owned(), (weights.clone(), now));
+                now
+            }
+        }
+    }
+
+    fn terminating(&self, namespace: &str) -> bool {
+        let found = self.namespaces.get(&ObjectRef::new(namespace));
+        found.is_some_and(|n| n.metadata.deletion_timestamp.is_some())
+    }
+
+    /// The URL of a metrics source, or what is wrong with it.
+    fn source(&self, reference: &SourceRef, namespace: &str) -> Result<String, String> {
+        let kind = match reference.kind {
+            SourceKind::MetricsSource => Watched::Source,
+            SourceKind::ClusterMetricsSource => Watched::ClusterSource,
+        };
+        let found = self.cache.get(kind, namespace, &reference.name);
+        let source = found.ok_or_else(|| {
+            format!("{:?} {:?} doesn't exist: create it", reference.kind, reference.name)
+        })?;
+        let url = source.pointer("/spec/prometheus/url").and_then(Value::as_str);
+        url.map(str::to_owned)
+            .ok_or_else(|| format!("{:?} {:?} has no URL", reference.kind, reference.name))
+    }
+
+    fn wake(&self, rollout: &Rollout, why: Woken) {
+        tracing::trace!(name = rollout.name_any(), ?why, "wake");
+        let namespace = rollout.namespace().unwrap_or_default();
+        // The receiver lives as long as the controller runs.
+        let _ = self.wake.send(ObjectRef::new(&rollout.name_any()).within(&namespace));
+    }
+
+    /// How long to wait after a failure: at once for a conflict, else longer and longer, up to 30 s.
+    fn pause(&self, uid: &str, error: &ReconcileError) -> Duration {
+        let conflict = match error {
+            ReconcileError::Act(error) => error.is_conflict(),
+            ReconcileError::Commit(error) => matches!(error, commit::CommitError::Conflict),
+        };
+        let mut failures = lock(&self.failures);
+        let count = failures.entry(uid.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        let first = if conflict { 0.05 } else { 0.8 };
+        let pause: f64 = first * 2f64.powi(i32::try_from((*count).min(16)).unwrap_or(16) - 1);
+        // Rollouts that failed together shall not come back together.
+        let jitter =
+            uid.bytes().fold(u32::from(*count != 0), |a, b| a.rotate_left(5) ^ u32::from(b));
+        let jitter = 1.0 + f64::from(jitter % 256) / 1024.0;
+        Duration::from_secs_f64((pause * jitter).min(30.0))
+    }
+}
+
+fn failed(rollout: Arc<Guarded>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    let uid = rollout.uid().unwrap_or_default();
+    let pause = context.pause(&uid, error);
+    context.telemetry.reconciled("retry");
+    tracing::warn!(
+        namespace = rollout.namespace(),
+        name = rollout.name_any(),
+        %error,
+        again_in = ?pause,
+        "reconcile ended early"
+    );
+    Action::requeue(pause)
+}
+
+async fn step(rollout: Arc<Guarded>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let uid = rollout.uid().unwrap_or_default();
+    let action = reconcile(rollout, context.clone()).await?;
+    lock(&context.failures).remove(&uid);
+    context.telemetry.reconciled("ok");
+    Ok(action)
+}
+
+/// Run until told to stop, or until the lead is lost.
+///
+/// # Errors
+/// When the API server can't be reached at the start, the address can't be listened on, or the
+/// lead was lost (then the process must end: another leads).
+pub async fn run(connection: &Connection, options: Options) -> Result<()> {
+    let clock = Clock;
+    let (client, _) = connection.client().await?;
+    let telemetry = Telemetry::default();
+    let server = tokio::spawn(telemetry::serve(options.listen, telemetry.clone()));
+    let version = client.apiserver_version().await.context("the API server doesn't answer")?;
+    tracing::info!(version = version.git_version, identity = options.identity, "connected");
+    telemetry.set_ready(true);
+    let mut leader = Leader::new(
+        client.clone(),
+        &options.lease_namespace,
+        &options.lease,
+        &options.identity,
+        clock,
+    );
+    tokio::select! {
+        () = leader.acquire() => {}
+        () = stop() => return Ok(()),
+        server = server => return server.context("the metrics server ended")?,
+    }
+    tracing::info!(lease = options.lease, "leading");
+    telemetry.leads(true);
+    let (sender, stopped) = tokio::sync::oneshot::channel::<()>();
+    let controller = tokio::spawn(lead(client, options, telemetry, clock, stopped));
+    let lost = tokio::select! {
+        () = leader.keep() => true,
+        () = stop() => false,
+    };
+    if lost {
+        // Nothing may be written any more; what is under way is fenced by the epochs.
+        controller.abort();
+        anyhow::bail!("the lease was lost: another controller leads");
+    }
+    tracing::info!("stopping: reconciles under way end first");
+    // The receiver may be gone if the controller ended by itself.
+    let _ = sender.send(());
+    let ended = tokio::time::timeout(Duration::from_secs(20), controller).await;
+    leader.release().await;
+    ended.context("reconciles didn't end within 20 s")??
+}
+
+/// SIGTERM or SIGINT.
+async fn stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+async fn lead(
+    client: Client,
+    options: Options,
+    telemetry: Telemetry,
+    clock: Clock,
+    stopped: tokio::sync::oneshot::Receiver<()>,
+) -> Result<()> {
+    let (changes, mut changed) = mpsc::channel(1024);
+    let cache = Cache::start(&client, options.namespace.as_deref(), changes).await;
+    let namespaces = namespaces(&client, options.namespace.as_deref()).await;
+    let (wake, woken) = mpsc::unbounded_channel();
+    let instant = clock.now().as_nanosecond();
+    let holder = format!("{}_{}_{instant:x}", options.identity, std::process::id());
+    let context = Arc::new(Context {
+        cache,
+        sampler: Sampler::new(Prometheus::new().context("setting up TLS")?, clock),
+        notifier: Notifier::new(client.clone(), options.identity.clone()),
+        telemetry,
+        holds: Holds::new(options.hold),
+        holder: holder.chars().rev().take(128).collect::<Vec<_>>().into_iter().rev().collect(),
+        latest: Mutex::default(),
+        weights: Mutex::default(),
+        failures: Mutex::default(),
+        namespaces,
+        wake: wake.clone(),
+        client: client.clone(),
+        clock,
+    });
+    let rollouts: Api<Guarded> = match &options.namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    };
+    let woken = futures::stream::unfold(woken, |mut woken| async {
+        woken.recv().await.map(|reference| (reference, woken))
+    });
+    let controller = Controller::new(rollouts, watcher::Config::default());
+    let known = controller.store();
+    tokio::spawn(async move {
+        while let Some(change) = changed.recv().await {
+            for rollout in known.state_filter(|r| concerns(&change, r)) {
+                let reference = ObjectRef::from_obj(rollout.as_ref());
+                if wake.send(reference).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    let config = kube::runtime::controller::Config::default().concurrency(CONCURRENCY);
+    controller
+        .with_config(config)
+        .reconcile_on(woken)
+        .graceful_shutdown_on(async {
+            let _ = stopped.await;
+        })
+        .run(step, failed, context)
+        .for_each(|result| async {
+            if let Err(error @ kube::runtime::controller::Error::QueueError(_)) = result {
+                tracing::warn!(%error, "watch of Rollouts interrupted");
+            }
+        })
+        .await;
+    Ok(())
+}
+
+/// Whether a change concerns a Rollout.
+fn concerns(change: &Change, rollout: &Guarded) -> bool {
+    let Ok(rollout) = &rollout.0 else { return false };
+    if change.namespace.is_some() && change.namespace != rollout.namespace() {
+        return false;
+    }
+    match change.kind {
+        Watched::Action => change.name == rollout.name_any(),
+        kind => Names::of(rollout).concern(kind, &change.name),
+    }
+}
+
+/// Namespaces, to know of those that are going away.
+async fn namespaces(
+    client: &Client,
+    only: Option<&str>,
+) -> kube::runtime::reflector::Store<Namespace> {
+    let config = match only {
+        Some(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
+        None => watcher::Config::default(),
+    };
+    let (store, writer) = kube::runtime::reflector::store();
+    let stream = watcher(Api::<Namespace>::all(client.clone()), config).default_backoff();
+    let stream = stream.reflect(writer).for_each(|event| async {
+        if let Err(error) = event {
+            tracing::warn!(%error, "watch of namespaces interrupted");
+        }
+    });
+    tokio::spawn(stream);
+    let _ = store.wait_until_ready().await;
+    store
+}

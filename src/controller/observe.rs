@@ -1,0 +1,178 @@
+//! Observe: from the watched copies to what a decision looks at. Reads nothing over the network.
+
+use kube::ResourceExt;
+use serde_json::Value;
+use surefoot_core::api::analysis::{AnalysisTemplateSpec, TemplateKind};
+use surefoot_core::api::{Rollout, RolloutActionSpec};
+use surefoot_core::observed::{Deployment, Observed, ReplicaSet, Route, Service};
+use surefoot_core::plan::{Templates, resolve};
+use surefoot_core::route::RouteProblem;
+use surefoot_core::route::istio::{self, Host};
+use surefoot_core::write::{Kind, Target, epoch_of};
+
+use super::Context;
+use super::cache::{Cache, Watched};
+
+/// Names of all that belongs to a Rollout, by its spec.
+pub struct Names {
+    namespace: String,
+    deployment: String,
+    apex: String,
+    stable: String,
+    canary: String,
+    route: String,
+}
+
+impl Names {
+    /// From the spec; it needs no valid plan.
+    #[must_use]
+    pub fn of(rollout: &Rollout) -> Self {
+        let traffic = &rollout.spec.traffic;
+        let (stable, canary) = match &traffic.split {
+            Some(split) => (split.services.stable.clone(), split.services.canary.clone()),
+            None => (format!("{}-stable", traffic.service), format!("{}-canary", traffic.service)),
+        };
+        Self {
+            namespace: rollout.namespace().unwrap_or_default(),
+            deployment: rollout.spec.target_ref.name.clone(),
+            apex: traffic.service.clone(),
+            stable,
+            canary,
+            route: traffic.routes.first().map(|r| r.name.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Whether a change of this object concerns the Rollout.
+    #[must_use]
+    pub fn concern(&self, kind: Watched, name: &str) -> bool {
+        match kind {
+            Watched::Written(Kind::Deployment) => name == self.deployment,
+            // The Deployment's and ours, by our name pattern and the deployment controller's.
+            Watched::Written(Kind::ReplicaSet) => name.starts_with(&self.deployment),
+            Watched::Written(Kind::Service) | Watched::EndpointSlice => {
+                [&self.apex, &self.stable, &self.canary].into_iter().any(|s| s == name)
+            }
+            Watched::Written(Kind::VirtualService) => name == self.route,
+            Watched::Written(Kind::Rollout) | Watched::Action => false,
+            Watched::Template
+            | Watched::ClusterTemplate
+            | Watched::Source
+            | Watched::ClusterSource => true,
+        }
+    }
+}
+
+/// What is seen, and the epochs on the objects.
+pub fn observe(context: &Context, rollout: &Rollout) -> (Observed, Vec<(Target, i64)>) {
+    let names = Names::of(rollout);
+    let (cache, ns) = (&context.cache, names.namespace.as_str());
+    let uid = rollout.uid().unwrap_or_default();
+    let get = |kind: Kind, name: &str| cache.get(Watched::Written(kind), ns, name);
+    let raw_deployment = get(Kind::Deployment, &names.deployment);
+    let deployment = raw_deployment.as_ref().map(Deployment::of);
+    let of_deployment = deployment.as_ref().map(|d| d.uid.clone()).unwrap_or_default();
+    let sets = cache.list(Watched::Written(Kind::ReplicaSet), ns, |set| {
+        ReplicaSet::of(set, &of_deployment, &uid).is_some()
+    });
+    let raw_route = get(Kind::VirtualService, &names.route);
+    let mut epochs = Vec::new();
+    let mut stamp = |kind: Kind, object: Option<&Value>| {
+        if let Some(object) = object {
+            let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            epochs.push((Target { kind, name: name.to_owned() }, epoch_of(object)));
+        }
+    };
+    stamp(Kind::VirtualService, raw_route.as_ref());
+    let service = |name: &str| {
+        let object = get(Kind::Service, name)?;
+        let slices = cache.list(Watched::EndpointSlice, ns, |slice| {
+            let labels = slice.pointer("/metadata/labels");
+            let of = labels.and_then(|l| l.get("kubernetes.io/service-name"));
+            of.and_then(Value::as_str) == Some(name)
+        });
+        Some((Service::of(&object, &slices), object))
+    };
+    let (apex, stable, canary) =
+        (service(&names.apex), service(&names.stable), service(&names.canary));
+    for service in [&stable, &canary].into_iter().flatten() {
+        stamp(Kind::Service, Some(&service.1));
+    }
+    stamp(Kind::Deployment, raw_deployment.as_ref());
+    let ours = rollout.status.as_ref().and_then(|s| s.canary.as_ref()).map(|c| &c.replica_set);
+    let named = |set: &Value| {
+        let name = set.pointer("/metadata/name").and_then(Value::as_str);
+        name.is_some() && name == ours.map(String::as_str)
+    };
+    stamp(Kind::ReplicaSet, sets.iter().find(|set| named(set)));
+    let seen = Observed {
+        spec: resolve(&rollout.spec, &templates(cache, ns)),
+        deployment,
+        replica_sets: sets
+            .iter()
+            .filter_map(|set| ReplicaSet::of(set, &of_deployment, &uid))
+            .collect(),
+        apex: apex.map(|s| s.0),
+        stable: stable.map(|s| s.0),
+        canary: canary.map(|s| s.0),
+        route: route(context, &uid, &names, raw_route.as_ref()),
+        actions: actions(cache, ns, &rollout.name_any(), &uid),
+        hold: context.holds.of(&uid),
+        delivered: context.notifier.delivered(&uid),
+        namespace_terminating: context.terminating(ns),
+    };
+    (seen, epochs)
+}
+
+fn route(
+    context: &Context,
+    uid: &str,
+    names: &Names,
+    object: Option<&Value>,
+) -> Result<Route, RouteProblem> {
+    let object = object.ok_or_else(|| RouteProblem::Missing { name: names.route.clone() })?;
+    let host = |service| Host { service, namespace: &names.namespace };
+    let weights = istio::read(object, host(&names.stable), host(&names.canary))?;
+    Ok(Route {
+        since: context.since(uid, &weights),
+        weights,
+        timeout: istio::timeout_seconds(object),
+        manager: last_manager(object),
+    })
+}
+
+/// Who changed the object last, beside ourselves.
+fn last_manager(object: &Value) -> Option<String> {
+    let fields = object.pointer("/metadata/managedFields")?.as_array()?;
+    let time = |f: &&Value| f.get("time").and_then(Value::as_str).unwrap_or("").to_owned();
+    let latest =
+        fields.iter().filter(|f| f.get("manager").is_some_and(|m| m != crate::client::MANAGER));
+    Some(latest.max_by_key(time)?.get("manager")?.as_str()?.to_owned())
+}
+
+fn templates(cache: &Cache, namespace: &str) -> Templates {
+    let mut templates = Templates::new();
+    for (watched, kind) in [
+        (Watched::Template, TemplateKind::AnalysisTemplate),
+        (Watched::ClusterTemplate, TemplateKind::ClusterAnalysisTemplate),
+    ] {
+        for object in cache.list(watched, namespace, |_| true) {
+            let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            let spec = object.get("spec").cloned().unwrap_or_default();
+            // One that doesn't parse is as good as missing: the plan names it.
+            if let Ok(spec) = serde_json::from_value::<AnalysisTemplateSpec>(spec) {
+                templates.insert((kind, name.to_owned()), spec);
+            }
+        }
+    }
+    templates
+}
+
+fn actions(cache: &Cache, namespace: &str, rollout: &str, uid: &str) -> Vec<RolloutActionSpec> {
+    let read = |object: &Value| -> Option<RolloutActionSpec> {
+        serde_json::from_value(object.get("spec")?.clone()).ok()
+    };
+    let for_us = |object: &Value| {
+        read(object).is_some_and(|spec| spec.rollout == rollout && spec.uid == uid)
+    };
+    cache.list(Watched::Action, namespace, for_us).iter().filter_map(read).collect()
+}

@@ -1,0 +1,182 @@
+//! The reconcile: observe, decide, commit, act. One direction, once around.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use surefoot_core::api::status::Phase;
+use surefoot_core::api::{Rollout, RolloutStatus};
+use surefoot_core::decide::{changed, decide};
+use surefoot_core::desired::writes;
+use surefoot_core::metrics::wanted;
+use surefoot_core::plan::Plan;
+use surefoot_core::takeover::{claim, owned, stamps};
+use surefoot_core::write::{Author, Write};
+
+use super::act::{ActError, Committed, perform};
+use super::commit::{CommitError, commit};
+use super::observe::observe;
+use super::sample::Task;
+use super::{Context, Woken};
+
+/// Without any event, look again after this.
+const RESYNC: Duration = Duration::from_secs(300);
+
+/// Why a reconcile ended early. It is tried again after a pause.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The status wasn't committed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A write wasn't made.
+    #[error(transparent)]
+    Act(#[from] ActError),
+}
+
+/// Bring one Rollout a step further.
+///
+/// # Errors
+/// See [`ReconcileError`]; nothing has been lost by them.
+pub async fn reconcile(
+    guard: Arc<DeserializeGuard<Rollout>>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError> {
+    let rollout = match &guard.0 {
+        Ok(rollout) => context.newest(rollout),
+        Err(error) => {
+            // One malformed object never stalls the others; its next change brings it back.
+            tracing::error!(
+                name = guard.name_any(),
+                error = error.error,
+                "a Rollout can't be read"
+            );
+            return Ok(Action::await_change());
+        }
+    };
+    let uid = rollout.uid().unwrap_or_default();
+    if rollout.metadata.deletion_timestamp.is_some() && rollout.finalizers().is_empty() {
+        context.forget(&uid);
+        return Ok(Action::await_change());
+    }
+    let now = context.clock.now();
+    let (seen, epochs) = observe(&context, &rollout);
+    let old = rollout.status.clone().unwrap_or_default();
+    let number = old.release.as_ref().map_or(0, |r| r.number);
+    let samples = context.sampler.of(&uid, number);
+    let outcome = decide(&rollout, &seen, &samples, now);
+    let plan = outcome.plan.as_ref();
+    let acts = plan.map(|plan| writes(&outcome.desired, &seen, plan)).unwrap_or_default();
+    let commits = changed(&old, &outcome.status, now);
+    if !commits && acts.is_empty() {
+        sample(&context, &rollout, &old, plan);
+        let again = probe(&context, &rollout, &old).await;
+        let action = requeue(outcome.requeue_at, now);
+        return Ok(again.map_or(action, Action::requeue));
+    }
+    // Nothing is written, not even a status, before the Rollout is ours.
+    let rollout = if owned(&old, &context.holder) {
+        rollout
+    } else {
+        let highest = epochs.iter().map(|(_, epoch)| *epoch).max().unwrap_or(0);
+        let claimed = claim(&old, highest, &context.holder, now);
+        tracing::info!(
+            name = rollout.name_any(),
+            epoch = claimed.decision.as_ref().map(|d| d.epoch),
+            "take over"
+        );
+        commit(&context, &rollout, &claimed).await?;
+        return Ok(Action::requeue(Duration::ZERO));
+    };
+    let committed = if commits {
+        log(&rollout, &outcome.status);
+        context.telemetry.phase(old.phase, outcome.status.phase);
+        commit(&context, &rollout, &outcome.status).await?
+    } else {
+        rollout
+    };
+    let status = committed.status.clone().unwrap_or_default();
+    sample(&context, &committed, &status, plan);
+    if let Some(decision) = &status.decision
+        && !acts.is_empty()
+    {
+        let name = committed.name_any();
+        let namespace = committed.namespace().unwrap_or_default();
+        let author = Author {
+            rollout: &name,
+            uid: &uid,
+            namespace: &namespace,
+            deployment: &committed.spec.target_ref.name,
+            epoch: decision.epoch,
+        };
+        let by = Committed { author, seq: decision.seq };
+        for write in stamps(&status, &epochs).iter().chain(&acts) {
+            perform(&context, by, write).await?;
+            if *write == (Write::Finalizer { present: false }) {
+                context.notifier.deliver(&committed).await;
+                context.forget(&uid);
+                return Ok(Action::await_change());
+            }
+        }
+    }
+    if context.notifier.deliver(&committed).await && status.phase == Phase::Healthy {
+        context.wake(&committed, Woken::Delivered);
+    }
+    // What was written comes back by the watch; what the next stage waits for, too.
+    Ok(requeue(outcome.requeue_at, now))
+}
+
+fn requeue(at: Option<Timestamp>, now: Timestamp) -> Action {
+    let pause =
+        at.map_or(RESYNC, |at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    Action::requeue(pause.min(RESYNC))
+}
+
+/// Tell the sampler what is wanted from now on.
+fn sample(context: &Arc<Context>, rollout: &Rollout, status: &RolloutStatus, plan: Option<&Plan>) {
+    let uid = rollout.uid().unwrap_or_default();
+    let namespace = rollout.namespace().unwrap_or_default();
+    let number = status.release.as_ref().map_or(0, |r| r.number);
+    let task = plan
+        .and_then(|plan| wanted(plan, status, &namespace))
+        .map(|wanted| Task { url: context.source(&wanted.source, &namespace), wanted });
+    let (wake, rollout) = (context.clone(), rollout.clone());
+    context.sampler.set(&uid, number, task, move || wake.wake(&rollout, Woken::Sampled));
+}
+
+/// At rest, make sure that the policy holds the next template; when to try again.
+async fn probe(
+    context: &Arc<Context>,
+    rollout: &Rollout,
+    status: &RolloutStatus,
+) -> Option<Duration> {
+    let uid = rollout.uid().unwrap_or_default();
+    if status.phase != Phase::Healthy {
+        return None;
+    }
+    context.holds.due(&uid)?;
+    let namespace = rollout.namespace().unwrap_or_default();
+    let deployment = &rollout.spec.target_ref.name;
+    if context.holds.probe(&context.client, &namespace, deployment, &uid).await {
+        context.wake(rollout, Woken::Probed);
+    }
+    context.holds.due(&uid)
+}
+
+/// One line a decision.
+fn log(rollout: &Rollout, status: &RolloutStatus) {
+    let decision = status.decision.as_ref();
+    tracing::info!(
+        namespace = rollout.namespace(),
+        name = rollout.name_any(),
+        phase = status.phase.as_str(),
+        release = status.release.as_ref().map(|r| r.number),
+        step = status.step.as_ref().map(|s| s.index),
+        weight = decision.map(|d| d.weight),
+        seq = decision.map(|d| d.seq),
+        message = status.message,
+        "decided"
+    );
+}

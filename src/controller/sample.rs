@@ -1,0 +1,374 @@
+//! The sampler: one task for each release under way, beside the reconcile. It asks for exact counts
+//! tick by tick, puts them in the store, and wakes the reconcile. Nothing ever waits for it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use surefoot_core::metrics::Wanted;
+use surefoot_core::metrics::answer::{self, Point};
+use surefoot_core::metrics::query::Family;
+use surefoot_core::metrics::tick;
+use surefoot_core::samples::{BaselineSample, Health, Samples, Scalar, Tick};
+use tokio::sync::watch;
+
+use super::prometheus::{Prometheus, QueryError};
+use crate::clock::Clock;
+
+/// How far stable's past is read.
+const BASELINE: SignedDuration = SignedDuration::from_mins(10);
+/// How often a user's query is asked.
+const SCALAR_EVERY: SignedDuration = SignedDuration::from_secs(15);
+/// A target is live if its newest sample is no older than this many gaps between samples.
+const LIVE_GAPS: f64 = 3.0;
+/// The window in which gaps are counted.
+const DENSITY_WINDOW: Duration = Duration::from_secs(120);
+/// Reset series whose raw samples are fetched.
+const MOST_RESETS: usize = 50;
+/// Ticks kept until a reconcile has folded them.
+const MOST_TICKS: usize = 2000;
+
+/// What is sampled now, and from where.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// What the core wants.
+    pub wanted: Wanted,
+    /// The source's URL, or why there is none.
+    pub url: Result<String, String>,
+}
+
+/// All samplers and what they have brought.
+pub struct Sampler {
+    prometheus: Arc<Prometheus>,
+    clock: Clock,
+    releases: Mutex<HashMap<String, Release>>,
+}
+
+struct Release {
+    key: (i64, String),
+    task: watch::Sender<Option<Task>>,
+    samples: Arc<Mutex<Samples>>,
+}
+
+impl Sampler {
+    /// No release yet.
+    #[must_use]
+    pub fn new(prometheus: Prometheus, clock: Clock) -> Self {
+        let prometheus = Arc::new(prometheus);
+        Self { prometheus, clock, releases: Mutex::new(HashMap::new()) }
+    }
+
+    /// What there is for a Rollout's release and not folded yet.
+    #[must_use]
+    pub fn of(&self, uid: &str, release: i64) -> Samples {
+        let releases = lock(&self.releases);
+        let found = releases.get(uid).filter(|r| r.key.0 == release);
+        found.map(|r| lock(&r.samples).clone()).unwrap_or_default()
+    }
+
+    /// Sample this from now on, or nothing. `wake` is called when something new has come.
+    pub fn set(
+        &self,
+        uid: &str,
+        release: i64,
+        task: Option<Task>,
+        wake: impl Fn() + Send + 'static,
+    ) {
+        let mut releases = lock(&self.releases);
+        let Some(task) = task else {
+            releases.remove(uid);
+            return;
+        };
+        let key = (release, uid.to_owned());
+        if let Some(known) = releases.get(uid).filter(|r| r.key == key) {
+            if let Some(folded) = task.wanted.ticks_from {
+                // What the committed status has folded isn't needed again.
+                lock(&known.samples).ticks.retain(|t| t.from >= folded);
+            }
+            known.task.send_if_modified(|now| {
+                let changed = now.as_ref() != Some(&task);
+                *now = Some(task.clone());
+                changed
+            });
+            return;
+        }
+        let samples = Arc::new(Mutex::new(Samples::default()));
+        let (sender, receiver) = watch::channel(Some(task));
+        let worker = Worker {
+            prometheus: self.prometheus.clone(),
+            clock: self.clock,
+            samples: samples.clone(),
+            gap: 15.0,
+            gap_known: None,
+            targets: HashSet::new(),
+            asked: HashMap::new(),
+        };
+        // The task ends when its sender is dropped, with the release.
+        tokio::spawn(worker.run(receiver, wake));
+        releases.insert(uid.to_owned(), Release { key, task: sender, samples });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+struct Worker {
+    prometheus: Arc<Prometheus>,
+    clock: Clock,
+    samples: Arc<Mutex<Samples>>,
+    /// Seconds between samples of a target.
+    gap: f64,
+    gap_known: Option<Timestamp>,
+    /// Targets of the last tick.
+    targets: HashSet<(String, String)>,
+    /// When each user's query was last asked.
+    asked: HashMap<String, Timestamp>,
+}
+
+impl Worker {
+    async fn run(mut self, mut task: watch::Receiver<Option<Task>>, wake: impl Fn()) {
+        loop {
+            let Some(current) = task.borrow_and_update().clone() else { return };
+            let news = self.round(&current).await;
+            if news {
+                wake();
+            }
+            let pause = Duration::from_secs_f64((self.gap / 3.0).clamp(0.5, 5.0));
+            tokio::select! {
+                changed = task.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One look at everything that is wanted. Whether anything came of it.
+    async fn round(&mut self, task: &Task) -> bool {
+        let before = lock(&self.samples).health.clone();
+        let (news, result) = match &task.url {
+            Err(problem) => (false, Err(problem.clone())),
+            Ok(url) => match self.sample(url, &task.wanted).await {
+                Ok(news) => (news, Ok(())),
+                Err(problem) => (false, Err(problem)),
+            },
+        };
+        let now = self.clock.now();
+        let mut samples = lock(&self.samples);
+        samples.health = match (result, &before) {
+            (Ok(()), _) => Health::Good,
+            (Err(message), Health::Bad { since, .. }) => Health::Bad { message, since: *since },
+            (Err(message), _) => Health::Bad { message, since: now },
+        };
+        news || samples.health != before
+    }
+
+    async fn sample(&mut self, url: &str, wanted: &Wanted) -> Result<bool, String> {
+        let now = self.clock.now();
+        let scalars = self.scalars(url, wanted, now).await?;
+        if wanted.baseline && lock(&self.samples).baseline.is_none() {
+            return Ok(self.baseline(url, wanted, now).await? || scalars);
+        }
+        let Some(start) = wanted.ticks_from else { return Ok(scalars) };
+        let from = lock(&self.samples).ticks.last().map_or(start, |t| t.to.max(start));
+        let Some((to, gone)) = self.newest(url, wanted, from, now).await? else {
+            return Ok(scalars);
+        };
+        let tick = self.tick(url, wanted, from, to, gone).await?;
+        let mut samples = lock(&self.samples);
+        // The task may have been told meanwhile to begin elsewhere.
+        let follows = samples.ticks.last().is_none_or(|last| last.to == tick.from);
+        if follows && samples.ticks.len() < MOST_TICKS {
+            samples.ticks.push(tick);
+        }
+        Ok(true)
+    }
+
+    async fn vector(&self, url: &str, query: &str, at: Timestamp) -> Result<Vec<Point>, String> {
+        let body = self.prometheus.query(url, query, at).await.map_err(|e| say(&e))?;
+        answer::vector(&body).map_err(|e| say(&e.into()))
+    }
+
+    /// The newest instant to which every live target has a sample, if it is after `from`; and
+    /// whether a target of the last tick is gone.
+    async fn newest(
+        &mut self,
+        url: &str,
+        wanted: &Wanted,
+        from: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<(Timestamp, Option<String>)>, String> {
+        self.density(url, wanted, now).await?;
+        let fresh = self.vector(url, &wanted.series.freshness(), now).await?;
+        let at = |p: &Point| Timestamp::from_millisecond(millis(p.value)).unwrap_or(from);
+        #[expect(clippy::cast_possible_truncation, reason = "a few gaps fit")]
+        let oldest =
+            now - SignedDuration::from_millis((self.gap * LIVE_GAPS * 1000.0) as i64 + 1000);
+        let live: Vec<&Point> = fresh.iter().filter(|p| at(p) >= oldest).collect();
+        let Some(newest) = live.iter().map(|p| at(p)).min() else {
+            let newest = fresh.iter().map(at).max();
+            return Err(match newest {
+                Some(newest) => format!(
+                    "the mesh's metrics are stale: the newest sample is of {}",
+                    newest.strftime("%H:%M:%S UTC")
+                ),
+                None => format!(
+                    "no series of {} or {} in the last 5 minutes: is there traffic by the route, and \
+                     does Prometheus scrape the proxies?",
+                    wanted.series.stable, wanted.series.canary
+                ),
+            });
+        };
+        if newest <= from {
+            return Ok(None);
+        }
+        let name = |p: &Point| (p.label("job").to_owned(), p.label("instance").to_owned());
+        let now_live: HashSet<_> = live.iter().map(|p| name(p)).collect();
+        let gone = self.targets.difference(&now_live).next().map(|(job, instance)| {
+            format!("target {job}/{instance} is gone, and its last counts with it")
+        });
+        self.targets = now_live;
+        Ok(Some((newest, gone)))
+    }
+
+    /// Learn how far apart samples are.
+    async fn density(&mut self, url: &str, wanted: &Wanted, now: Timestamp) -> Result<(), String> {
+        let known = self.gap_known.is_some_and(|at| now.duration_since(at).as_secs() < 60);
+        if known {
+            return Ok(());
+        }
+        let counts = self.vector(url, &wanted.series.density(DENSITY_WINDOW), now).await?;
+        let mut counts: Vec<f64> = counts.iter().map(|p| p.value).filter(|n| *n >= 2.0).collect();
+        counts.sort_by(f64::total_cmp);
+        if let Some(median) = counts.get(counts.len() / 2) {
+            self.gap = (DENSITY_WINDOW.as_secs_f64() / median).clamp(0.5, 60.0);
+            self.gap_known = Some(now);
+        }
+        Ok(())
+    }
+
+    async fn tick(
+        &self,
+        url: &str,
+        wanted: &Wanted,
+        from: Timestamp,
+        to: Timestamp,
+        gone: Option<String>,
+    ) -> Result<Tick, String> {
+        let (points, mut partial) = self.counts(url, wanted, Family::Requests, from, to).await?;
+        let [canary, stable] =
+            tick::requests(&wanted.series, &points).map_err(|e| say(&e.into()))?;
+        let latency = if wanted.latency {
+            let (points, missing) = self.counts(url, wanted, Family::Latency, from, to).await?;
+            partial = partial.or(missing);
+            Some(tick::latencies(&wanted.series, &points).map_err(|e| say(&e.into()))?)
+        } else {
+            None
+        };
+        Ok(Tick { from, to, canary, stable, latency, partial: gone.or(partial) })
+    }
+
+    /// Sums over all series, births and resets included; and why some are missing.
+    async fn counts(
+        &self,
+        url: &str,
+        wanted: &Wanted,
+        family: Family,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<(Vec<Point>, Option<String>), String> {
+        let series = &wanted.series;
+        let mut points = self.vector(url, &series.increments(family, from, to), to).await?;
+        let irregular = self.vector(url, &series.irregular(family, from, to), to).await?;
+        if irregular.iter().all(|p| p.value == 0.0) {
+            return Ok((points, None));
+        }
+        let births = self.vector(url, &series.births(family, from, to), to).await?;
+        let mut partial = None;
+        if !births.is_empty() {
+            let up = self.vector(url, &series.up(from, to), to).await?;
+            let name = |p: &Point| (p.label("job").to_owned(), p.label("instance").to_owned());
+            let up: HashSet<_> = up.iter().map(name).collect();
+            // A new series of a target that was already being scraped began at 0; of any other
+            // target nobody knows what it counted before.
+            let unknown = births.iter().find(|p| !up.contains(&name(p)));
+            partial = unknown.map(|p| {
+                let (job, instance) = name(p);
+                format!("target {job}/{instance} is new: what it counted before is unknown")
+            });
+            points.extend(births);
+        }
+        let resets = self.vector(url, &series.resets(family, from, to), to).await?;
+        if resets.len() > MOST_RESETS {
+            let count = resets.len();
+            return Ok((points, Some(format!("{count} series were reset: too many to follow"))));
+        }
+        for reset in resets {
+            let labels: Vec<(String, String)> = reset.labels.clone().into_iter().collect();
+            let query = series.raw(family, &labels, from, to);
+            let body = self.prometheus.query(url, &query, to).await.map_err(|e| say(&e))?;
+            let samples = answer::samples(&body).map_err(|e| say(&e.into()))?;
+            let value = tick::raw_increase(&samples, seconds(from), seconds(to));
+            points.push(Point { labels: reset.labels, value });
+        }
+        Ok((points, partial))
+    }
+
+    async fn baseline(&self, url: &str, wanted: &Wanted, now: Timestamp) -> Result<bool, String> {
+        let from = now - BASELINE;
+        let tick =
+            self.tick(url, &Wanted { latency: true, ..wanted.clone() }, from, now, None).await?;
+        if tick.stable.requests == 0 {
+            return Err(format!("no requests at {} in the last 10 minutes", wanted.series.stable));
+        }
+        let latency = tick.latency.unwrap_or_default();
+        lock(&self.samples).baseline = Some(BaselineSample {
+            requests: tick.stable,
+            boundaries: latency.boundaries,
+            latency: latency.stable,
+        });
+        Ok(true)
+    }
+
+    async fn scalars(
+        &mut self,
+        url: &str,
+        wanted: &Wanted,
+        now: Timestamp,
+    ) -> Result<bool, String> {
+        let due: BTreeMap<&String, &String> = wanted
+            .queries
+            .iter()
+            .filter(|(name, _)| {
+                self.asked.get(*name).is_none_or(|at| now.duration_since(*at) >= SCALAR_EVERY)
+            })
+            .collect();
+        let mut news = false;
+        for (name, query) in due {
+            self.asked.insert(name.clone(), now);
+            let body = self.prometheus.query(url, query, now).await.map_err(|e| say(&e))?;
+            let value = answer::scalar(&body).map_err(|e| format!("metric {name}: {e}"))?;
+            let mut samples = lock(&self.samples);
+            let answers = samples.scalars.entry(name.clone()).or_default();
+            answers.push(Scalar { at: now, value });
+            let extra = answers.len().saturating_sub(MOST_TICKS);
+            answers.drain(..extra);
+            news = true;
+        }
+        Ok(news)
+    }
+}
+
+fn say(error: &QueryError) -> String {
+    format!("Prometheus: {error}")
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "seconds since the epoch in milliseconds fit")]
+fn millis(seconds: f64) -> i64 {
+    (seconds * 1000.0).round() as i64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since the epoch are exact in f64")]
+fn seconds(at: Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1000.0
+}

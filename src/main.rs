@@ -1,0 +1,67 @@
+//! `surefoot`: the controller, and what is generated from its types.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use surefoot::client::Connection;
+use surefoot::{controller, crds};
+
+/// Progressive delivery for Istio that knows what it is doing
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the controller
+    Controller(controller::Options),
+    /// Write the custom resource definitions, one YAML file a kind
+    Crds {
+        /// The folder to write to; default: all on standard output
+        #[arg(long)]
+        directory: Option<PathBuf>,
+    },
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Command::Controller(options) => {
+            log_to_stderr();
+            controller::run(&arguments.connection, options).await
+        }
+        Command::Crds { directory: Some(directory) } => {
+            for (name, yaml) in crds::files()? {
+                let path = directory.join(name);
+                std::fs::write(&path, yaml)
+                    .with_context(|| format!("can't write {}", path.display()))?;
+            }
+            Ok(())
+        }
+        Command::Crds { directory: None } => {
+            for (_, yaml) in crds::files()? {
+                println!("---\n{}", yaml.trim_end());
+            }
+            Ok(())
+        }
+    }
+}
+
+/// JSON lines, fields first; RUST_LOG sets the level.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kube_runtime=warn"));
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter)
+        .init();
+}
