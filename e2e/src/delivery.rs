@@ -2,6 +2,7 @@
 //! can be done to them.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -71,8 +72,12 @@ pub struct Delivery {
     setup: Setup,
     kubeconfig: PathBuf,
     controller: Mutex<Option<Process>>,
+    port: u16,
     starts: Mutex<u32>,
 }
+
+/// The network is ours alone: a range of ports is as good as any.
+static PORTS: AtomicU16 = AtomicU16::new(20_000);
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -162,6 +167,7 @@ impl Delivery {
             setup,
             kubeconfig,
             controller: Mutex::new(None),
+            port: PORTS.fetch_add(1, Ordering::Relaxed),
             starts: Mutex::new(0),
         };
         delivery.start_controller()?;
@@ -185,7 +191,7 @@ impl Delivery {
             format!("--namespace={namespace}"),
             format!("--lease-namespace={namespace}"),
             format!("--hold={hold}"),
-            "--listen=127.0.0.1:0".to_owned(),
+            format!("--listen=127.0.0.1:{}", self.port),
             format!("--identity={namespace}"),
         ];
         let mut environment = self.setup.environment.clone();
@@ -339,6 +345,27 @@ impl Delivery {
         Ok(())
     }
 
+    /// The real kubectl, as an administrator; its standard output.
+    pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let binary = self.scene.world.folders.bin.join("controlplane");
+        let output = tokio::process::Command::new(binary)
+            .arg("kubectl")
+            .arg(format!("--kubeconfig={}", self.scene.world.control_plane.kubeconfig().display()))
+            .arg(format!("--namespace={}", self.scene.namespace))
+            .args(arguments)
+            .output()
+            .await
+            .context("running kubectl")?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        ensure!(
+            output.status.success(),
+            "kubectl {}: {}",
+            arguments.join(" "),
+            text(&output.stderr)
+        );
+        Ok(text(&output.stdout))
+    }
+
     /// Names and uids of the pods of a version that are ready or not being deleted.
     pub async fn pods(&self, version: &str) -> Result<Vec<String>> {
         let parameters = kube::api::ListParams::default().labels(&format!("version={version}"));
@@ -414,6 +441,25 @@ impl Delivery {
             bail!("{} violations: {}", violations.len(), told.join("; "));
         }
         Ok(events.len())
+    }
+
+    /// The controller's own metrics: the value of a series, by how its line begins.
+    pub async fn metric(&self, series: &str) -> Result<f64> {
+        Ok(self.metrics().await?.iter().filter(|(name, _)| name.starts_with(series)).map(|(_, v)| v).sum())
+    }
+
+    /// All of the controller's own metrics.
+    pub async fn metrics(&self) -> Result<Vec<(String, f64)>> {
+        let url = format!("http://127.0.0.1:{}/metrics", self.port);
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        let text = http.get(url).send().await?.text().await?;
+        let lines = text.lines().filter(|l| !l.starts_with('#'));
+        Ok(lines
+            .filter_map(|line| {
+                let (name, value) = line.rsplit_once(' ')?;
+                Some((name.to_owned(), value.parse().ok()?))
+            })
+            .collect())
     }
 
     /// The controller must still be the process that was started.

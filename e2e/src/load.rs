@@ -95,6 +95,11 @@ impl Load {
         Report { samples: lock(&self.shared.samples).clone(), skipped: *lock(&self.shared.skipped) }
     }
 
+    /// Sends no more; what has been answered stays.
+    pub fn end(&self) {
+        self.task.abort();
+    }
+
     /// Sends no more, waits for the open answers and returns everything.
     pub async fn stop(mut self) -> Result<Report> {
         self.task.abort();

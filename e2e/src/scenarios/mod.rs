@@ -1,20 +1,58 @@
-//! The scenarios: a file each, and a line each in `all`.
+//! The scenarios: a file a theme, and a line each in [`all`].
 
 mod api_server_away;
+mod faults;
+mod figures;
+mod mutant;
+mod people;
 mod pod_lives;
 mod promoted;
+mod rolled_back;
 mod self_check;
 
 use crate::runner::Scenario;
 use crate::scenario;
 
-/// All scenarios.
+/// All scenarios; the long ones first, so that the others run beside them.
 fn all() -> Vec<Scenario> {
     vec![
+        scenario!("at-rest", figures::at_rest),
+        scenario!("prometheus-down", faults::prometheus_down),
+        scenario!("a-b-a-b", people::a_b_a_b),
+        scenario!("a-b-a-b-paused-at-rest", people::a_b_a_b_paused_at_rest),
+        scenario!("new-image-midway", people::new_image_midway),
         scenario!("promoted", promoted::play),
         scenario!("promoted-paused-at-rest", promoted::paused_at_rest),
-        scenario!("self-check", self_check::play),
+        scenario!("rolled-back-at-10", rolled_back::at_10),
+        scenario!("rolled-back-at-10-paused-at-rest", rolled_back::at_10_paused_at_rest),
+        scenario!("rolled-back-at-50", rolled_back::at_50),
+        scenario!("rolled-back-on-latency", rolled_back::on_latency),
+        scenario!("fails-everything", rolled_back::fails_everything),
+        scenario!("never-ready", rolled_back::never_ready),
+        scenario!("no-traffic", faults::no_traffic),
+        scenario!("abort", people::abort),
+        scenario!("abort-paused-at-rest", people::abort_paused_at_rest),
+        scenario!("abort-while-prometheus-hangs", people::abort_while_prometheus_hangs),
+        scenario!("approval", people::approval),
+        scenario!("image-reverted-midway", people::image_reverted_midway),
+        scenario!("native-undo", people::native_undo),
+        scenario!("scale-midway", people::scale_midway),
+        scenario!("deleted-midway", people::deleted_midway),
+        scenario!("deleted-midway-revert", people::deleted_midway_revert),
+        scenario!("killed-0", faults::killed_0),
+        scenario!("killed-1", faults::killed_1),
+        scenario!("killed-2", faults::killed_2),
+        scenario!("killed-3", faults::killed_3),
+        scenario!("killed-4", faults::killed_4),
+        scenario!("killed-5", faults::killed_5),
+        scenario!("killed-6", faults::killed_6),
+        scenario!("killed-7", faults::killed_7),
+        scenario!("killed-8", faults::killed_8),
+        scenario!("killed-9", faults::killed_9),
+        scenario!("mutant-adopts-too-early", mutant::play),
         scenario!("pod-lives", pod_lives::play),
+        scenario!("self-check", self_check::play, alone),
+        scenario!("figures", figures::play, alone),
         scenario!("api-server-away", api_server_away::play, alone),
     ]
 }

@@ -1,0 +1,151 @@
+//! Requests by the route's weights, and what a Prometheus would say of them.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use surefoot_core::metrics::wanted;
+use surefoot_core::plan::Plan;
+use surefoot_core::api::RolloutStatus;
+use surefoot_core::samples::{BaselineSample, Count, Health, Samples, Tick};
+use surefoot_core::template::HASH_LABEL;
+
+use super::store::{Store, number, text};
+
+/// Requests a second.
+const RATE: u64 = 300;
+/// One of so many fails in every version.
+const USUAL: u64 = 500;
+
+/// All requests so far, moment by moment.
+#[derive(Default)]
+pub struct Traffic {
+    past: Vec<(Timestamp, Count, Count)>,
+    /// Until when nobody asks anything.
+    pub silent_until: i64,
+    /// Until when metrics can't be had.
+    pub outage_until: i64,
+    /// Until when part of the counts is missing.
+    pub partial_until: i64,
+    odd: u64,
+}
+
+/// How many of so many requests fail in a version.
+fn failing(store: &Store, hash: &str) -> u64 {
+    let sets = store.list("ReplicaSet");
+    let set = sets.iter().find(|s| s["metadata"]["labels"][HASH_LABEL] == hash);
+    let image = set.map_or("", |s| text(s, "/spec/template/spec/containers/0/image"));
+    if image.ends_with("harmful") { 4 } else { USUAL }
+}
+
+impl Traffic {
+    /// The requests of the last `seconds`.
+    pub fn flow(&mut self, store: &Store, now: Timestamp, seconds: u64) {
+        let route = store.get("VirtualService", &store.names.route);
+        let weight = route.map_or(0, |r| number(&r, "/spec/http/0/route/1/weight"));
+        let all = if now.as_second() < self.silent_until { 0 } else { RATE * seconds };
+        let canary = all * u64::try_from(weight).unwrap_or(0) / 100;
+        let count = |service: &str, requests: u64, odd: &mut u64| {
+            let Some(service) = store.get("Service", service) else {
+                return Count { requests, failed: requests };
+            };
+            let slice = format!("{}-slice", text(&service, "/metadata/name"));
+            let slice = store.get("EndpointSlice", &slice);
+            let ends = slice.as_ref().and_then(|s| s["endpoints"].as_array());
+            let up = |e: &Value| e["conditions"]["ready"] == Value::Bool(true);
+            if !ends.is_some_and(|e| e.iter().any(up)) {
+                return Count { requests, failed: requests };
+            }
+            let pin = service["spec"]["selector"][HASH_LABEL].as_str();
+            let one_of = pin.map_or(USUAL, |hash| failing(store, hash));
+            *odd += requests % one_of;
+            let more = u64::from(*odd >= one_of);
+            *odd -= more * one_of;
+            Count { requests, failed: (requests / one_of + more).min(requests) }
+        };
+        let mut odd = self.odd;
+        let canary = count(&store.names.canary, canary, &mut odd);
+        let stable = count(&store.names.stable, all - canary.requests, &mut odd);
+        self.odd = odd % USUAL;
+        self.past.push((now, canary, stable));
+    }
+
+    fn between(&self, from: Timestamp, to: Timestamp) -> (Count, Count) {
+        let mut sum = (Count::default(), Count::default());
+        for (_, canary, stable) in self.past.iter().filter(|(at, ..)| *at > from && *at <= to) {
+            for (sum, more) in [(&mut sum.0, canary), (&mut sum.1, stable)] {
+                sum.requests += more.requests;
+                sum.failed += more.failed;
+            }
+        }
+        sum
+    }
+
+    pub fn usable(&self, now: Timestamp) -> bool {
+        now.as_second() >= self.outage_until
+    }
+}
+
+/// The sampler of one controller: exact ticks from where the committed state ends.
+#[derive(Default)]
+pub struct Sampler {
+    release: i64,
+    task: Option<(Option<Timestamp>, bool)>,
+    samples: Samples,
+}
+
+impl Sampler {
+    pub fn of(&self, release: i64) -> Samples {
+        if self.task.is_some() && self.release == release {
+            self.samples.clone()
+        } else {
+            Samples::default()
+        }
+    }
+
+    /// What is wanted from now on, by the committed status.
+    pub fn set(&mut self, plan: Option<&Plan>, status: &RolloutStatus, namespace: &str) {
+        let Some(wanted) = plan.and_then(|plan| wanted(plan, status, namespace)) else {
+            *self = Self::default();
+            return;
+        };
+        let number = status.release.as_ref().map_or(0, |r| r.number);
+        if self.task.is_none() || self.release != number {
+            *self = Self { release: number, ..Self::default() };
+        }
+        if let Some(folded) = wanted.ticks_from {
+            self.samples.ticks.retain(|t| t.from >= folded);
+        }
+        self.task = Some((wanted.ticks_from, wanted.baseline));
+    }
+
+    /// One look.
+    pub fn sample(&mut self, traffic: &Traffic, now: Timestamp) {
+        let Some((from, baseline)) = self.task else { return };
+        if !traffic.usable(now) {
+            let since = match &self.samples.health {
+                Health::Bad { since, .. } => *since,
+                _ => now,
+            };
+            self.samples.health = Health::Bad { message: "no answer".to_owned(), since };
+            return;
+        }
+        self.samples.health = Health::Good;
+        if baseline && self.samples.baseline.is_none() {
+            let past = now - jiff::SignedDuration::from_mins(10);
+            let (_, requests) = traffic.between(past, now);
+            self.samples.baseline = Some(BaselineSample {
+                requests,
+                boundaries: Vec::new(),
+                latency: surefoot_core::samples::Histogram::default(),
+            });
+        }
+        let Some(start) = from else { return };
+        let from = self.samples.ticks.last().map_or(start, |t| t.to.max(start));
+        if now <= from {
+            return;
+        }
+        let (canary, stable) = traffic.between(from, now);
+        let partial = (now.as_second() < traffic.partial_until)
+            .then(|| "a target is gone, and its last counts with it".to_owned());
+        self.samples.ticks.push(Tick { from, to: now, canary, stable, latency: None, partial });
+    }
+}

@@ -1,0 +1,119 @@
+//! A bad version comes back by itself, for the reason it should, and only its own failures hurt.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use crate::backend::Behaviour;
+use crate::delivery::{Delivery, Setup};
+use crate::world::Scene;
+
+/// Fails from the first request on.
+pub async fn at_10(scene: Arc<Scene>) -> Result<()> {
+    at_once(scene, Setup::default()).await
+}
+
+/// The same, held by staying paused at rest.
+pub async fn at_10_paused_at_rest(scene: Arc<Scene>) -> Result<()> {
+    at_once(scene, Setup { paused_at_rest: true, ..Setup::default() }).await
+}
+
+async fn at_once(scene: Arc<Scene>, setup: Setup) -> Result<()> {
+    let delivery = Delivery::start(scene, setup).await?;
+    let stable = delivery.pods("v1").await?;
+    delivery.behave("v2", Behaviour::failing(0.2));
+    delivery.set_version("v2").await?;
+    let status = delivery.rolled_back(1).await?;
+    let why = &status.history[0].why;
+    ensure!(why.contains("fails"), "the reason names no failures: {why}");
+    ensure!(status.release.is_some_and(|r| r.passes.is_empty()), "a step passed");
+    stays_on_v1(&delivery, &stable).await
+}
+
+/// Is good at 10% and fails once half of the traffic comes.
+pub async fn at_50(scene: Arc<Scene>) -> Result<()> {
+    let delivery = Delivery::start(scene, Setup::default()).await?;
+    let stable = delivery.pods("v1").await?;
+    delivery.set_version("v2").await?;
+    delivery.in_step(1).await?;
+    delivery.behave("v2", Behaviour::failing(0.2));
+    let status = delivery.rolled_back(1).await?;
+    let passes = status.release.map_or(0, |r| r.passes.len());
+    ensure!(passes == 1, "{passes} steps passed");
+    stays_on_v1(&delivery, &stable).await
+}
+
+/// Is right but slow.
+pub async fn on_latency(scene: Arc<Scene>) -> Result<()> {
+    let metrics = json!({"analysis": {"metrics": [
+        {"name": "success-rate", "successRate": {"maxDrop": "5pp"}},
+        {"name": "latency", "latency": {"maxSlowdown": "1.5"}},
+    ]}});
+    // A tenth of stable's requests are slow, so that there is a boundary to compare at.
+    let usual = Behaviour {
+        latency: Duration::from_millis(7),
+        slow_rate: 0.1,
+        slow_latency: Duration::from_millis(40),
+        ..Behaviour::default()
+    };
+    scene.behave(&crate::app::image("shop", "v1"), usual);
+    let delivery = Delivery::start(scene, Setup { spec: metrics, ..Setup::default() }).await?;
+    let stable = delivery.pods("v1").await?;
+    delivery.behave("v2", Behaviour::slow(Duration::from_millis(120)));
+    delivery.set_version("v2").await?;
+    let status = delivery.rolled_back(1).await?;
+    let why = &status.history[0].why;
+    ensure!(why.contains("latency"), "the reason names no latency: {why}");
+    stays_on_v1(&delivery, &stable).await
+}
+
+/// Fails everything: stopped by the crash guard within ten canary requests.
+pub async fn fails_everything(scene: Arc<Scene>) -> Result<()> {
+    let delivery = Delivery::start(scene, Setup { rate: 10, ..Setup::default() }).await?;
+    let stable = delivery.pods("v1").await?;
+    delivery.behave("v2", Behaviour::failing(1.0));
+    delivery.set_version("v2").await?;
+    let status = delivery.rolled_back(1).await?;
+    let why = &status.history[0].why;
+    ensure!(why.contains("crash guard"), "the reason isn't the crash guard: {why}");
+    let requests = delivery.load.report().version("v2").requests;
+    ensure!(requests <= 10, "{requests} requests reached the canary");
+    stays_on_v1(&delivery, &stable).await
+}
+
+/// Pods that never get ready: no request ever reaches them.
+pub async fn never_ready(scene: Arc<Scene>) -> Result<()> {
+    let spec = json!({"progressDeadline": "5s"});
+    let delivery = Delivery::start(scene, Setup { spec, ..Setup::default() }).await?;
+    let stable = delivery.pods("v1").await?;
+    let never = json!({"spec": {"template": {"metadata": {
+        "labels": {"version": "v2"}, "annotations": {crate::parts::kubelet::READY_AFTER: "never"},
+    }, "spec": {"containers": [{"name": "shop", "image": crate::app::image("shop", "v2")}]}}}});
+    let api = delivery.scene.api("apps/v1", "Deployment").await?;
+    let patch = kube::api::Patch::Strategic(never);
+    api.patch("shop", &kube::api::PatchParams::default(), &patch).await?;
+    let status = delivery.rolled_back(1).await?;
+    let why = &status.history[0].why;
+    ensure!(why.contains("0 of 2 canary pods"), "{why}");
+    ensure!(delivery.load.report().version("v2").requests == 0, "the canary got requests");
+    stays_on_v1(&delivery, &stable).await
+}
+
+/// All traffic is on the pods that were there before, and nothing else was lost.
+pub async fn stays_on_v1(delivery: &Delivery, stable: &[String]) -> Result<()> {
+    let deployment = delivery.scene.get("apps/v1", "Deployment", "shop").await?;
+    ensure!(deployment["spec"]["paused"] == true, "the failed template was let go");
+    ensure!(delivery.pods("v1").await? == stable, "stable's pods changed");
+    let start = delivery.load.elapsed();
+    let more = crate::wait::wait_for("30 more answers", Duration::from_secs(30), || async {
+        let report = delivery.load.report().since(start);
+        Ok((report.samples.len() >= 30).then_some(report))
+    })
+    .await?;
+    ensure!(more.version("v1").requests == more.samples.len(), "{:?}", more.versions());
+    delivery.nothing_lost(&["v2"])?;
+    delivery.audit()?;
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! The decision in words that a person on call understands. Pure, and knows of no terminal.
+
+use serde::Serialize;
+use surefoot_core::api::status::{Decision, MetricStatus, PastRelease, Phase, StepPass, Verdict, Waiting};
+
+use super::evidence::{arm, percent, verdict};
+use super::glance::outcome;
+use super::outlook::{abort, outlook, promote};
+use super::times::{ago, clock, left, length, between};
+use super::view::{View, images, under_way};
+use super::waits::ends;
+
+/// An explanation: a sentence, then sections in the order in which somebody asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// Namespace of the Rollout.
+    pub namespace: String,
+    /// Its name.
+    pub rollout: String,
+    /// When it was looked at.
+    pub at: String,
+    /// Its phase.
+    pub phase: String,
+    /// All in one sentence.
+    pub summary: String,
+    /// The rest.
+    pub sections: Vec<Section>,
+}
+
+/// One question and its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Section {
+    /// What is answered.
+    pub title: String,
+    /// The answer, point by point.
+    pub points: Vec<String>,
+}
+
+/// Explain a Rollout. Sections that have nothing to say are left out.
+#[must_use]
+pub fn explain(view: &View<'_>) -> Explanation {
+    let sections = [
+        ("Why it was rolled back", rolled_back(view)),
+        ("What was decided last", decided(view)),
+        ("What has passed", passed(view)),
+        ("What it waits for", waits(view)),
+        ("What would decide it", ways(view)),
+        ("What you can do", commands(view)),
+        ("The numbers", view.status.analysis.iter().map(numbers).collect()),
+        ("Releases before", view.status.history.iter().map(|p| past(p, view)).collect()),
+        ("To be looked at", conditions(view)),
+    ];
+    let sections = sections.into_iter().filter(|(_, points)| !points.is_empty());
+    Explanation {
+        namespace: view.namespace().to_owned(),
+        rollout: view.name().to_owned(),
+        at: view.now.to_string(),
+        phase: view.status.phase.as_str().to_owned(),
+        summary: summary(view),
+        sections: sections.map(|(title, points)| Section { title: title.to_owned(), points }).collect(),
+    }
+}
+
+fn summary(view: &View<'_>) -> String {
+    let status = &view.status;
+    if !view.seen() {
+        return "No controller has looked at this Rollout yet: does Surefoot run, and does it watch \
+                this namespace?"
+            .to_owned();
+    }
+    let release = status.release.as_ref().map_or(0, |r| r.number);
+    let version = status.canary.as_ref().map_or_else(String::new, |c| format!(" of {}", images(&c.images)));
+    let what = match status.phase {
+        Phase::Pending => "Nothing has begun yet".to_owned(),
+        Phase::Healthy => "All is well and no release is under way".to_owned(),
+        Phase::Preparing => format!("Release {release}{version} is being prepared"),
+        Phase::Stepping => format!("Release {release}{version} is being judged"),
+        Phase::Paused => format!("Release {release}{version} is held"),
+        Phase::Promoting => format!("Release {release}{version} has passed and is being handed over"),
+        Phase::RollingBack => format!("Release {release}{version} is being rolled back"),
+        Phase::Degraded if view.rolled_back() => format!("Release {release} was rolled back"),
+        Phase::Degraded => "Something is not as it must be".to_owned(),
+    };
+    let said = if status.message.is_empty() { String::new() } else { format!(" {}.", sentence(&status.message)) };
+    format!("{what}; {}.{said}", view.traffic())
+}
+
+fn rolled_back(view: &View<'_>) -> Vec<String> {
+    let ongoing = under_way(view.status.phase) || view.status.phase == Phase::Degraded;
+    let Some(decision) = view.rollback().filter(|_| ongoing) else { return Vec::new() };
+    let by = if is_controller(decision) {
+        "Nobody asked for it: the controller decided on what it measured or saw.".to_owned()
+    } else {
+        format!("{} asked for it.", decision.actor)
+    };
+    let last = format!(
+        "It is final for release {}: this template is not tried again by itself.",
+        decision.release
+    );
+    vec![format!("{}.", sentence(&decision.reason)), by, last]
+}
+
+fn is_controller(decision: &Decision) -> bool {
+    decision.actor == surefoot_core::decide::CONTROLLER
+}
+
+fn decided(view: &View<'_>) -> Vec<String> {
+    let Some(decision) = &view.status.decision else { return Vec::new() };
+    let who = if is_controller(decision) { "the controller" } else { decision.actor.as_str() };
+    let when = format!("{}, {}", clock(decision.at, view.now), ago(decision.at, view.now));
+    vec![
+        format!("{when}: {who} decided that {}.", meaning(decision)),
+        format!("On this: {}.", sentence(&decision.reason)),
+        format!(
+            "It is decision {} of this Rollout, written by {}.",
+            decision.seq, decision.holder
+        ),
+    ]
+}
+
+fn meaning(decision: &Decision) -> String {
+    match decision.verdict {
+        Verdict::Adopt => "what was found running is stable".to_owned(),
+        Verdict::Start => format!("release {} begins, without traffic yet", decision.release),
+        Verdict::Pass => format!("step {} has passed", decision.step),
+        Verdict::Advance => format!("the canary may get {}% of the traffic", decision.weight),
+        Verdict::Promote => "the canary becomes the Deployment's own version".to_owned(),
+        Verdict::Rollback => "all traffic goes back to stable".to_owned(),
+    }
+}
+
+fn passed(view: &View<'_>) -> Vec<String> {
+    // At rest the passes are those of a release long over.
+    let shown = under_way(view.status.phase) || view.rolled_back();
+    let release = view.status.release.as_ref().filter(|_| shown);
+    release.iter().flat_map(|r| &r.passes).map(|p| pass(p, view)).collect()
+}
+
+fn pass(pass: &StepPass, view: &View<'_>) -> String {
+    let who = if pass.actor == surefoot_core::decide::CONTROLLER {
+        String::new()
+    } else {
+        format!(", by {}", pass.actor)
+    };
+    let at = clock(pass.at, view.now);
+    format!("Step {} ({}%) at {at}{who}: {}.", pass.step, pass.weight, sentence(&pass.evidence))
+}
+
+fn waits(view: &View<'_>) -> Vec<String> {
+    view.status.waiting_on.iter().map(|w| wait(w, view)).collect()
+}
+
+fn wait(waiting: &Waiting, view: &View<'_>) -> String {
+    let until = waiting.until.map_or_else(String::new, |until| {
+        format!(" At the latest at {} ({}).", clock(until, view.now), left(until, view.now))
+    });
+    format!("{}. {}{until}", sentence(&waiting.message), ends(waiting.kind))
+}
+
+fn ways(view: &View<'_>) -> Vec<String> {
+    let ways = outlook(view).into_iter();
+    ways.map(|(name, way)| format!("{}: {way}.", sentence(name))).collect()
+}
+
+fn commands(view: &View<'_>) -> Vec<String> {
+    let status = format!("Watch it: kubectl surefoot status {} -n {} --watch", view.name(), view.namespace());
+    match view.status.phase {
+        Phase::Stepping | Phase::Paused => vec![
+            format!("Go back to stable now: {}", abort(view)),
+            format!("Go on without waiting for the gate: {}", promote(view)),
+            status,
+        ],
+        Phase::Preparing | Phase::Promoting => {
+            vec![format!("Go back to stable now: {}", abort(view)), status]
+        }
+        Phase::RollingBack => vec![status],
+        Phase::Pending | Phase::Healthy | Phase::Degraded => Vec::new(),
+    }
+}
+
+fn numbers(metric: &MetricStatus) -> String {
+    let mut told = vec![format!("{} ({}): {}", metric.name, metric.role, verdict(metric))];
+    told.extend(metric.canary.as_ref().map(|a| format!("canary {}", arm(a))));
+    told.extend(metric.stable.as_ref().map(|a| format!("stable {}", arm(a))));
+    let evidence = [("pass", &metric.pass), ("harm", &metric.harm)];
+    told.extend(evidence.into_iter().filter_map(|(name, evidence)| {
+        let evidence = evidence.as_ref()?;
+        let percent = percent(evidence)?;
+        Some(format!("{name} {percent}% (ln E {} of {})", evidence.log_e, evidence.needed))
+    }));
+    told.extend(metric.note.clone());
+    told.join("; ") + "."
+}
+
+fn past(past: &PastRelease, view: &View<'_>) -> String {
+    let (_, outcome) = outcome(past.outcome);
+    format!(
+        "Release {} {outcome} {} after {}, {}: {}.",
+        past.number,
+        ago(past.ended_at, view.now),
+        length(between(past.started_at, past.ended_at)),
+        images(&past.images),
+        past.why.trim_end_matches('.')
+    )
+}
+
+fn conditions(view: &View<'_>) -> Vec<String> {
+    let bad = view.bad_conditions();
+    bad.map(|c| format!("{} is {:?}: {}.", c.kind, c.status, c.message)).collect()
+}
+
+/// As the beginning of a sentence, without its full stop.
+fn sentence(text: &str) -> String {
+    let text = text.trim_end_matches('.');
+    let mut letters = text.chars();
+    match letters.next() {
+        // A name such as "success-rate:" keeps its spelling.
+        Some(first) if !text.split(' ').next().is_some_and(|w| w.ends_with(':')) => {
+            first.to_uppercase().chain(letters).collect()
+        }
+        _ => text.to_owned(),
+    }
+}

@@ -1,0 +1,130 @@
+//! What would decide a release, one way or the other.
+
+use surefoot_core::api::analysis::NoDataAction;
+use surefoot_core::api::rollout::OnInconclusive;
+use surefoot_core::api::status::{Hold, HoldReason, MetricStatus, Phase, StepStatus};
+use surefoot_core::plan::{Plan, StepPlan};
+use surefoot_core::words;
+
+use super::times::{clock, left};
+use super::view::View;
+
+/// A way in which it may go on: its name and what leads there.
+pub type Way = (&'static str, String);
+
+/// Every way in which it may go on from here; empty where no release is under way.
+#[must_use]
+pub fn outlook(view: &View<'_>) -> Vec<Way> {
+    match view.status.phase {
+        Phase::Stepping | Phase::Paused => judged(view),
+        Phase::Preparing => vec![
+            ("forward", "the canary's pods are ready: step 0 begins".to_owned()),
+            ("back", format!("they aren't in time, a new template, or {}", abort(view))),
+        ],
+        Phase::Promoting => vec![
+            ("forward", "the waits above end: the tested pods are the Deployment's".to_owned()),
+            ("back", format!("until they are: {}", abort(view))),
+        ],
+        Phase::Healthy => {
+            let deployment = &view.rollout.spec.target_ref.name;
+            vec![("next", format!("a new template of Deployment {deployment} begins a release"))]
+        }
+        Phase::Pending | Phase::RollingBack | Phase::Degraded => Vec::new(),
+    }
+}
+
+fn judged(view: &View<'_>) -> Vec<Way> {
+    let (Some(plan), Some(step)) = (&view.plan, &view.status.step) else { return Vec::new() };
+    let Some(gate) = plan.steps.get(view.step()) else { return Vec::new() };
+    let mut ways = vec![("forward", forward(view, plan, gate, step)), ("back", back(view))];
+    if step.hold.is_none() {
+        ways.extend(inconclusive(view, gate, step).map(|way| ("else", way)));
+        ways.push(("no data", no_data(plan)));
+    }
+    ways
+}
+
+fn forward(view: &View<'_>, plan: &Plan, gate: &StepPlan, step: &StepStatus) -> String {
+    let next = match plan.steps.get(view.step() + 1) {
+        Some(next) => format!("on to {}%", next.weight),
+        None => "all steps passed, the canary is promoted".to_owned(),
+    };
+    if let Some(hold) = &step.hold {
+        return format!("{}: {next}", held(view, hold));
+    }
+    if plan.metrics.is_empty() && !gate.approval {
+        return format!("the weight is in force: {next}");
+    }
+    let mut needed = required(&view.status.analysis);
+    needed.push(format!("{} judged", words::span(gate.min_duration)));
+    needed.push(format!("{} canary requests", words::count(gate.min_requests)));
+    if gate.approval && step.approved_by.is_none() {
+        needed.push(format!("a person's word, {}", promote(view)));
+    }
+    format!("{}: {next}", needed.join("; "))
+}
+
+fn held(view: &View<'_>, hold: &Hold) -> String {
+    let promote = promote(view);
+    match hold.reason {
+        HoldReason::Inconclusive => format!("only a person, {promote}"),
+        HoldReason::NoData => format!("metrics come back and the gate is met, or {promote}"),
+        HoldReason::WeightLowered => {
+            format!("{promote}, or the step's weight is back and the gate is met")
+        }
+    }
+}
+
+fn required(metrics: &[MetricStatus]) -> Vec<String> {
+    let required = metrics.iter().filter(|m| m.role == "required");
+    required.map(|m| format!("{} passes", m.name)).collect()
+}
+
+fn back(view: &View<'_>) -> String {
+    let counted = || view.status.analysis.iter().filter(|m| m.role != "observe");
+    let mut ways = Vec::new();
+    if counted().any(|m| m.harm.is_some()) {
+        ways.push("harm reaches 100% (all metrics' evidence counts together)".to_owned());
+    }
+    let limits: Vec<&str> =
+        counted().filter(|m| m.harm.is_none()).map(|m| m.name.as_str()).collect();
+    if !limits.is_empty() {
+        ways.push(format!("{} is outside of its limits too often", limits.join(" or ")));
+    }
+    ways.push("most canary requests fail".to_owned());
+    ways.push("a new template".to_owned());
+    ways.push(abort(view));
+    ways.join("; ")
+}
+
+fn inconclusive(view: &View<'_>, gate: &StepPlan, step: &StepStatus) -> Option<String> {
+    let end = step.started_at?.checked_add(gate.max_duration).ok()?;
+    let then = match gate.on_inconclusive {
+        OnInconclusive::Pause => "the step is held for a person",
+        OnInconclusive::Rollback => "all traffic goes back to stable",
+        OnInconclusive::Extend => return None,
+        OnInconclusive::Promote => "the step is left without the evidence",
+    };
+    let (at, left) = (clock(end, view.now), left(end, view.now));
+    Some(format!("evidence still lacks at {at} ({left}): {then}"))
+}
+
+fn no_data(plan: &Plan) -> String {
+    let then = match plan.no_data_then {
+        NoDataAction::Pause => "the step is held",
+        NoDataAction::Rollback => "all traffic goes back to stable",
+    };
+    format!("none for {}: {then}", words::span(plan.no_data_after))
+}
+
+/// The command that promotes.
+#[must_use]
+pub fn promote(view: &View<'_>) -> String {
+    format!("kubectl surefoot promote {} -n {}", view.name(), view.namespace())
+}
+
+/// The command that aborts.
+#[must_use]
+pub fn abort(view: &View<'_>) -> String {
+    format!("kubectl surefoot abort {} -n {}", view.name(), view.namespace())
+}
