@@ -445,7 +445,13 @@ impl Delivery {
 
     /// The controller's own metrics: the value of a series, by how its line begins.
     pub async fn metric(&self, series: &str) -> Result<f64> {
-        Ok(self.metrics().await?.iter().filter(|(name, _)| name.starts_with(series)).map(|(_, v)| v).sum())
+        Ok(self
+            .metrics()
+            .await?
+            .iter()
+            .filter(|(name, _)| name.starts_with(series))
+            .map(|(_, v)| v)
+            .sum())
     }
 
     /// All of the controller's own metrics.

@@ -9,6 +9,7 @@ pub mod apply;
 pub mod backend;
 pub mod clock;
 pub mod delivery;
+pub mod demo;
 pub mod load;
 pub mod netns;
 pub mod parts;

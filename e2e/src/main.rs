@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use surefoot_e2e::{netns, runner, scenarios, up};
+use surefoot_e2e::{demo, netns, runner, scenarios, up};
 
 #[derive(Parser)]
 #[command(about, version)]
@@ -26,6 +26,8 @@ enum Command {
         #[arg(long)]
         list: bool,
     },
+    /// A release that is promoted and one that is rolled back, live, with their timelines
+    Demo,
     /// Start everything with an example application, until Ctrl-C
     Up {
         /// Requests per second to the example
@@ -58,6 +60,7 @@ fn start(command: Command) -> Result<bool> {
                 Command::Run { filters, jobs, .. } => {
                     runner::run(scenarios::matching(&filters), jobs).await
                 }
+                Command::Demo => demo::demo().await.map(|()| true),
                 Command::Up { rate } => up::up(rate).await.map(|()| true),
             }
         };

@@ -1,12 +1,14 @@
 //! The decision in words that a person on call understands. Pure, and knows of no terminal.
 
 use serde::Serialize;
-use surefoot_core::api::status::{Decision, MetricStatus, PastRelease, Phase, StepPass, Verdict, Waiting};
+use surefoot_core::api::status::{
+    Decision, MetricStatus, PastRelease, Phase, StepPass, Verdict, Waiting,
+};
 
 use super::evidence::{arm, percent, verdict};
 use super::glance::outcome;
 use super::outlook::{abort, outlook, promote};
-use super::times::{ago, clock, left, length, between};
+use super::times::{ago, between, clock, left, length};
 use super::view::{View, images, under_way};
 use super::waits::ends;
 
@@ -58,7 +60,9 @@ pub fn explain(view: &View<'_>) -> Explanation {
         at: view.now.to_string(),
         phase: view.status.phase.as_str().to_owned(),
         summary: summary(view),
-        sections: sections.map(|(title, points)| Section { title: title.to_owned(), points }).collect(),
+        sections: sections
+            .map(|(title, points)| Section { title: title.to_owned(), points })
+            .collect(),
     }
 }
 
@@ -70,19 +74,26 @@ fn summary(view: &View<'_>) -> String {
             .to_owned();
     }
     let release = status.release.as_ref().map_or(0, |r| r.number);
-    let version = status.canary.as_ref().map_or_else(String::new, |c| format!(" of {}", images(&c.images)));
+    let version =
+        status.canary.as_ref().map_or_else(String::new, |c| format!(" of {}", images(&c.images)));
     let what = match status.phase {
         Phase::Pending => "Nothing has begun yet".to_owned(),
         Phase::Healthy => "All is well and no release is under way".to_owned(),
         Phase::Preparing => format!("Release {release}{version} is being prepared"),
         Phase::Stepping => format!("Release {release}{version} is being judged"),
         Phase::Paused => format!("Release {release}{version} is held"),
-        Phase::Promoting => format!("Release {release}{version} has passed and is being handed over"),
+        Phase::Promoting => {
+            format!("Release {release}{version} has passed and is being handed over")
+        }
         Phase::RollingBack => format!("Release {release}{version} is being rolled back"),
         Phase::Degraded if view.rolled_back() => format!("Release {release} was rolled back"),
         Phase::Degraded => "Something is not as it must be".to_owned(),
     };
-    let said = if status.message.is_empty() { String::new() } else { format!(" {}.", sentence(&status.message)) };
+    let said = if status.message.is_empty() {
+        String::new()
+    } else {
+        format!(" {}.", sentence(&status.message))
+    };
     format!("{what}; {}.{said}", view.traffic())
 }
 
@@ -112,10 +123,7 @@ fn decided(view: &View<'_>) -> Vec<String> {
     vec![
         format!("{when}: {who} decided that {}.", meaning(decision)),
         format!("On this: {}.", sentence(&decision.reason)),
-        format!(
-            "It is decision {} of this Rollout, written by {}.",
-            decision.seq, decision.holder
-        ),
+        format!("It is decision {} of this Rollout, written by {}.", decision.seq, decision.holder),
     ]
 }
 
@@ -164,7 +172,11 @@ fn ways(view: &View<'_>) -> Vec<String> {
 }
 
 fn commands(view: &View<'_>) -> Vec<String> {
-    let status = format!("Watch it: kubectl surefoot status {} -n {} --watch", view.name(), view.namespace());
+    let status = format!(
+        "Watch it: kubectl surefoot status {} -n {} --watch",
+        view.name(),
+        view.namespace()
+    );
     match view.status.phase {
         Phase::Stepping | Phase::Paused => vec![
             format!("Go back to stable now: {}", abort(view)),

@@ -55,8 +55,9 @@ pub fn rollout(object: &DynamicObject) -> Result<Rollout> {
     let mut value = serde_json::to_value(object).context("an object must be JSON")?;
     clean(&mut value);
     let name = object.name_any();
-    serde_json::from_value(value)
-        .with_context(|| format!("Rollout {name} isn't as this plugin knows them: do versions match?"))
+    serde_json::from_value(value).with_context(|| {
+        format!("Rollout {name} isn't as this plugin knows them: do versions match?")
+    })
 }
 
 /// Texts of other people are printed: escapes and line breaks in them become spaces.

@@ -16,7 +16,8 @@ pub fn render(view: &View<'_>, style: Style, wide: bool) -> String {
     let mut page = Page::new(style);
     title(&mut page, view);
     if !view.seen() {
-        let hint = "no controller has looked at it yet: does Surefoot run and watch this namespace?";
+        let hint =
+            "no controller has looked at it yet: does Surefoot run and watch this namespace?";
         page.put("  ", &style.paint(Tone::Warn, hint));
         return page.finish();
     }
@@ -113,7 +114,8 @@ fn machinery(page: &mut Page, status: &RolloutStatus) {
         page.put("  plan     ", &text);
     }
     if let Some(step) = &status.step {
-        let begun = format!("{} begun {}, {} ready pods", step.index, step.begun_at, step.ready_pods);
+        let begun =
+            format!("{} begun {}, {} ready pods", step.index, step.begun_at, step.ready_pods);
         page.put("  step     ", &begun);
     }
 }

@@ -33,7 +33,11 @@ pub fn ago(at: Timestamp, now: Timestamp) -> String {
 /// "2m 5s left", or that the time is up.
 #[must_use]
 pub fn left(until: Timestamp, now: Timestamp) -> String {
-    if until <= now { "due now".to_owned() } else { format!("{} left", length(between(now, until))) }
+    if until <= now {
+        "due now".to_owned()
+    } else {
+        format!("{} left", length(between(now, until)))
+    }
 }
 
 /// The time of day, with the date where it isn't today's (all in UTC).

@@ -8,13 +8,18 @@ use crate::client::CallError;
 #[must_use]
 pub fn trouble(what: &str, error: &CallError) -> String {
     match error {
-        CallError::TimedOut => format!("{what}: {error}; look whether it was done before trying again"),
+        CallError::TimedOut => {
+            format!("{what}: {error}; look whether it was done before trying again")
+        }
         CallError::Kube(kube::Error::Api(status)) => format!("{what}: {}", refused(status)),
         CallError::Kube(kube::Error::SerdeError(error)) => {
             format!("{what}: the answer makes no sense: {error}; is this plugin as old as crds/?")
         }
         CallError::Kube(error) => {
-            format!("{what}: no way to the API server: {}; is the right --context set?", causes(error))
+            format!(
+                "{what}: no way to the API server: {}; is the right --context set?",
+                causes(error)
+            )
         }
     }
 }
@@ -22,12 +27,17 @@ pub fn trouble(what: &str, error: &CallError) -> String {
 fn refused(status: &Status) -> String {
     let message = said(&status.message);
     match status.code {
-        401 => "the API server doesn't know you: log in again, then try `kubectl auth whoami`".to_owned(),
-        403 => format!("not allowed: {message}; ask for this right, or use another --context or --as"),
-        404 if status.details.as_ref().is_none_or(|d| d.name.is_empty()) => {
-            "the API server doesn't know this kind: install Surefoot's definitions from crds/".to_owned()
+        401 => "the API server doesn't know you: log in again, then try `kubectl auth whoami`"
+            .to_owned(),
+        403 => {
+            format!("not allowed: {message}; ask for this right, or use another --context or --as")
         }
-        404 => "there is none of that name: look with `kubectl surefoot status --all-namespaces`".to_owned(),
+        404 if status.details.as_ref().is_none_or(|d| d.name.is_empty()) => {
+            "the API server doesn't know this kind: install Surefoot's definitions from crds/"
+                .to_owned()
+        }
+        404 => "there is none of that name: look with `kubectl surefoot status --all-namespaces`"
+            .to_owned(),
         422 => format!("refused: {message}"),
         code => format!("the API server said {code}: {message}"),
     }

@@ -1,11 +1,11 @@
 //! A Rollout as somebody looks at it: what every way of showing it has to know.
 
 use jiff::Timestamp;
+use surefoot_core::api::Rollout;
 use surefoot_core::api::rollout::{RolloutSpec, Undo};
 use surefoot_core::api::status::{
     Condition, ConditionStatus, Decision, Phase, ReleaseKind, RolloutStatus, Verdict,
 };
-use surefoot_core::api::Rollout;
 use surefoot_core::plan::Plan;
 
 /// A Rollout, at an instant.

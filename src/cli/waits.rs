@@ -50,7 +50,9 @@ pub fn ends(kind: WaitingKind) -> &'static str {
         }
         WaitingKind::Approval => "A person promotes the step, or aborts the release.",
         WaitingKind::Paused => "Somebody sets spec.paused to false.",
-        WaitingKind::Decision => "A person decides: promote goes on without the evidence, abort goes back.",
+        WaitingKind::Decision => {
+            "A person decides: promote goes on without the evidence, abort goes back."
+        }
         WaitingKind::WeightLowered => {
             "A person decides: promote writes the step's weight again, abort ends the release."
         }

@@ -1,7 +1,7 @@
 //! The sampler: one task for each release under way, beside the reconcile. It asks for exact counts
 //! tick by tick, puts them in the store, and wakes the reconcile. Nothing ever waits for it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ const LIVE_GAPS: f64 = 3.0;
 const DENSITY_WINDOW: Duration = Duration::from_secs(120);
 /// Reset series whose raw samples are fetched.
 const MOST_RESETS: usize = 50;
+/// How many instants of news are remembered.
+const NEWS: usize = 8;
 /// Ticks kept until a reconcile has folded them.
 const MOST_TICKS: usize = 2000;
 
@@ -101,6 +103,7 @@ impl Sampler {
             samples: samples.clone(),
             gap: 15.0,
             gap_known: None,
+            news: VecDeque::new(),
             targets: HashSet::new(),
             asked: HashMap::new(),
         };
@@ -118,9 +121,11 @@ struct Worker {
     prometheus: Arc<Prometheus>,
     clock: Clock,
     samples: Arc<Mutex<Samples>>,
-    /// Seconds between samples of a target.
+    /// Seconds between samples of a target, by how many there are in a window.
     gap: f64,
     gap_known: Option<Timestamp>,
+    /// The last instants to which all targets had samples: the pace at which news comes.
+    news: VecDeque<Timestamp>,
     /// Targets of the last tick.
     targets: HashSet<(String, String)>,
     /// When each user's query was last asked.
@@ -135,11 +140,23 @@ impl Worker {
             if news {
                 wake();
             }
-            let pause = Duration::from_secs_f64((self.gap / 3.0).clamp(0.5, 5.0));
             tokio::select! {
                 changed = task.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(self.pause()) => {}
             }
+        }
+    }
+
+    /// A third of the pace at which news comes; a second until that is known.
+    fn pause(&self) -> Duration {
+        let pairs = self.news.iter().zip(self.news.iter().skip(1));
+        let mut gaps: Vec<f64> = pairs.map(|(a, b)| seconds(*b) - seconds(*a)).collect();
+        gaps.sort_by(f64::total_cmp);
+        match gaps.get(gaps.len() / 2) {
+            Some(median) if gaps.len() >= 3 => {
+                Duration::from_secs_f64((median / 3.0).clamp(0.3, 5.0))
+            }
+            _ => Duration::from_secs(1),
         }
     }
 
@@ -219,6 +236,12 @@ impl Worker {
                 ),
             });
         };
+        if self.news.back() != Some(&newest) {
+            self.news.push_back(newest);
+            if self.news.len() > NEWS {
+                self.news.pop_front();
+            }
+        }
         if newest <= from {
             return Ok(None);
         }

@@ -27,13 +27,18 @@ pub async fn at_rest(scene: Arc<Scene>) -> Result<()> {
     let (before, start) = (calls(&delivery).await?, delivery.load.elapsed());
     let cpu = delivery.metric("surefoot_process_cpu_seconds").await?;
     let limit = REST + Duration::from_secs(10);
-    wait_until("five minutes at rest", limit, || async { Ok(delivery.load.elapsed() - start >= REST) })
-        .await?;
+    wait_until("five minutes at rest", limit, || async {
+        Ok(delivery.load.elapsed() - start >= REST)
+    })
+    .await?;
     let after = calls(&delivery).await?;
     let spent = delivery.metric("surefoot_process_cpu_seconds").await? - cpu;
     let memory = delivery.metric("surefoot_process_resident_memory_bytes").await?;
     ensure!(before == after, "calls at rest: {before:?} became {after:?}");
-    println!("figures: 5 minutes at rest: 0 API writes, 0 reads; {spent:.2} s of CPU; {:.0} MiB", memory / 1_048_576.0);
+    println!(
+        "figures: 5 minutes at rest: 0 API writes, 0 reads; {spent:.2} s of CPU; {:.0} MiB",
+        memory / 1_048_576.0
+    );
     delivery.audit()?;
     Ok(())
 }
@@ -41,7 +46,8 @@ pub async fn at_rest(scene: Arc<Scene>) -> Result<()> {
 /// Reads and writes by cause, as the controller counts them.
 async fn calls(delivery: &Delivery) -> Result<BTreeMap<String, u64>> {
     let metrics = delivery.metrics().await?;
-    let calls = metrics.into_iter().filter(|(name, _)| name.starts_with("surefoot_api_calls_total"));
+    let calls =
+        metrics.into_iter().filter(|(name, _)| name.starts_with("surefoot_api_calls_total"));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
     Ok(calls.map(|(name, value)| (cause(&name), value as u64)).collect())
 }
@@ -128,7 +134,8 @@ fn planned(rate: f64) -> f64 {
     let (rps, w, alpha): (f64, f64, f64) = (100.0, 0.1, 0.01);
     let bad = rps * w * rate;
     let divergence = (1.0 / w).ln();
-    let needed = |phi: f64, grid: f64, share: f64| phi * ((1.0 / alpha).ln() + grid.ln() - share.ln());
+    let needed =
+        |phi: f64, grid: f64, share: f64| phi * ((1.0 / alpha).ln() + grid.ln() - share.ln());
     needed(1.0, 8.0, 0.1).min(needed(3.0, 12.0, 0.9)) / (bad * divergence)
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use kube::api::{Patch, PatchParams};
+use serde_json::json;
 use surefoot_core::write::{Author, Request, Write};
 
 use crate::delivery::{APP, Delivery, Setup};
@@ -14,9 +15,11 @@ use crate::world::Scene;
 
 /// The story: the controller's own write of the adoption, at the wrong time.
 pub async fn play(scene: Arc<Scene>) -> Result<()> {
-    let delivery = Delivery::start(scene, Setup { rate: 400, ..Setup::default() }).await?;
+    // With all of its pods there, the deployment controller takes the old ones away at once.
+    let spec = json!({"steps": [{"weight": 50, "replicas": "100%"}, {"weight": 100}]});
+    let delivery = Delivery::start(scene, Setup { rate: 400, spec, ..Setup::default() }).await?;
     delivery.set_version("v2").await?;
-    let status = delivery.in_step(1).await?;
+    let status = delivery.in_step(0).await?;
     delivery.kill_controller();
     delivery.nothing_lost(&[]).context("before the mutant acts")?;
     let canary = status.canary.context("no canary")?.replica_set;

@@ -288,10 +288,21 @@ pub struct StepStatus {
     /// The step is held, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
+    /// Since when there have been no usable metrics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "optional_instant")]
+    pub dark_since: Option<Timestamp>,
+    /// Seconds of this step without usable metrics; maxDuration doesn't count them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dark_seconds: i64,
     /// Since when the weights of the hand-over have been in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "optional_instant")]
     pub handed_over_at: Option<Timestamp>,
+}
+
+fn is_zero(n: &i64) -> bool {
+    *n == 0
 }
 
 /// A hold that only a command (or, for no data, the data) ends.
@@ -461,6 +472,9 @@ pub struct PastRelease {
     pub outcome: Outcome,
     /// Its ReplicaSet.
     pub replica_set: String,
+    /// The ReplicaSet whose place it took; going back to that is an undo too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<String>,
     /// Its images.
     #[serde(default)]
     #[schemars(length(max = 20))]

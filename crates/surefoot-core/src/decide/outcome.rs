@@ -86,6 +86,8 @@ fn firm(status: &RolloutStatus) -> RolloutStatus {
     }
     if let Some(step) = firm.step.as_mut() {
         step.ready_pods = 0;
+        step.dark_since = None;
+        step.dark_seconds = 0;
     }
     // Delivered Events leave with the next write; at rest nothing else would take them along.
     if !matches!(status.phase, Phase::Healthy | Phase::Degraded | Phase::Pending) {

@@ -80,6 +80,12 @@ pub(super) fn canary(case: &mut Case<'_>, plan: &Plan, index: usize) -> Option<b
     case.desired.canary = wanted(need);
     let service = case.seen.canary.as_ref();
     let have = service.map_or(0, |s| s.ready_of(&revision.replica_set)).min(set.ready);
+    if need == 0 {
+        // Nobody waits for pods that nobody wants, and no traffic may go where there are none.
+        let message = "the Deployment is scaled to 0: the release goes on when it has replicas";
+        case.wait(WaitingKind::CanaryReady, message);
+        return Some(false);
+    }
     if have >= need {
         return Some(true);
     }

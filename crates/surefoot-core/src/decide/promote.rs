@@ -33,10 +33,15 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     case.desired.pin_canary = Pin::To(canary.hash.clone());
     case.desired.canary = CanaryWanted::Pods { revision: canary.clone(), replicas: need };
     case.desired.weight = Some(case.allowed());
+    if need == 0 {
+        // Without pods nothing shows that the deployment controller has seen the hand-over.
+        let message = "the Deployment is scaled to 0: the hand-over goes on when it has replicas";
+        return case.wait(WaitingKind::CanaryReady, message);
+    }
     let serves = |service: &Option<Service>| {
         service.as_ref().is_some_and(|s| {
             s.pin.as_ref() == Some(&canary.hash)
-                && s.ready() >= need.max(1).min(need)
+                && s.ready() >= need
                 && s.ready() == s.ready_of(&canary.replica_set)
         })
     };
@@ -113,8 +118,10 @@ fn hand_back(case: &mut Case<'_>) {
     };
     let set = case.seen.replica_set(&canary.replica_set);
     let replicas = set.map_or(0, |s| s.replicas);
-    let proven = deployment.observed_generation >= deployment.generation
-        && (deployment.updated == replicas || set.is_some_and(|s| s.numbered));
+    // One that was taken over has carried a number since long ago: only its pods are proof.
+    let counted = replicas > 0 && deployment.updated == replicas;
+    let numbered = !canary.taken_over && set.is_some_and(|s| s.numbered);
+    let proven = deployment.observed_generation >= deployment.generation && (counted || numbered);
     if !proven {
         return case.wait(
             WaitingKind::Adoption,
@@ -157,6 +164,7 @@ fn finish(case: &mut Case<'_>) {
             number: release.number,
             outcome: Outcome::Promoted,
             replica_set: canary.replica_set.clone(),
+            replaced: case.status.stable.as_ref().map(|s| s.replica_set.clone()),
             images: canary.images.clone(),
             started_at: release.started_at,
             ended_at: case.now,

@@ -105,6 +105,7 @@ fn outside(case: &mut Case<'_>, now: &Revision) {
             number,
             outcome: Outcome::Outside,
             replica_set: now.replica_set.clone(),
+            replaced: case.status.stable.as_ref().map(|s| s.replica_set.clone()),
             images: now.images.clone(),
             started_at: case.now,
             ended_at: case.now,
@@ -187,7 +188,10 @@ fn begin(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, plan
     let reused = current(case, deployment).cloned();
     let promoted = |set: &ReplicaSet| {
         let mut past = case.status.history.iter();
-        past.any(|p| p.outcome != Outcome::RolledBack && p.replica_set == set.name)
+        past.any(|p| {
+            let was_stable = p.replica_set == set.name || p.replaced.as_ref() == Some(&set.name);
+            p.outcome != Outcome::RolledBack && was_stable
+        })
     };
     let undo = reused.as_ref().is_some_and(promoted);
     let kind = if undo { ReleaseKind::Undo } else { ReleaseKind::New };

@@ -108,6 +108,7 @@ fn ended(case: &mut Case<'_>) {
             number: release.number,
             outcome: Outcome::RolledBack,
             replica_set: canary.map(|c| c.replica_set).unwrap_or_default(),
+            replaced: None,
             images: release.images.clone(),
             started_at: release.started_at,
             ended_at: case.now,

@@ -1,5 +1,7 @@
 //! A step: pods for it, its weight committed, written and confirmed, then judged.
 
+use std::time::Duration;
+
 use super::{CONTROLLER, Case, after, between, prepare, promote};
 use crate::api::analysis::NoDataAction;
 use crate::api::rollout::OnInconclusive;
@@ -14,6 +16,8 @@ use crate::words;
 
 /// How long a timeout of the route counts when it sets none (Istio's default is no timeout).
 const NO_TIMEOUT_SECONDS: f64 = 120.0;
+/// How long the canary may get no request before that is worth a word.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// Begin step `index`; its weight follows at once where its pods are ready.
 pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
@@ -34,6 +38,8 @@ pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
         ready_pods,
         approved_by: None,
         hold: None,
+        dark_since: None,
+        dark_seconds: 0,
         handed_over_at: None,
     });
     case.status.phase = Phase::Stepping;
@@ -315,11 +321,12 @@ fn data(case: &mut Case<'_>, plan: &Plan, judgement: &Judgement, started: jiff::
     };
     let partial = judgement.last.as_ref().and_then(|t| t.partial.clone());
     let partial = partial.map(|why| (why, judgement.canary_seen.unwrap_or(started)));
+    // A few quiet seconds are nothing; the policy counts from the last request.
+    let quiet = plan.no_data_after.min(QUIET);
     let silent = || {
         let since = judgement.canary_seen.map_or(started, |seen| seen.max(started));
         let gap = between(since, judgement.until.max(since));
-        // A few quiet seconds are nothing; the policy counts from the last request.
-        (gap.as_secs() >= 5 || judgement.canary_seen.is_none()).then(|| {
+        (gap >= quiet || judgement.canary_seen.is_none()).then(|| {
             let message =
                 "the canary gets no requests: is there traffic, and does it come by the route?";
             (message.to_owned(), since)
@@ -328,6 +335,7 @@ fn data(case: &mut Case<'_>, plan: &Plan, judgement: &Judgement, started: jiff::
     let no_data_hold = case.status.step.as_ref().and_then(|s| s.hold.as_ref());
     let no_data_hold = no_data_hold.is_some_and(|h| h.reason == HoldReason::NoData);
     let Some((message, since)) = bad.or(partial).or_else(silent) else {
+        lit(case);
         if no_data_hold && let Some(step) = case.status.step.as_mut() {
             step.hold = None;
             case.status.phase = Phase::Stepping;
@@ -335,6 +343,10 @@ fn data(case: &mut Case<'_>, plan: &Plan, judgement: &Judgement, started: jiff::
         }
         return true;
     };
+    let now = case.now;
+    if let Some(step) = case.status.step.as_mut() {
+        step.dark_since.get_or_insert(now);
+    }
     let deadline = after(since.max(started), plan.no_data_after);
     if case.now >= deadline && !no_data_hold && !held(case) {
         let words = format!(
@@ -365,6 +377,16 @@ fn data(case: &mut Case<'_>, plan: &Plan, judgement: &Judgement, started: jiff::
     false
 }
 
+/// Metrics are usable: time without them is over, and counted.
+fn lit(case: &mut Case<'_>) {
+    let now = case.now;
+    let Some(step) = case.status.step.as_mut() else { return };
+    if let Some(since) = step.dark_since.take() {
+        let dark = i64::try_from(between(since, now).as_secs()).unwrap_or(i64::MAX);
+        step.dark_seconds = step.dark_seconds.saturating_add(dark);
+    }
+}
+
 /// All that the step still lacks, as waits; when its time is over, what the plan says of that.
 fn gate(
     case: &mut Case<'_>,
@@ -378,7 +400,7 @@ fn gate(
     if case.status.phase == Phase::RollingBack {
         return;
     }
-    if !case.passed(warm_until, std::time::Duration::ZERO) {
+    if !case.passed(warm_until, Duration::ZERO) {
         case.waiting(Waiting {
             kind: WaitingKind::WarmUp,
             name: None,
@@ -434,7 +456,7 @@ fn gate(
         });
     }
     let slow = route.timeout.unwrap_or(NO_TIMEOUT_SECONDS);
-    let slow = after(warm_until, std::time::Duration::from_secs_f64(slow.clamp(0.0, 86_400.0)));
+    let slow = after(warm_until, Duration::from_secs_f64(slow.clamp(0.0, 86_400.0)));
     if !case.passed(slow, plan.propagation_delay) {
         let until = after(slow, plan.propagation_delay);
         evidence.push(Waiting {
@@ -462,8 +484,13 @@ fn gate(
 }
 
 fn inconclusive(case: &mut Case<'_>, step: &StepPlan) {
-    let Some(started) = case.status.step.as_ref().and_then(|s| s.started_at) else { return };
-    if !case.passed(started, step.max_duration) {
+    let Some((started, dark)) =
+        case.status.step.as_ref().and_then(|s| Some((s.started_at?, s.dark_seconds)))
+    else {
+        return;
+    };
+    let dark = Duration::from_secs(dark.unsigned_abs());
+    if !case.passed(started, step.max_duration.saturating_add(dark)) {
         return;
     }
     let missing: Vec<&str> = case.status.waiting_on.iter().map(|w| w.message.as_str()).collect();

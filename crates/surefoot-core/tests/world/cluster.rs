@@ -109,8 +109,7 @@ impl Cluster {
 /// Its own ReplicaSets, oldest first.
 fn sets_of(store: &Store, deployment: &Value) -> Vec<Arc<Value>> {
     let uid = text(deployment, "/metadata/uid");
-    let mut sets: Vec<_> =
-        store.list("ReplicaSet").into_iter().filter(|s| owned(s, uid)).collect();
+    let mut sets: Vec<_> = store.list("ReplicaSet").into_iter().filter(|s| owned(s, uid)).collect();
     sets.sort_by_key(|s| text(s, "/metadata/creationTimestamp").to_owned());
     sets
 }
@@ -145,7 +144,8 @@ fn deploy(store: &mut Store, deployment: &Value) {
         });
     }
     let full = |set: &Value| {
-        number(set, "/spec/replicas") == replicas && number(set, "/status/readyReplicas") >= replicas
+        number(set, "/spec/replicas") == replicas
+            && number(set, "/status/readyReplicas") >= replicas
     };
     let active: Vec<_> = sets.iter().filter(|s| number(s, "/spec/replicas") > 0).collect();
     let olds = |new: &Value| {

@@ -14,6 +14,12 @@ pub type Key = (&'static str, String);
 /// All objects at one moment; cheap to keep.
 pub type Objects = BTreeMap<Key, Arc<Value>>;
 
+/// The store as it was.
+pub struct Moment {
+    pub revision: u64,
+    pub objects: Objects,
+}
+
 pub const NAMESPACE: &str = "prod";
 
 /// The status codes that matter.
@@ -31,6 +37,10 @@ pub struct Store {
     pub objects: Objects,
     /// Every accepted write, in order.
     pub trace: Vec<Event>,
+    /// When each of them was made, seconds.
+    pub at: Vec<i64>,
+    /// Now, seconds.
+    pub clock: i64,
     pub names: Names,
     /// The admission policy that holds new templates is installed.
     pub policy: bool,
@@ -61,7 +71,15 @@ fn key(object: &Value) -> Key {
 
 impl Store {
     pub fn new(names: Names, policy: bool) -> Self {
-        Self { objects: Objects::new(), trace: Vec::new(), names, policy, revision: 0 }
+        Self {
+            objects: Objects::new(),
+            trace: Vec::new(),
+            at: Vec::new(),
+            clock: 0,
+            names,
+            policy,
+            revision: 0,
+        }
     }
 
     pub fn get(&self, kind: &'static str, name: &str) -> Option<Arc<Value>> {
@@ -71,6 +89,11 @@ impl Store {
     pub fn list(&self, kind: &'static str) -> Vec<Arc<Value>> {
         let of_kind = self.objects.iter().filter(|((k, _), _)| *k == kind);
         of_kind.map(|(_, object)| object.clone()).collect()
+    }
+
+    /// As it is now.
+    pub fn moment(&self) -> Moment {
+        Moment { revision: self.revision, objects: self.objects.clone() }
     }
 
     /// POST.
@@ -144,13 +167,18 @@ impl Store {
         }
         self.revision += 1;
         new["metadata"]["resourceVersion"] = json!(self.revision.to_string());
-        self.trace.extend(Event::of(&new, true, &self.names));
+        self.record(Event::of(&new, true, &self.names));
         self.objects.remove(&(kind, name.to_owned()));
     }
 
     /// Something that only a simulation knows.
     pub fn note(&mut self, state: State) {
-        self.trace.push(Event { revision: self.revision, state });
+        self.record(Some(Event { revision: self.revision, state }));
+    }
+
+    fn record(&mut self, event: Option<Event>) {
+        self.at.extend(event.iter().map(|_| self.clock));
+        self.trace.extend(event);
     }
 
     fn replace(&mut self, old: &Value, mut new: Value) -> Result<Arc<Value>, Refused> {
@@ -192,7 +220,7 @@ impl Store {
     fn put(&mut self, key: Key, mut object: Value) -> Arc<Value> {
         self.revision += 1;
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
-        self.trace.extend(Event::of(&object, false, &self.names));
+        self.record(Event::of(&object, false, &self.names));
         let object = Arc::new(object);
         self.objects.insert(key, object.clone());
         object

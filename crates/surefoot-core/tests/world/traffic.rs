@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
+use surefoot_core::api::RolloutStatus;
 use surefoot_core::metrics::wanted;
 use surefoot_core::plan::Plan;
-use surefoot_core::api::RolloutStatus;
 use surefoot_core::samples::{BaselineSample, Count, Health, Samples, Tick};
 use surefoot_core::template::HASH_LABEL;
 

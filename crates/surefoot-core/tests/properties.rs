@@ -1,0 +1,66 @@
+//! Whatever happens between any two calls of the controller, the invariants of every accepted
+//! write hold, and when the faults cease the world comes to rest.
+
+mod world;
+
+use proptest::prelude::*;
+use surefoot_core::trace::check;
+
+use crate::world::World;
+use crate::world::controller::Mutant;
+use crate::world::script::{Event, Setup, script, setup};
+use crate::world::story::tell;
+
+/// What a release may be rolled back for.
+fn allowed(reason: &str, setup: &Setup) -> bool {
+    let always = [
+        "the Rollout was deleted",
+        "aborted by ",
+        "superseded",
+        "canary pods were ready after",
+        "A canary within its tolerance",
+    ];
+    always.iter().any(|known| reason.contains(known))
+        || (reason.starts_with("no usable metrics") && setup.no_data == "rollback")
+        || (reason.starts_with("inconclusive") && setup.on_inconclusive == "rollback")
+}
+
+fn run(setup: &Setup, events: &[Event]) -> Result<(), TestCaseError> {
+    let mut world = World::new(setup, Mutant::Faithful);
+    world.play(events);
+    let rest = world.come_to_rest();
+    let violations: Vec<String> =
+        check(&world.store.trace).iter().map(ToString::to_string).collect();
+    let story = || tell(&world.store);
+    prop_assert!(violations.is_empty(), "{violations:#?}\n{}", story());
+    prop_assert!(rest.is_ok(), "{}\n{}", rest.unwrap_err(), story());
+    for reason in &world.rollbacks {
+        prop_assert!(allowed(reason, setup), "rolled back for {reason}\n{}", story());
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(150),
+        max_shrink_iters: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn every_history_is_safe_and_ends(setup in setup(), events in script()) {
+        run(&setup, &events)?;
+    }
+}
+
+#[test]
+fn a_plain_release_is_promoted() {
+    let mut world = World::new(&Setup::plain(), Mutant::Faithful);
+    world.wait(3);
+    world.apply(&world::script::Op::Template(1));
+    let rest = world.come_to_rest();
+    println!("{:#?}", world.status());
+    assert_eq!(rest, Ok(()));
+    assert!(check(&world.store.trace).is_empty(), "{:#?}", check(&world.store.trace));
+}

@@ -1,0 +1,308 @@
+//! One controller process: the reconcile of `src/controller/reconcile.rs`, one call to the API
+//! server at a time, so that anything may happen between two.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use json_patch::Patch;
+use serde_json::{Value, json};
+use surefoot_core::api::{Rollout, RolloutStatus};
+use surefoot_core::decide::{changed, decide};
+use surefoot_core::desired::writes;
+use surefoot_core::observed::HoldMode;
+use surefoot_core::plan::Plan;
+use surefoot_core::takeover::{claim, owned, stamps};
+use surefoot_core::write::{Author, Kind, Request, Target, Write};
+
+use super::store::{Moment, NAMESPACE, Refused, Store, number, text};
+use super::traffic::{Sampler, Traffic};
+use super::view::{Cache, Lags};
+
+/// A mistake put in on purpose, to see that the checker notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// None: as it is.
+    Faithful,
+    /// Writes are made before the decision is committed.
+    ActsFirst,
+    /// The Rollout isn't read before a write, and an epoch on an object isn't looked at.
+    Unfenced,
+}
+
+pub struct Controller {
+    pub holder: String,
+    pub cache: Cache,
+    pub sampler: Sampler,
+    mutant: Mutant,
+    /// The Rollout as our own last commit left it.
+    latest: Option<Arc<Value>>,
+    delivered: Vec<String>,
+    job: Option<Job>,
+}
+
+/// What is left of a reconcile.
+enum Job {
+    /// Commit `status` onto `base`, then act.
+    Commit {
+        base: Arc<Value>,
+        status: Box<RolloutStatus>,
+        then: Option<Then>,
+    },
+    Act(Act),
+}
+
+struct Then {
+    acts: Vec<Write>,
+    epochs: Vec<(Target, i64)>,
+    plan: Option<Plan>,
+}
+
+struct Act {
+    rollout: Arc<Value>,
+    writes: VecDeque<Write>,
+    fresh: Option<Option<Arc<Value>>>,
+    also: Option<Option<Arc<Value>>>,
+    checked: bool,
+}
+
+impl Act {
+    fn of(rollout: Arc<Value>, writes: impl IntoIterator<Item = Write>) -> Self {
+        let writes = writes.into_iter().collect();
+        Self { rollout, writes, fresh: None, also: None, checked: false }
+    }
+}
+
+/// What one call did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing is left to do at this moment.
+    Idle,
+    /// Something was read.
+    Read,
+    /// Something was written.
+    Wrote,
+    /// The call failed and the reconcile with it.
+    Failed,
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Rollout => "Rollout",
+        Kind::Deployment => "Deployment",
+        Kind::ReplicaSet => "ReplicaSet",
+        Kind::Service => "Service",
+        Kind::VirtualService => "VirtualService",
+    }
+}
+
+fn parse(object: &Value) -> Rollout {
+    let mut object = object.clone();
+    // Creation times order the objects of the store; here nobody reads them.
+    object["metadata"]["creationTimestamp"] = Value::Null;
+    serde_json::from_value(object).expect("the store holds Rollouts")
+}
+
+impl Controller {
+    pub fn start(holder: &str, history: &[Moment], mutant: Mutant) -> Self {
+        Self {
+            holder: holder.to_owned(),
+            cache: Cache::start(history),
+            sampler: Sampler::default(),
+            mutant,
+            latest: None,
+            delivered: Vec::new(),
+            job: None,
+        }
+    }
+
+    pub fn busy(&self) -> bool {
+        self.job.is_some()
+    }
+
+    /// The reply of a call never came: the reconcile ends, and nothing is known of the write.
+    pub fn lose(&mut self) {
+        self.job = None;
+    }
+
+    pub fn lag(&mut self, lags: Lags) {
+        self.cache.lags = lags;
+    }
+
+    pub fn sample(&mut self, traffic: &Traffic, now: Timestamp) {
+        self.sampler.sample(traffic, now);
+    }
+
+    /// Make the next call; a new reconcile begins where none is under way.
+    pub fn call(
+        &mut self,
+        store: &mut Store,
+        history: &[Moment],
+        hold: HoldMode,
+        now: Timestamp,
+    ) -> Progress {
+        if self.job.is_none() {
+            self.cache.follow(history);
+            self.job = self.reconcile(store, hold, now);
+        }
+        match self.job.take() {
+            None => Progress::Idle,
+            Some(Job::Commit { base, status, then }) => self.commit(store, &base, &status, then),
+            Some(Job::Act(act)) => self.act(store, act),
+        }
+    }
+
+    /// The Rollout as the watch or our own last commit has it, whichever is newer.
+    fn newest(&mut self, store: &Store) -> Option<Arc<Value>> {
+        let watched = self.cache.get("Rollout", &store.names.rollout)?;
+        let version = |o: &Value| text(o, "/metadata/resourceVersion").parse::<u64>().unwrap_or(0);
+        match &self.latest {
+            Some(ours) if version(ours) > version(&watched) => Some(ours.clone()),
+            _ => Some(watched),
+        }
+    }
+
+    fn reconcile(&mut self, store: &Store, hold: HoldMode, now: Timestamp) -> Option<Job> {
+        let raw = self.newest(store)?;
+        let rollout = parse(&raw);
+        let finalizers = rollout.metadata.finalizers.clone().unwrap_or_default();
+        if rollout.metadata.deletion_timestamp.is_some() && finalizers.is_empty() {
+            return None;
+        }
+        let names = store.names.clone();
+        let (seen, epochs) = self.cache.observe(&rollout, &names, hold, &self.delivered, now);
+        let old = rollout.status.clone().unwrap_or_default();
+        let samples = self.sampler.of(old.release.as_ref().map_or(0, |r| r.number));
+        let outcome = decide(&rollout, &seen, &samples, now);
+        let plan = outcome.plan;
+        let acts = plan.as_ref().map(|p| writes(&outcome.desired, &seen, p)).unwrap_or_default();
+        let commits = changed(&old, &outcome.status, now);
+        if !commits && acts.is_empty() {
+            self.sampler.set(plan.as_ref(), &old, NAMESPACE);
+            return None;
+        }
+        if !owned(&old, &self.holder) {
+            let highest = epochs.iter().map(|(_, epoch)| *epoch).max().unwrap_or(0);
+            let status = Box::new(claim(&old, highest, &self.holder, now));
+            return Some(Job::Commit { base: raw, status, then: None });
+        }
+        if !commits {
+            self.sampler.set(plan.as_ref(), &old, NAMESPACE);
+            return Some(Job::Act(Act::of(raw, stamps(&old, &epochs).into_iter().chain(acts))));
+        }
+        let status = Box::new(outcome.status);
+        if self.mutant == Mutant::ActsFirst && !acts.is_empty() {
+            return Some(Job::Act(Act::of(raw, acts)));
+        }
+        let then = Some(Then { acts, epochs, plan });
+        Some(Job::Commit { base: raw, status, then })
+    }
+
+    fn commit(
+        &mut self,
+        store: &mut Store,
+        base: &Value,
+        status: &RolloutStatus,
+        then: Option<Then>,
+    ) -> Progress {
+        let version = text(base, "/metadata/resourceVersion");
+        let patch: Patch = serde_json::from_value(json!([
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
+            {"op": "add", "path": "/status", "value": status},
+        ]))
+        .expect("a patch");
+        let Ok(committed) = store.patch("Rollout", &store.names.rollout.clone(), &patch) else {
+            return Progress::Failed;
+        };
+        self.latest = Some(committed.clone());
+        self.cache.wrote("Rollout", &committed);
+        if let Some(then) = then {
+            let status = parse(&committed).status.unwrap_or_default();
+            self.sampler.set(then.plan.as_ref(), &status, NAMESPACE);
+            self.delivered = status.outbox.iter().map(|n| n.id.clone()).collect();
+            if !then.acts.is_empty() {
+                let writes = stamps(&status, &then.epochs).into_iter().chain(then.acts);
+                self.job = Some(Job::Act(Act::of(committed, writes)));
+            }
+        }
+        Progress::Wrote
+    }
+
+    /// The next of: read the object, read the other one, read the Rollout, write.
+    fn act(&mut self, store: &mut Store, mut act: Act) -> Progress {
+        let Some(write) = act.writes.front().cloned() else { return Progress::Read };
+        let rollout = act.rollout.clone();
+        let epoch = number(&rollout, "/status/decision/epoch");
+        let author = Author {
+            rollout: text(&rollout, "/metadata/name"),
+            uid: text(&rollout, "/metadata/uid"),
+            namespace: NAMESPACE,
+            deployment: text(&rollout, "/spec/targetRef/name"),
+            epoch: if self.mutant == Mutant::Unfenced { i64::MAX } else { epoch },
+        };
+        let target = write.target(author);
+        let (kind, name) = (kind_name(target.kind), target.name.as_str());
+        let Some(fresh) = act.fresh.clone() else {
+            act.fresh = Some(store.get(kind, name));
+            self.job = Some(Job::Act(act));
+            return Progress::Read;
+        };
+        if act.also.is_none() {
+            let other = write.also(author);
+            act.also = Some(other.and_then(|o| store.get(kind_name(o.kind), &o.name)));
+            self.job = Some(Job::Act(act));
+            return Progress::Read;
+        }
+        if !act.checked && self.mutant != Mutant::Unfenced {
+            if !still_committed(store, &rollout) {
+                return Progress::Failed;
+            }
+            act.checked = true;
+            self.job = Some(Job::Act(act));
+            return Progress::Read;
+        }
+        let also = act.also.take().flatten();
+        let done = match write.request(fresh.as_deref(), also.as_deref(), author) {
+            Err(_) => return Progress::Failed,
+            Ok(None) => Progress::Read,
+            Ok(Some(request)) => match self.send(store, kind, name, request) {
+                Ok(()) => Progress::Wrote,
+                Err(_) => return Progress::Failed,
+            },
+        };
+        act.writes.pop_front();
+        if !act.writes.is_empty() {
+            self.job = Some(Job::Act(Act::of(rollout, act.writes)));
+        }
+        done
+    }
+
+    fn send(
+        &mut self,
+        store: &mut Store,
+        kind: &'static str,
+        name: &str,
+        request: Request,
+    ) -> Result<(), Refused> {
+        match request {
+            Request::Create(object) => {
+                let made = store.create(object)?;
+                self.cache.wrote(kind, &made);
+            }
+            Request::Patch(patch) => {
+                let made = store.patch(kind, name, &patch)?;
+                self.cache.wrote(kind, &made);
+            }
+            // The watch brings these.
+            Request::Scale(patch) => drop(store.patch(kind, name, &patch)?),
+            Request::Delete { uid, version } => store.delete(kind, name, &uid, &version)?,
+        }
+        Ok(())
+    }
+}
+
+fn still_committed(store: &Store, committed: &Value) -> bool {
+    let Some(now) = store.get("Rollout", &store.names.rollout) else { return false };
+    let same = |pointer: &str| now.pointer(pointer) == committed.pointer(pointer);
+    same("/metadata/uid") && same("/status/decision/seq") && same("/status/decision/epoch")
+}

@@ -1,0 +1,163 @@
+//! What may happen, and in which settings: the search space.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::view::Lags;
+
+/// A Rollout and its cluster.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub steps: Vec<(i32, bool)>,
+    pub replicas: u32,
+    pub policy: bool,
+    pub on_inconclusive: &'static str,
+    pub undo: &'static str,
+    pub no_data: &'static str,
+    pub revert: bool,
+}
+
+impl Setup {
+    /// Three steps, the policy, all else by default.
+    pub fn plain() -> Self {
+        Self {
+            steps: vec![(10, false), (50, false), (100, false)],
+            replicas: 4,
+            policy: true,
+            on_inconclusive: "pause",
+            undo: "immediate",
+            no_data: "pause",
+            revert: false,
+        }
+    }
+
+    pub fn spec(&self) -> Value {
+        let steps: Vec<Value> = self
+            .steps
+            .iter()
+            .map(|(weight, approval)| {
+                let mut step = json!({"weight": weight});
+                if *approval {
+                    step["approval"] = json!({});
+                }
+                step
+            })
+            .collect();
+        json!({
+            "targetRef": {"kind": "Deployment", "name": "shop"},
+            "traffic": {
+                "mesh": "istio", "service": "shop",
+                "routes": [{"kind": "VirtualService", "name": "shop"}],
+                "propagationDelay": "5s",
+            },
+            "steps": steps,
+            "gate": {
+                "minDuration": "15s", "maxDuration": "4m", "minRequests": 50, "settle": "5s",
+                "warmUp": "10s", "onInconclusive": self.on_inconclusive,
+            },
+            "analysis": {
+                "metrics": [{"name": "success-rate", "successRate": {"maxDrop": "5pp"}}],
+                "noDataPolicy": {"after": "40s", "then": self.no_data},
+            },
+            "undo": self.undo,
+            "progressDeadline": "1m",
+            "scaleDownDelay": "10s",
+            "onDelete": if self.revert { "revert" } else { "keepStable" },
+        })
+    }
+}
+
+/// One thing that happens: so many looks after the one before, and so many of the controller's
+/// calls into that look.
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub after: u8,
+    pub calls: u8,
+    pub op: Op,
+}
+
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// The Deployment gets this of the templates.
+    Template(u8),
+    /// The Deployment gets this size.
+    Scale(u8),
+    /// A person's command, for the release and step under way or that far beside.
+    Command { abort: bool, release: i8, step: i8 },
+    /// `spec.paused`.
+    Pause(bool),
+    /// The plan is edited.
+    Edit(u8),
+    /// The process ends, another begins.
+    Crash,
+    /// The reply to the last call never arrives.
+    LoseReply,
+    /// Another process leads; the former is frozen for so many looks, and then goes on for some.
+    HandOver { frozen: u8, alive: u8 },
+    /// The watches lag, each its own way, for so many looks.
+    Lag(Lags, u8),
+    /// No metrics.
+    Outage(u8),
+    /// Metrics with a part missing.
+    Partial(u8),
+    /// No requests.
+    Silence(u8),
+    /// No ready pods of one version.
+    Vanish { canary: bool, looks: u8 },
+    /// Somebody lowers the canary's weight.
+    Lower(u8),
+    /// The Rollout is deleted.
+    Delete,
+}
+
+pub fn setup() -> impl Strategy<Value = Setup> {
+    let below = proptest::collection::btree_set(1..100i32, 0..4);
+    let approvals = proptest::collection::vec(proptest::bool::weighted(0.15), 5);
+    (
+        below,
+        approvals,
+        1..6u32,
+        any::<bool>(),
+        prop::sample::select(vec!["pause", "rollback", "extend", "promote"]),
+        prop::sample::select(vec!["immediate", "steps"]),
+        prop::sample::select(vec!["pause", "pause", "rollback"]),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(below, approvals, replicas, policy, on_inconclusive, undo, no_data, revert)| {
+                let weights = below.into_iter().chain([100]);
+                let steps = weights.zip(approvals).collect();
+                Setup { steps, replicas, policy, on_inconclusive, undo, no_data, revert }
+            },
+        )
+}
+
+pub fn op() -> impl Strategy<Value = Op> {
+    let beside = || prop_oneof![4 => Just(0i8), 1 => -1..2i8];
+    prop_oneof![
+        6 => (0..5u8).prop_map(Op::Template),
+        2 => (0..7u8).prop_map(Op::Scale),
+        2 => (any::<bool>(), beside(), beside())
+            .prop_map(|(abort, release, step)| Op::Command { abort, release, step }),
+        1 => any::<bool>().prop_map(Op::Pause),
+        1 => (1..100u8).prop_map(Op::Edit),
+        4 => Just(Op::Crash),
+        2 => Just(Op::LoseReply),
+        4 => (0..6u8, 1..4u8).prop_map(|(frozen, alive)| Op::HandOver { frozen, alive }),
+        3 => (prop::array::uniform7(0..6u8), 1..6u8).prop_map(|(lags, looks)| Op::Lag(lags, looks)),
+        1 => (1..20u8).prop_map(Op::Outage),
+        1 => (1..4u8).prop_map(Op::Partial),
+        1 => (1..20u8).prop_map(Op::Silence),
+        1 => (any::<bool>(), 1..5u8).prop_map(|(canary, looks)| Op::Vanish { canary, looks }),
+        1 => (0..100u8).prop_map(Op::Lower),
+        1 => Just(Op::Delete),
+    ]
+}
+
+/// A release begins and then anything happens, most of it within the time a release takes.
+pub fn script() -> impl Strategy<Value = Vec<Event>> {
+    let event = (0..14u8, 0..14u8, op()).prop_map(|(after, calls, op)| Event { after, calls, op });
+    let first = (1..5u8).prop_map(|i| Event { after: 2, calls: 0, op: Op::Template(i) });
+    (first, proptest::collection::vec(event, 1..12))
+        .prop_map(|(first, rest)| std::iter::once(first).chain(rest).collect())
+}

@@ -1,0 +1,188 @@
+//! What the plugin shows, compared with files. `UPDATE_GOLDEN=1 cargo test --test cli` writes them
+//! anew: read the difference before you commit it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use surefoot::cli::page::{Style, visible};
+use surefoot::cli::table::Columns;
+use surefoot::cli::view::View;
+use surefoot::cli::watch::{End, end, followed, line};
+use surefoot::cli::{command, document, explain, glance, table, terminal};
+use surefoot_core::api::status::{Outcome, PastRelease, Phase};
+use surefoot_core::api::{ActionKind, Rollout};
+
+const PLAIN: Style = Style { width: 80, colour: false };
+const FIXTURES: [&str; 8] =
+    ["approval", "healthy", "lowered", "nodata", "promoting", "rolledback", "stepping", "unseen"];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli")
+}
+
+fn fixture(name: &str) -> Rollout {
+    let path = folder().join(format!("{name}.yaml"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn now() -> Timestamp {
+    "2026-03-02T10:00:00Z".parse().unwrap()
+}
+
+fn compare(name: &str, text: &str) {
+    let path = folder().join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        return fs::write(&path, text).unwrap();
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_default();
+    assert!(golden == text, "{name} differs; it should be:\n{golden}\nbut is:\n{text}");
+}
+
+fn without_escapes(text: &str) -> String {
+    let mut pieces = text.split('\u{1b}');
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |plain, piece| plain + piece.split_once('m').map_or("", |(_, rest)| rest))
+}
+
+/// Everything that is laid out, for every fixture.
+fn pages(style: Style) -> Vec<(String, String)> {
+    let mut pages = Vec::new();
+    for name in FIXTURES {
+        let rollout = fixture(name);
+        let view = View::new(&rollout, now());
+        pages.push((format!("{name}.status.txt"), glance::render(&view, style, false)));
+        let explanation = explain::explain(&view);
+        pages.push((format!("{name}.explain.txt"), document::text(&explanation, style)));
+    }
+    let stepping = fixture("stepping");
+    let wide = glance::render(&View::new(&stepping, now()), style, true);
+    pages.push(("stepping.wide.txt".to_owned(), wide));
+    let rollouts = FIXTURES.map(fixture);
+    let views: Vec<_> = rollouts.iter().map(|r| View::new(r, now())).collect();
+    for (name, namespace) in [("table.txt", false), ("table.all.txt", true)] {
+        let columns = Columns { namespace, wide: false };
+        pages.push((name.to_owned(), table::render(&views, columns, style)));
+    }
+    pages
+}
+
+#[test]
+fn pages_are_as_recorded() {
+    for (name, text) in pages(PLAIN) {
+        compare(&name, &text);
+    }
+    let rollout = fixture("rolledback");
+    let explanation = explain::explain(&View::new(&rollout, now()));
+    compare("rolledback.explain.md", &document::markdown(&explanation));
+    let json = serde_json::to_string_pretty(&explanation).unwrap() + "\n";
+    compare("rolledback.explain.json", &json);
+}
+
+#[test]
+fn nothing_is_wider_than_the_terminal() {
+    for (width, colour) in [(80, false), (80, true), (50, true)] {
+        for (name, text) in pages(Style { width, colour }) {
+            // A table keeps its columns; below 80 the terminal cuts it.
+            if width < 80 && name.starts_with("table") {
+                continue;
+            }
+            for line in text.lines() {
+                assert!(visible(line) <= width, "{name} at {width}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn colour_changes_nothing_but_colour() {
+    let colourful = pages(Style { width: 80, colour: true });
+    for ((name, plain), (_, colourful)) in pages(PLAIN).into_iter().zip(colourful) {
+        assert!(!plain.contains('\u{1b}'), "{name} has escapes without colour");
+        assert_eq!(plain, without_escapes(&colourful), "{name}");
+    }
+}
+
+#[test]
+fn a_watch_ends_with_its_release() {
+    let mut rollout = fixture("stepping");
+    let view = View::new(&rollout, now());
+    let release = followed(&view);
+    assert_eq!((release, end(&view, release)), (Some(7), None));
+
+    let ended = |rollout: &Rollout| end(&View::new(rollout, now()), release);
+    let past = |number, outcome| {
+        let status = fixture("rolledback").status.unwrap();
+        PastRelease { number, outcome, ..status.history[0].clone() }
+    };
+    let status = rollout.status.as_mut().unwrap();
+    status.phase = Phase::Healthy;
+    status.history.insert(0, past(7, Outcome::Promoted));
+    assert_eq!(ended(&rollout), Some(End::Well));
+
+    // Stable's template came back and the next release has begun: this one still went badly.
+    let status = rollout.status.as_mut().unwrap();
+    status.phase = Phase::Preparing;
+    status.history[0] = past(7, Outcome::RolledBack);
+    assert_eq!(ended(&rollout), Some(End::Badly));
+}
+
+#[test]
+fn without_a_release_a_watch_ends_at_once() {
+    let ended = |name| {
+        let rollout = fixture(name);
+        let view = View::new(&rollout, now());
+        (followed(&view), end(&view, None))
+    };
+    assert_eq!(ended("healthy"), (None, Some(End::Well)));
+    assert_eq!(ended("rolledback"), (None, Some(End::Badly)));
+    assert_eq!(ended("unseen"), (None, Some(End::Badly)));
+}
+
+#[test]
+fn a_change_is_one_line() {
+    let rollout = fixture("approval");
+    assert_eq!(
+        line(&View::new(&rollout, now())),
+        "10:00:00 Paused 50% step 1 (50%) waits for a person: kubectl surefoot promote\n"
+    );
+}
+
+#[test]
+fn a_command_is_bound_to_what_was_looked_at() {
+    let rollout = fixture("approval");
+    let view = View::new(&rollout, now());
+    let reason = Some("looks good".to_owned());
+    let action = command::action(&view, ActionKind::Promote, reason, "alice".to_owned()).unwrap();
+    assert_eq!(action.metadata.name, None);
+    assert_eq!(action.metadata.generate_name.as_deref(), Some("checkout-7-1-promote-"));
+    assert_eq!(action.spec.uid, "6f1c9f0e-2c1d-4b7e-9a57-0d3f5a1c2b3d");
+    assert_eq!((action.spec.release, action.spec.step), (7, 1));
+    assert_eq!(action.spec.requested_by, "alice");
+}
+
+#[test]
+fn a_command_says_what_comes_of_it() {
+    let rollouts = ["approval", "stepping", "lowered", "promoting", "rolledback"].map(fixture);
+    let said: String = rollouts
+        .iter()
+        .flat_map(|rollout| [ActionKind::Promote, ActionKind::Abort].map(|kind| (rollout, kind)))
+        .map(|(rollout, kind)| {
+            let view = View::new(rollout, now());
+            let phase = view.status.phase.as_str();
+            let said = match command::refusal(&view, kind) {
+                Some(refusal) => format!("error: {refusal}"),
+                None => command::consequence(&view, kind),
+            };
+            format!("{phase}, {}: {said}\n", kind.as_str())
+        })
+        .collect();
+    compare("commands.txt", &said);
+}
+
+#[test]
+fn a_frame_keeps_the_page() {
+    let page = "one\ntwo\n";
+    assert_eq!(terminal::frame(page, 24).matches('\n').count(), 2);
+}
