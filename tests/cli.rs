@@ -1,6 +1,8 @@
 //! What the plugin shows, compared with files. `UPDATE_GOLDEN=1 cargo test --test cli` writes them
 //! anew: read the difference before you commit it.
 
+#![expect(clippy::unwrap_used, reason = "a fixture that can't be read fails its test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,13 +11,23 @@ use surefoot::cli::page::{Style, visible};
 use surefoot::cli::table::Columns;
 use surefoot::cli::view::View;
 use surefoot::cli::watch::{End, end, followed, line};
-use surefoot::cli::{command, document, explain, glance, table, terminal};
+use surefoot::cli::{document, explain, glance, order, table};
 use surefoot_core::api::status::{Outcome, PastRelease, Phase};
 use surefoot_core::api::{ActionKind, Rollout};
 
 const PLAIN: Style = Style { width: 80, colour: false };
-const FIXTURES: [&str; 8] =
-    ["approval", "healthy", "lowered", "nodata", "promoting", "rolledback", "stepping", "unseen"];
+const FIXTURES: [&str; 10] = [
+    "approval",
+    "healthy",
+    "lowered",
+    "nodata",
+    "preparing",
+    "promoting",
+    "rolledback",
+    "rollingback",
+    "stepping",
+    "unseen",
+];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli")
@@ -73,6 +85,9 @@ fn pages_are_as_recorded() {
     for (name, text) in pages(PLAIN) {
         compare(&name, &text);
     }
+    let rollout = fixture("stepping");
+    let columns = Columns { namespace: true, wide: true };
+    compare("table.wide.txt", &table::render(&[View::new(&rollout, now())], columns, PLAIN));
     let rollout = fixture("rolledback");
     let explanation = explain::explain(&View::new(&rollout, now()));
     compare("rolledback.explain.md", &document::markdown(&explanation));
@@ -154,7 +169,7 @@ fn a_command_is_bound_to_what_was_looked_at() {
     let rollout = fixture("approval");
     let view = View::new(&rollout, now());
     let reason = Some("looks good".to_owned());
-    let action = command::action(&view, ActionKind::Promote, reason, "alice".to_owned()).unwrap();
+    let action = order::action(&view, ActionKind::Promote, reason, "alice".to_owned()).unwrap();
     assert_eq!(action.metadata.name, None);
     assert_eq!(action.metadata.generate_name.as_deref(), Some("checkout-7-1-promote-"));
     assert_eq!(action.spec.uid, "6f1c9f0e-2c1d-4b7e-9a57-0d3f5a1c2b3d");
@@ -164,25 +179,21 @@ fn a_command_is_bound_to_what_was_looked_at() {
 
 #[test]
 fn a_command_says_what_comes_of_it() {
-    let rollouts = ["approval", "stepping", "lowered", "promoting", "rolledback"].map(fixture);
+    let rollouts =
+        ["approval", "stepping", "lowered", "preparing", "promoting", "rollingback", "rolledback"]
+            .map(fixture);
     let said: String = rollouts
         .iter()
         .flat_map(|rollout| [ActionKind::Promote, ActionKind::Abort].map(|kind| (rollout, kind)))
         .map(|(rollout, kind)| {
             let view = View::new(rollout, now());
             let phase = view.status.phase.as_str();
-            let said = match command::refusal(&view, kind) {
+            let said = match order::refusal(&view, kind) {
                 Some(refusal) => format!("error: {refusal}"),
-                None => command::consequence(&view, kind),
+                None => order::consequence(&view, kind),
             };
             format!("{phase}, {}: {said}\n", kind.as_str())
         })
         .collect();
     compare("commands.txt", &said);
-}
-
-#[test]
-fn a_frame_keeps_the_page() {
-    let page = "one\ntwo\n";
-    assert_eq!(terminal::frame(page, 24).matches('\n').count(), 2);
 }

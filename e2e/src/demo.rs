@@ -190,7 +190,8 @@ fn reason(status: &Value) -> String {
     let decision = &status["decision"];
     let own = decision["reason"].as_str().unwrap_or_default().to_owned();
     let passes = status["release"]["passes"].as_array();
-    let pass = passes.and_then(|p| p.last()).filter(|p| p["at"] == decision["at"]);
+    let onward = decision["verdict"] == "Advance";
+    let pass = passes.and_then(|p| p.last()).filter(|p| onward && p["at"] == decision["at"]);
     match pass.and_then(|p| p["evidence"].as_str()) {
         Some(evidence) => format!("{own}, since the step before passed: {evidence}"),
         None => own,

@@ -12,11 +12,13 @@ const BAR: usize = 20;
 pub fn percent(evidence: &Evidence) -> Option<u32> {
     let log_e: f64 = evidence.log_e.parse().ok()?;
     let needed: f64 = evidence.needed.parse().ok()?;
-    let share = if log_e >= needed { 1.0 } else { log_e / needed };
-    // Not yet decided is never shown as 100.
-    let percent = if share < 1.0 { (100.0 * share).floor().min(99.0) } else { 100.0 };
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
-    (!percent.is_nan()).then(|| percent.max(0.0) as u32)
+    if log_e >= needed {
+        return Some(100);
+    }
+    let percent = (100.0 * log_e / needed).floor();
+    // What is not yet decided is never shown as 100.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 99")]
+    (!percent.is_nan()).then(|| percent.clamp(0.0, 99.0) as u32)
 }
 
 /// The verdict in words.

@@ -1,13 +1,15 @@
 //! The decision in words that a person on call understands. Pure, and knows of no terminal.
 
 use serde::Serialize;
+use surefoot_core::api::ActionKind;
 use surefoot_core::api::status::{
     Decision, MetricStatus, PastRelease, Phase, StepPass, Verdict, Waiting,
 };
 
 use super::evidence::{arm, percent, verdict};
 use super::glance::outcome;
-use super::outlook::{abort, outlook, promote};
+use super::order::{consequence, refusal, typed};
+use super::outlook::outlook;
 use super::times::{ago, between, clock, left, length};
 use super::view::{View, images, under_way};
 use super::waits::ends;
@@ -92,7 +94,7 @@ fn summary(view: &View<'_>) -> String {
     let said = if status.message.is_empty() {
         String::new()
     } else {
-        format!(" {}.", sentence(&status.message))
+        format!(" The controller says: {}.", ended(&status.message))
     };
     format!("{what}; {}.{said}", view.traffic())
 }
@@ -109,7 +111,7 @@ fn rolled_back(view: &View<'_>) -> Vec<String> {
         "It is final for release {}: this template is not tried again by itself.",
         decision.release
     );
-    vec![format!("{}.", sentence(&decision.reason)), by, last]
+    vec![format!("{}.", ended(&decision.reason)), by, last]
 }
 
 fn is_controller(decision: &Decision) -> bool {
@@ -122,7 +124,7 @@ fn decided(view: &View<'_>) -> Vec<String> {
     let when = format!("{}, {}", clock(decision.at, view.now), ago(decision.at, view.now));
     vec![
         format!("{when}: {who} decided that {}.", meaning(decision)),
-        format!("On this: {}.", sentence(&decision.reason)),
+        format!("On this: {}.", ended(&decision.reason)),
         format!("It is decision {} of this Rollout, written by {}.", decision.seq, decision.holder),
     ]
 }
@@ -152,7 +154,7 @@ fn pass(pass: &StepPass, view: &View<'_>) -> String {
         format!(", by {}", pass.actor)
     };
     let at = clock(pass.at, view.now);
-    format!("Step {} ({}%) at {at}{who}: {}.", pass.step, pass.weight, sentence(&pass.evidence))
+    format!("Step {} ({}%) at {at}{who}: {}.", pass.step, pass.weight, ended(&pass.evidence))
 }
 
 fn waits(view: &View<'_>) -> Vec<String> {
@@ -163,32 +165,27 @@ fn wait(waiting: &Waiting, view: &View<'_>) -> String {
     let until = waiting.until.map_or_else(String::new, |until| {
         format!(" At the latest at {} ({}).", clock(until, view.now), left(until, view.now))
     });
-    format!("{}. {}{until}", sentence(&waiting.message), ends(waiting.kind))
+    format!("{}. {}{until}", ended(&waiting.message), ends(waiting.kind))
 }
 
 fn ways(view: &View<'_>) -> Vec<String> {
     let ways = outlook(view).into_iter();
-    ways.map(|(name, way)| format!("{}: {way}.", sentence(name))).collect()
+    ways.map(|(name, way)| format!("{}: {way}.", name)).collect()
 }
 
 fn commands(view: &View<'_>) -> Vec<String> {
-    let status = format!(
-        "Watch it: kubectl surefoot status {} -n {} --watch",
-        view.name(),
-        view.namespace()
-    );
-    match view.status.phase {
-        Phase::Stepping | Phase::Paused => vec![
-            format!("Go back to stable now: {}", abort(view)),
-            format!("Go on without waiting for the gate: {}", promote(view)),
-            status,
-        ],
-        Phase::Preparing | Phase::Promoting => {
-            vec![format!("Go back to stable now: {}", abort(view)), status]
-        }
-        Phase::RollingBack => vec![status],
-        Phase::Pending | Phase::Healthy | Phase::Degraded => Vec::new(),
+    if !under_way(view.status.phase) {
+        return Vec::new();
     }
+    // A promote before there is anything to look at is nobody's advice.
+    let kinds = [ActionKind::Abort, ActionKind::Promote].into_iter();
+    let kinds = kinds.filter(|kind| *kind == ActionKind::Abort || view.status.step.is_some());
+    let given = kinds.filter(|kind| refusal(view, *kind).is_none());
+    let mut commands: Vec<String> =
+        given.map(|kind| format!("{}: {}.", typed(view, kind), consequence(view, kind))).collect();
+    let (name, namespace) = (view.name(), view.namespace());
+    commands.push(format!("kubectl surefoot status {name} -n {namespace} --watch: follow it."));
+    commands
 }
 
 fn numbers(metric: &MetricStatus) -> String {
@@ -213,7 +210,7 @@ fn past(past: &PastRelease, view: &View<'_>) -> String {
         ago(past.ended_at, view.now),
         length(between(past.started_at, past.ended_at)),
         images(&past.images),
-        past.why.trim_end_matches('.')
+        ended(&past.why)
     )
 }
 
@@ -222,15 +219,7 @@ fn conditions(view: &View<'_>) -> Vec<String> {
     bad.map(|c| format!("{} is {:?}: {}.", c.kind, c.status, c.message)).collect()
 }
 
-/// As the beginning of a sentence, without its full stop.
-fn sentence(text: &str) -> String {
-    let text = text.trim_end_matches('.');
-    let mut letters = text.chars();
-    match letters.next() {
-        // A name such as "success-rate:" keeps its spelling.
-        Some(first) if !text.split(' ').next().is_some_and(|w| w.ends_with(':')) => {
-            first.to_uppercase().chain(letters).collect()
-        }
-        _ => text.to_owned(),
-    }
+/// Without the full stop that is put behind it anyway.
+fn ended(text: &str) -> &str {
+    text.trim_end_matches('.')
 }

@@ -171,7 +171,9 @@ fn last_release(page: &mut Page, view: &View<'_>) {
     let Some(past) = view.status.history.first() else { return };
     page.heading("Last release");
     page.put("  ", &ended(past, view, page.style));
-    page.put("  ", &images(&past.images));
+    if !past.images.is_empty() {
+        page.put("  ", &images(&past.images));
+    }
     // A rollback's reason is the message already.
     if !view.status.message.contains(&past.why) {
         page.put("  ", &past.why);

@@ -1,8 +1,8 @@
 //! What the kubectl plugin shows and does.
 //!
 //! Rendering is pure: a [`view::View`] of a Rollout at an instant becomes text ([`glance`],
-//! [`table`], [`explain`], [`document`]). The rest reads from the API server ([`fetch`],
-//! [`watch`]) or writes to it ([`command`]).
+//! [`table`], [`explain`], [`document`]), and a command becomes an object ([`order`]). The rest reads
+//! from the API server ([`fetch`], [`watch`]) or writes to it ([`command`]).
 
 pub mod command;
 pub mod document;
@@ -10,6 +10,7 @@ pub mod evidence;
 pub mod explain;
 pub mod fetch;
 pub mod glance;
+pub mod order;
 pub mod outlook;
 pub mod page;
 pub mod table;

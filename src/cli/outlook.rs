@@ -19,11 +19,11 @@ pub fn outlook(view: &View<'_>) -> Vec<Way> {
         Phase::Stepping | Phase::Paused => judged(view),
         Phase::Preparing => vec![
             ("forward", "the canary's pods are ready: step 0 begins".to_owned()),
-            ("back", format!("they aren't in time, a new template, or {}", abort(view))),
+            ("back", "they aren't in time; a new template; an abort".to_owned()),
         ],
         Phase::Promoting => vec![
             ("forward", "the waits above end: the tested pods are the Deployment's".to_owned()),
-            ("back", format!("until they are: {}", abort(view))),
+            ("back", "until they are: a new template; an abort".to_owned()),
         ],
         Phase::Healthy => {
             let deployment = &view.rollout.spec.target_ref.name;
@@ -50,7 +50,7 @@ fn forward(view: &View<'_>, plan: &Plan, gate: &StepPlan, step: &StepStatus) -> 
         None => "all steps passed, the canary is promoted".to_owned(),
     };
     if let Some(hold) = &step.hold {
-        return format!("{}: {next}", held(view, hold));
+        return format!("{}: {next}", held(hold));
     }
     if plan.metrics.is_empty() && !gate.approval {
         return format!("the weight is in force: {next}");
@@ -59,18 +59,17 @@ fn forward(view: &View<'_>, plan: &Plan, gate: &StepPlan, step: &StepStatus) -> 
     needed.push(format!("{} judged", words::span(gate.min_duration)));
     needed.push(format!("{} canary requests", words::count(gate.min_requests)));
     if gate.approval && step.approved_by.is_none() {
-        needed.push(format!("a person's word, {}", promote(view)));
+        needed.push("a person promotes".to_owned());
     }
     format!("{}: {next}", needed.join("; "))
 }
 
-fn held(view: &View<'_>, hold: &Hold) -> String {
-    let promote = promote(view);
+fn held(hold: &Hold) -> &'static str {
     match hold.reason {
-        HoldReason::Inconclusive => format!("only a person, {promote}"),
-        HoldReason::NoData => format!("metrics come back and the gate is met, or {promote}"),
+        HoldReason::Inconclusive => "a person promotes",
+        HoldReason::NoData => "metrics come back and the gate is met, or a person promotes",
         HoldReason::WeightLowered => {
-            format!("{promote}, or the step's weight is back and the gate is met")
+            "a person promotes, or the step's weight is back and the gate is met"
         }
     }
 }
@@ -91,9 +90,8 @@ fn back(view: &View<'_>) -> String {
     if !limits.is_empty() {
         ways.push(format!("{} is outside of its limits too often", limits.join(" or ")));
     }
-    ways.push("most canary requests fail".to_owned());
-    ways.push("a new template".to_owned());
-    ways.push(abort(view));
+    ways.push("the canary fails far more than stable (crash guard)".to_owned());
+    ways.push("a new template; an abort".to_owned());
     ways.join("; ")
 }
 
@@ -106,7 +104,7 @@ fn inconclusive(view: &View<'_>, gate: &StepPlan, step: &StepStatus) -> Option<S
         OnInconclusive::Promote => "the step is left without the evidence",
     };
     let (at, left) = (clock(end, view.now), left(end, view.now));
-    Some(format!("evidence still lacks at {at} ({left}): {then}"))
+    Some(format!("evidence lacks at {at} ({left}): {then}"))
 }
 
 fn no_data(plan: &Plan) -> String {
@@ -115,16 +113,4 @@ fn no_data(plan: &Plan) -> String {
         NoDataAction::Rollback => "all traffic goes back to stable",
     };
     format!("none for {}: {then}", words::span(plan.no_data_after))
-}
-
-/// The command that promotes.
-#[must_use]
-pub fn promote(view: &View<'_>) -> String {
-    format!("kubectl surefoot promote {} -n {}", view.name(), view.namespace())
-}
-
-/// The command that aborts.
-#[must_use]
-pub fn abort(view: &View<'_>) -> String {
-    format!("kubectl surefoot abort {} -n {}", view.name(), view.namespace())
 }

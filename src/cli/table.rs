@@ -1,12 +1,15 @@
 //! Many Rollouts as a short table, a line each.
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table};
+use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, Width};
 use surefoot_core::api::status::RolloutStatus;
 
 use super::page::Style;
 use super::times::{between, length};
 use super::view::{View, images};
+
+/// Columns that a message gets at least.
+const MESSAGE: u16 = 12;
 
 /// Which columns there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,11 +20,15 @@ pub struct Columns {
     pub wide: bool,
 }
 
-/// The table. The last column is cut where the line would be too long.
+/// The table. The last column is cut where the line would be too long; a wide table never is.
 #[must_use]
 pub fn render(views: &[View<'_>], columns: Columns, style: Style) -> String {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(NOTHING).set_content_arrangement(if columns.wide {
+        ContentArrangement::Disabled
+    } else {
+        ContentArrangement::Dynamic
+    });
     table.set_truncation_indicator("…").force_no_tty();
     table.set_width(u16::try_from(style.width).unwrap_or(u16::MAX));
     table.set_header(header(columns));
@@ -33,9 +40,11 @@ pub fn render(views: &[View<'_>], columns: Columns, style: Style) -> String {
     let last = table.column_count().saturating_sub(1);
     for (i, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, if i == last { 0 } else { 2 }));
-        if i != last {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
+        column.set_constraint(if i == last {
+            ColumnConstraint::LowerBoundary(Width::Fixed(MESSAGE))
+        } else {
+            ColumnConstraint::ContentWidth
+        });
     }
     table.trim_fmt() + "\n"
 }

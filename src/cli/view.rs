@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use surefoot_core::api::Rollout;
 use surefoot_core::api::rollout::{RolloutSpec, Undo};
 use surefoot_core::api::status::{
-    Condition, ConditionStatus, Decision, Phase, ReleaseKind, RolloutStatus, Verdict,
+    Condition, ConditionStatus, Decision, Phase, ReleaseKind, RolloutStatus, Verdict, WaitingKind,
 };
 use surefoot_core::plan::Plan;
 
@@ -118,14 +118,14 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Conditions that are not as they should be and that the phase doesn't tell.
+    /// Conditions that are not as they should be and that neither the phase nor a wait tells.
     pub fn bad_conditions(&self) -> impl Iterator<Item = &Condition> {
         use ConditionStatus::{False, True};
-        self.status.conditions.iter().filter(|c| {
-            matches!(
-                (c.kind.as_str(), c.status),
-                ("HoldReady", False) | ("SpecChangePending" | "PromotedWithoutEvidence", True)
-            )
+        let waited = self.status.waiting_on.iter().any(|w| w.kind == WaitingKind::HoldReady);
+        self.status.conditions.iter().filter(move |c| match (c.kind.as_str(), c.status) {
+            ("HoldReady", False) => !waited,
+            ("SpecChangePending" | "PromotedWithoutEvidence", True) => true,
+            _ => false,
         })
     }
 }

@@ -176,22 +176,27 @@ impl Cache {
         &self,
         kind: Watched,
         namespace: &str,
-        keep: impl Fn(&Value) -> bool,
+        keep: impl Fn(&DynamicObject) -> bool,
     ) -> Vec<Value> {
         let Some(watch) = self.watches.get(&kind) else { return Vec::new() };
         let here = |o: &DynamicObject| {
             kind.is_cluster_wide() || o.metadata.namespace.as_deref() == Some(namespace)
         };
-        let cached = watch.store.state_filter(here);
+        let cached = watch.store.state_filter(|o| here(o) && keep(o));
         let mut objects: HashMap<String, Value> =
             cached.iter().map(|o| (o.name_any(), raw(o))).collect();
         let seen = *lock(&watch.seen);
         for ((k, ns, name), (at, ours)) in lock(&self.written).iter() {
-            if *k == kind && ns == namespace && *at > seen {
-                objects.insert(name.clone(), ours.clone());
+            let newer = *k == kind && ns == namespace && *at > seen;
+            let object = newer.then(|| serde_json::from_value::<DynamicObject>(ours.clone()));
+            if let Some(Ok(object)) = object {
+                objects.remove(name);
+                if keep(&object) {
+                    objects.insert(name.clone(), ours.clone());
+                }
             }
         }
-        let mut objects: Vec<Value> = objects.into_values().filter(|o| keep(o)).collect();
+        let mut objects: Vec<Value> = objects.into_values().collect();
         let age = |o: &Value| {
             let text = |p: &str| o.pointer(p).and_then(Value::as_str).unwrap_or("").to_owned();
             (text("/metadata/creationTimestamp"), text("/metadata/name"))

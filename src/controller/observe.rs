@@ -1,6 +1,7 @@
 //! Observe: from the watched copies to what a decision looks at. Reads nothing over the network.
 
 use kube::ResourceExt;
+use kube::api::DynamicObject;
 use serde_json::Value;
 use surefoot_core::api::analysis::{AnalysisTemplateSpec, TemplateKind};
 use surefoot_core::api::{Rollout, RolloutActionSpec};
@@ -72,7 +73,7 @@ pub fn observe(context: &Context, rollout: &Rollout) -> (Observed, Vec<(Target, 
     let deployment = raw_deployment.as_ref().map(Deployment::of);
     let of_deployment = deployment.as_ref().map(|d| d.uid.clone()).unwrap_or_default();
     let sets = cache.list(Watched::Written(Kind::ReplicaSet), ns, |set| {
-        ReplicaSet::of(set, &of_deployment, &uid).is_some()
+        set.owner_references().iter().any(|o| o.uid == of_deployment || o.uid == uid)
     });
     let raw_route = get(Kind::VirtualService, &names.route);
     let mut epochs = Vec::new();
@@ -86,9 +87,7 @@ pub fn observe(context: &Context, rollout: &Rollout) -> (Observed, Vec<(Target, 
     let service = |name: &str| {
         let object = get(Kind::Service, name)?;
         let slices = cache.list(Watched::EndpointSlice, ns, |slice| {
-            let labels = slice.pointer("/metadata/labels");
-            let of = labels.and_then(|l| l.get("kubernetes.io/service-name"));
-            of.and_then(Value::as_str) == Some(name)
+            slice.labels().get("kubernetes.io/service-name").is_some_and(|of| of == name)
         });
         Some((Service::of(&object, &slices), object))
     };
@@ -168,11 +167,10 @@ fn templates(cache: &Cache, namespace: &str) -> Templates {
 }
 
 fn actions(cache: &Cache, namespace: &str, rollout: &str, uid: &str) -> Vec<RolloutActionSpec> {
-    let read = |object: &Value| -> Option<RolloutActionSpec> {
-        serde_json::from_value(object.get("spec")?.clone()).ok()
+    let for_us = |action: &DynamicObject| {
+        let text = |field: &str| action.data.pointer(field).and_then(Value::as_str);
+        text("/spec/rollout") == Some(rollout) && text("/spec/uid") == Some(uid)
     };
-    let for_us = |object: &Value| {
-        read(object).is_some_and(|spec| spec.rollout == rollout && spec.uid == uid)
-    };
-    cache.list(Watched::Action, namespace, for_us).iter().filter_map(read).collect()
+    let actions = cache.list(Watched::Action, namespace, for_us);
+    actions.iter().filter_map(|a| serde_json::from_value(a.get("spec")?.clone()).ok()).collect()
 }

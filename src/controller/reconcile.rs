@@ -159,6 +159,7 @@ async fn probe(
     context.holds.due(&uid)?;
     let namespace = rollout.namespace().unwrap_or_default();
     let deployment = &rollout.spec.target_ref.name;
+    context.telemetry.write("dry-run");
     if context.holds.probe(&context.client, &namespace, deployment, &uid).await {
         context.wake(rollout, Woken::Probed);
     }

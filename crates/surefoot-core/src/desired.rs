@@ -23,6 +23,8 @@ pub struct Desired {
     pub canary: CanaryWanted,
     /// The canary's weight on the route, per cent.
     pub weight: Option<i32>,
+    /// An old ReplicaSet of the Deployment that goes to 0 pods.
+    pub retired: Option<String>,
     /// The Deployment.
     pub deployment: DeploymentWanted,
 }
@@ -69,6 +71,9 @@ pub struct DeploymentWanted {
     pub unheld: bool,
     /// Another pod template.
     pub template: Option<Value>,
+    /// Digest of the template that the decision saw. A Deployment that is let go with another one
+    /// would roll that out natively.
+    pub seen: Option<String>,
 }
 
 /// The writes that turn what is seen into what is desired, in the order in which to make them:
@@ -92,6 +97,10 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
     pin(&desired.pin_stable, seen.stable.as_ref(), &mut writes);
     pin(&desired.pin_canary, seen.canary.as_ref(), &mut writes);
     canary_writes(&desired.canary, seen, &mut writes);
+    let retired = desired.retired.as_ref().and_then(|name| seen.replica_set(name));
+    if let Some(set) = retired.filter(|set| set.replicas > 0) {
+        writes.push(Write::Scale { replica_set: set.name.clone(), replicas: 0 });
+    }
     writes.extend(raised.map(|percent| set_weight(plan, percent)));
     deployment_writes(&desired.deployment, seen, plan, &mut writes);
     if desired.finalizer == Some(false) {

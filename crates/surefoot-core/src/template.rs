@@ -24,22 +24,20 @@ fn prune(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.values_mut().for_each(prune);
-            map.retain(|key, v| {
-                // `emptyDir: {}` and its like mean something by being there.
-                !v.is_null()
-                    && !(is_empty(v)
-                        && matches!(key.as_str(), "labels" | "annotations" | "metadata"))
-                    && !matches!(v, Value::Array(list) if list.is_empty())
-                    && !(key == "creationTimestamp" && v.is_null())
+            map.retain(|key, v| match v {
+                Value::Null => false,
+                Value::Array(list) => !list.is_empty(),
+                // Elsewhere an empty map means something by being there: `emptyDir: {}`.
+                Value::Object(map) => {
+                    !map.is_empty()
+                        || !matches!(key.as_str(), "labels" | "annotations" | "metadata")
+                }
+                _ => true,
             });
         }
         Value::Array(list) => list.iter_mut().for_each(prune),
         _ => {}
     }
-}
-
-fn is_empty(value: &Value) -> bool {
-    value.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
 /// Whether two templates mean the same, whatever their hash label.

@@ -333,6 +333,12 @@ impl Write {
                 edit.set(&["metadata", "ownerReferences"], owner_deployment(deployment));
             }
             Write::Deployment { wanted, .. } => {
+                let now = edit.fresh.pointer("/spec/template").unwrap_or(&Value::Null);
+                if wanted.seen.as_ref().is_some_and(|seen| *seen != template::template_digest(now))
+                {
+                    let changed = "the Deployment has a new template: it isn't let go with that";
+                    return Err(Refusal::Changed(changed.to_owned()));
+                }
                 if let Some(template) = &wanted.template {
                     edit.set(&["spec", "template"], template.clone());
                 }

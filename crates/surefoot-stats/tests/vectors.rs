@@ -1,4 +1,5 @@
 //! The reference values, to a relative 1e-9.
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,8 @@
 //! RolloutAction: one command of a person, as an object that stays as the audit trail.
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "every printer column has a name, a type and a path"
+)]
 
 use kube_derive::CustomResource;
 use schemars::JsonSchema;

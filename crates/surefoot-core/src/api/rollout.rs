@@ -1,4 +1,8 @@
 //! The Rollout: what users write.
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "every printer column has a name, a type and a path"
+)]
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube_core::CustomResourceExt;

@@ -282,6 +282,9 @@ pub struct StepStatus {
     /// Ready canary pods when last counted; more of them begin a new warm-up.
     #[serde(default)]
     pub ready_pods: u32,
+    /// How many promotes of this step have been used up, each by the hold that it ended.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub promotes_used: i64,
     /// Who approved it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,

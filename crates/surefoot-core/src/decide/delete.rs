@@ -7,7 +7,7 @@ use crate::api::status::WaitingKind;
 use crate::desired::Pin;
 use crate::observed::HoldMode;
 use crate::plan::Plan;
-use crate::template::{equal, without_hash};
+use crate::template::{equal, template_digest, without_hash};
 
 pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     if !case.has_finalizer() {
@@ -31,9 +31,11 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     let revert = held_template && plan.on_delete == OnDelete::Revert;
     if let (true, Some(stable)) = (revert, stable) {
         // The policy holds this write like any other change of the template; it is resumed next.
+        case.desired.deployment.seen = Some(template_digest(&deployment.template));
         case.desired.deployment.template = Some(without_hash(&stable.template));
         return case.wait(WaitingKind::Template, "the Deployment gets stable's template back");
     }
+    case.desired.deployment.seen = Some(template_digest(&deployment.template));
     let ours = deployment.held || seen.hold == HoldMode::PausedAtRest;
     case.desired.deployment.managed = Some(false);
     case.desired.deployment.unheld = true;

@@ -27,6 +27,7 @@ use crate::desired::Desired;
 use crate::observed::{HoldMode, Observed, Owner, ReplicaSet};
 use crate::plan::{Plan, PlanError};
 use crate::samples::Samples;
+use crate::template::template_digest;
 use crate::write::FINALIZER;
 
 /// Who decides when nobody asked.
@@ -109,6 +110,12 @@ fn plan_of(rollout: &Rollout, status: &RolloutStatus, seen: &Observed) -> Result
     }
 }
 
+/// What a release freezes of the spec: all but `paused`, which counts at any time.
+fn frozen(spec: &RolloutSpec) -> serde_json::Value {
+    // The type was read from JSON and goes back to it.
+    serde_json::to_value(RolloutSpec { paused: false, ..spec.clone() }).unwrap_or_default()
+}
+
 fn is_immediate(kind: ReleaseKind, plan: &Plan) -> bool {
     kind == ReleaseKind::Undo && plan.undo == crate::api::rollout::Undo::Immediate
 }
@@ -176,9 +183,11 @@ impl Case<'_> {
     /// An Event for people, sent once the decision is committed.
     fn notice(&mut self, reason: &str, note: impl Into<String>, warning: bool) {
         let seq = self.status.decision.as_ref().map_or(0, |d| d.seq);
+        // One decision may have news at several times, the first of them long delivered.
+        let when = self.now.as_millisecond();
         let mut number = 0;
         let id = loop {
-            let id = format!("{seq}-{number}");
+            let id = format!("{seq}-{when:x}-{number}");
             if !self.status.outbox.iter().any(|n| n.id == id) {
                 break id;
             }
@@ -260,14 +269,17 @@ impl Case<'_> {
         Some((asked.requested_by.clone(), format!("aborted by {}{why}", asked.requested_by)))
     }
 
-    /// A promote of exactly this step of this release: who.
+    /// A promote of exactly this step of this release that nothing has used up yet: who.
     fn promote_asked(&self) -> Option<String> {
         let release = self.status.release.as_ref()?.number;
-        let step = self.status.step.as_ref()?.index;
-        let asked = self.seen.actions.iter().find(|action| {
-            action.action == ActionKind::Promote && action.release == release && action.step == step
-        })?;
-        Some(asked.requested_by.clone())
+        let step = self.status.step.as_ref()?;
+        let mut asked = self.seen.actions.iter().filter(|action| {
+            action.action == ActionKind::Promote
+                && action.release == release
+                && action.step == step.index
+        });
+        let used = usize::try_from(step.promotes_used).unwrap_or(0);
+        asked.nth(used).map(|action| action.requested_by.clone())
     }
 
     /// The Deployment's template is no longer the release's.
@@ -277,7 +289,7 @@ impl Case<'_> {
             return false;
         };
         deployment.generation != release.deployment_generation
-            && crate::template::template_digest(&deployment.template) != release.template_digest
+            && template_digest(&deployment.template) != release.template_digest
     }
 
     /// What ends a release early, whatever stage it is at: deletion, abort, a new template, a
@@ -331,6 +343,7 @@ impl Case<'_> {
             HoldMode::PausedAtRest => self.desired.deployment.paused = Some(true),
             // A pause that isn't our policy's is the user's.
             HoldMode::Policy { .. } if deployment.held => {
+                self.desired.deployment.seen = Some(template_digest(&deployment.template));
                 self.desired.deployment.paused = Some(false);
                 self.desired.deployment.unheld = true;
             }

@@ -27,9 +27,10 @@ pub(super) fn finish(mut case: Case<'_>, plan: Option<Plan>, old: &RolloutStatus
     if changed(old, &case.status, case.now) {
         case.status.checkpoint_at = Some(case.now);
     } else if let Some(at) = old.checkpoint_at
-        && case.status.phase != Phase::Healthy
+        && volatile(old) != volatile(&case.status)
     {
-        case.wake(super::after(at, CHECKPOINT));
+        let pause = if kinds(old) == kinds(&case.status) { CHECKPOINT } else { WAITS };
+        case.wake(super::after(at, pause));
     }
     Outcome { status: case.status, desired: case.desired, plan, requeue_at: case.requeue_at }
 }
@@ -68,6 +69,10 @@ pub fn changed(old: &RolloutStatus, new: &RolloutStatus, now: Timestamp) -> bool
     let kinds =
         |s: &RolloutStatus| -> BTreeSet<_> { s.waiting_on.iter().map(|w| w.kind).collect() };
     since >= CHECKPOINT || (since >= WAITS && kinds(old) != kinds(new))
+}
+
+fn kinds(status: &RolloutStatus) -> BTreeSet<WaitingKind> {
+    status.waiting_on.iter().map(|w| w.kind).collect()
 }
 
 fn firm(status: &RolloutStatus) -> RolloutStatus {
@@ -131,8 +136,8 @@ fn conditions(case: &mut Case<'_>) {
     set(case, "HoldReady", hold, hold_reason, hold_message);
     let pending = super::in_release(phase)
         && case.seen.spec.as_ref().is_ok_and(|spec| {
-            let plan = serde_json::to_value(spec).unwrap_or_default();
-            case.status.release.as_ref().is_some_and(|r| r.plan_hash != digest(&plan))
+            let plan = digest(&super::frozen(spec));
+            case.status.release.as_ref().is_some_and(|r| r.plan_hash != plan)
         });
     let (status, why) = if pending {
         (True, "the spec was edited during a release: the edit counts from the next one")

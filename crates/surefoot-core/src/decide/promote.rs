@@ -3,10 +3,11 @@
 //! a restart goes on where it stopped.
 
 use super::{CONTROLLER, Case, rest, step};
-use crate::api::status::{Outcome, PastRelease, Phase, Verdict, Waiting, WaitingKind};
+use crate::api::status::{Outcome, PastRelease, Phase, Revision, Verdict, Waiting, WaitingKind};
 use crate::desired::{CanaryWanted, Pin};
-use crate::observed::{HoldMode, Service};
+use crate::observed::{Deployment, HoldMode, Service};
 use crate::plan::Plan;
+use crate::template::{equal, template_digest};
 
 /// All steps have passed.
 pub(super) fn begin(case: &mut Case<'_>, actor: &str) {
@@ -116,35 +117,25 @@ fn hand_back(case: &mut Case<'_>) {
     else {
         return;
     };
-    let set = case.seen.replica_set(&canary.replica_set);
-    let replicas = set.map_or(0, |s| s.replicas);
-    // One that was taken over has carried a number since long ago: only its pods are proof.
-    let counted = replicas > 0 && deployment.updated == replicas;
-    let numbered = !canary.taken_over && set.is_some_and(|s| s.numbered);
-    let proven = deployment.observed_generation >= deployment.generation && (counted || numbered);
-    if !proven {
-        return case.wait(
-            WaitingKind::Adoption,
-            "the deployment controller must see the tested pods as its own before it is resumed",
-        );
-    }
-    // A template that came meanwhile is the next release's: it stays held.
-    if !case.superseded()
-        && let HoldMode::Policy { .. } = case.seen.hold
-    {
-        case.desired.deployment.paused = Some(false);
-        case.desired.deployment.unheld = true;
-        if deployment.paused || deployment.held {
-            return case.wait(WaitingKind::Adoption, "the Deployment is being resumed");
-        }
-    }
     let old = case.status.stable.as_ref().and_then(|s| case.seen.replica_set(&s.replica_set));
+    let old = old.filter(|s| s.name != canary.replica_set);
+    if case.superseded() {
+        // It stays held for the next release; the deployment controller looks after its template's
+        // pods alone, so the old ones are brought to an end here.
+        if let Some(old) = old.filter(|s| s.replicas > 0) {
+            if equal(&old.template, &deployment.template) {
+                let why = "the template went back to stable's while the pods were handed over";
+                return case.roll_back(CONTROLLER, why);
+            }
+            case.desired.retired = Some(old.name.clone());
+        }
+    } else if !released(case, &canary, deployment) {
+        return;
+    }
     let leftover = |service: &Option<Service>| {
         service.as_ref().is_some_and(|s| s.ready() != s.ready_of(&canary.replica_set))
     };
-    if old.is_some_and(|s| s.current > 0 && s.name != canary.replica_set)
-        || leftover(&case.seen.apex)
-    {
+    if old.is_some_and(|s| s.current > 0) || leftover(&case.seen.apex) {
         return case.wait(WaitingKind::OldPods, "the old pods are going");
     }
     case.desired.pin_stable = Pin::Off;
@@ -154,6 +145,33 @@ fn hand_back(case: &mut Case<'_>) {
         return case.wait(WaitingKind::Services, "the Services are being unpinned");
     }
     finish(case);
+}
+
+/// Whether the deployment controller has seen the pods as its own, and goes on with them.
+fn released(case: &mut Case<'_>, canary: &Revision, deployment: &Deployment) -> bool {
+    let set = case.seen.replica_set(&canary.replica_set);
+    let replicas = set.map_or(0, |s| s.replicas);
+    // One that was taken over has carried a number since long ago: only its pods are proof.
+    let counted = replicas > 0 && deployment.updated == replicas;
+    let numbered = !canary.taken_over && set.is_some_and(|s| s.numbered);
+    if deployment.observed_generation < deployment.generation || !(counted || numbered) {
+        case.wait(
+            WaitingKind::Adoption,
+            "the deployment controller must see the tested pods as its own before it is resumed",
+        );
+        return false;
+    }
+    if case.seen.hold == HoldMode::PausedAtRest {
+        return true;
+    }
+    case.desired.deployment.seen = Some(template_digest(&deployment.template));
+    case.desired.deployment.paused = Some(false);
+    case.desired.deployment.unheld = true;
+    if deployment.paused || deployment.held {
+        case.wait(WaitingKind::Adoption, "the Deployment is being resumed");
+        return false;
+    }
+    true
 }
 
 fn finish(case: &mut Case<'_>) {
@@ -175,7 +193,7 @@ fn finish(case: &mut Case<'_>) {
         rest::remember(&mut case.status.history, past);
         case.notice("Promoted", note, false);
     }
-    case.status.stable = Some(crate::api::status::Revision { taken_over: false, ..canary });
+    case.status.stable = Some(Revision { taken_over: false, ..canary });
     case.status.step = None;
     case.status.engine = None;
     case.status.phase = Phase::Healthy;

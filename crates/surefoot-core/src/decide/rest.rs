@@ -145,6 +145,11 @@ fn changed(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, pl
         };
         return case.wait(WaitingKind::NativeRollout, message);
     }
+    // A hand-over that could no longer be stopped: what was tested runs.
+    let runs = current(case, deployment).is_some_and(|s| s.ready > 0) && stable.current == 0;
+    if runs && deployment.settled() {
+        return adopt(case, deployment, plan);
+    }
     if failed_before(case, deployment) {
         case.status.phase = Phase::Degraded;
         // A scale changes the generation and not the template.
@@ -206,7 +211,7 @@ fn begin(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, plan
         taken_over: reused.is_some(),
     };
     let number = case.status.release.as_ref().map_or(0, |r| r.number) + 1;
-    let frozen = serde_json::to_value(spec).unwrap_or_default();
+    let frozen = super::frozen(spec);
     case.status.release = Some(Release {
         number,
         template_hash: hash,

@@ -6,12 +6,10 @@ use crate::desired::{CanaryWanted, Pin};
 use crate::plan::Plan;
 
 pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
-    if case.adopted() && case.status.canary.as_ref().is_some_and(|c| !c.taken_over) {
-        // The pods are the Deployment's already: this can only have been decided by a controller
-        // that had not seen it. What runs is found anew.
-        case.status.canary = None;
-    }
     desire(case);
+    if handed_over(case) {
+        return ended(case);
+    }
     if !stable_reached(case) || !away(case, plan) {
         return;
     }
@@ -31,15 +29,27 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     ended(case);
 }
 
+/// The canary's pods are the Deployment's already: its controller looks after them and after
+/// stable's, and what runs then is found anew. A ReplicaSet that was to be taken over and never was
+/// has no pods.
+fn handed_over(case: &Case<'_>) -> bool {
+    let untouched = case.status.canary.as_ref().is_some_and(|c| c.taken_over)
+        && case.canary_set().is_some_and(|s| s.replicas == 0);
+    case.adopted() && !untouched
+}
+
 /// What is wanted from the first moment on: stable's Service on stable's pods, then weight 0.
 pub(super) fn desire(case: &mut Case<'_>) {
     case.desired.canary = CanaryWanted::Leave;
     case.desired.pin_canary = Pin::Leave;
-    if let Some(stable) = &case.status.stable {
+    if handed_over(case) {
+        // Either version's pods may be the ones that go.
+        case.desired.pin_stable = Pin::Off;
+        case.desired.pin_canary = Pin::Off;
+    } else if let Some(stable) = &case.status.stable {
         let flipped = case.seen.stable.as_ref().and_then(|s| s.pin.as_ref());
-        let canary = case.status.canary.as_ref().map(|c| &c.hash);
-        // Only a hand-over that was stopped has stable's Service on the canary's pods.
-        if flipped.is_some() && flipped == canary && flipped != Some(&stable.hash) {
+        // Only a hand-over that was stopped has stable's Service on other pods.
+        if flipped.is_some_and(|hash| *hash != stable.hash) {
             case.desired.pin_stable = Pin::To(stable.hash.clone());
         }
     }

@@ -36,6 +36,7 @@ pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
         started_at: None,
         judged_from: None,
         ready_pods,
+        promotes_used: 0,
         approved_by: None,
         hold: None,
         dark_since: None,
@@ -222,6 +223,7 @@ fn in_force(case: &mut Case<'_>, step: &StepPlan) -> Option<Route> {
             if let Some(step) = case.status.step.as_mut() {
                 step.hold = None;
                 step.started_at = None;
+                step.promotes_used += 1;
             }
             case.status.phase = Phase::Stepping;
             case.wait(WaitingKind::RouteWritten, "the route is being written");
@@ -345,7 +347,7 @@ fn data(case: &mut Case<'_>, plan: &Plan, judgement: &Judgement, started: jiff::
     };
     let now = case.now;
     if let Some(step) = case.status.step.as_mut() {
-        step.dark_since.get_or_insert(now);
+        step.dark_since.get_or_insert(since.max(started).min(now));
     }
     let deadline = after(since.max(started), plan.no_data_after);
     if case.now >= deadline && !no_data_hold && !held(case) {

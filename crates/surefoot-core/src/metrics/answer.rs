@@ -166,7 +166,7 @@ pub fn scalar(text: &[u8]) -> Result<f64, AnswerError> {
 /// When it is negative, broken or too large to be exact.
 pub fn count(value: f64) -> Result<u64, AnswerError> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
-    if value >= 0.0 && value <= EXACT && value.fract() == 0.0 {
+    if (0.0..=EXACT).contains(&value) && value.fract() == 0.0 {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

@@ -232,8 +232,7 @@ impl World {
         }
         let verdict = next.decision.as_ref().map(|d| d.verdict);
         let steps = if next.undo { 1 } else { next.weights.len() };
-        let promoted =
-            verdict == Some(Verdict::Promote) && next.passes.len() >= steps.min(1).max(steps);
+        let promoted = verdict == Some(Verdict::Promote) && next.passes.len() >= steps;
         let undone = next.undo && verdict == Some(Verdict::Promote) && !next.passes.is_empty();
         let native = before.phase != Phase::Promoting;
         if !promoted && !undone && !native {
@@ -285,8 +284,11 @@ impl World {
     /// S12: what the canary Service selects changes only while it has no traffic.
     fn pin(&mut self, side: Side, hash: Option<&String>) {
         let before = std::mem::replace(&mut self.pins[place(side)], hash.cloned());
+        if before.as_ref() == hash {
+            return;
+        }
         let weight = self.canary_weight();
-        if side == Side::Canary && before.as_ref() != hash && weight > 0 {
+        if side == Side::Canary && weight > 0 {
             self.broken("S12", format!("the canary Service's selector changes at weight {weight}"));
         }
         if side == Side::Stable

@@ -164,8 +164,19 @@ impl World {
                 Progress::Failed => return wrote,
                 Progress::Read => {}
             }
+            self.interfere();
         }
         wrote
+    }
+
+    /// The former leader makes a call of its own between two of the leader's.
+    fn interfere(&mut self) {
+        let hold = self.hold();
+        if let Some((former, 0, _)) = &mut self.former
+            && former.call(&mut self.store, &self.history, hold, self.now) == Progress::Wrote
+        {
+            self.look_back();
+        }
     }
 
     fn look_back(&mut self) {
@@ -219,14 +230,6 @@ impl World {
             return;
         }
         former.sample(&self.traffic, self.now);
-        let hold = self.hold();
-        for _ in 0..MANY {
-            match former.call(&mut self.store, &self.history, hold, self.now) {
-                Progress::Idle | Progress::Failed => break,
-                Progress::Wrote => self.look_back(),
-                Progress::Read => {}
-            }
-        }
         if alive > 1 {
             self.former = Some((former, 0, alive - 1));
         }
@@ -290,7 +293,10 @@ impl World {
             Op::Silence(looks) => self.traffic.silent_until = until(looks),
             Op::Vanish { canary, looks } => self.vanish(*canary, until(looks)),
             Op::Lower(weight) => {
-                if i64::from(*weight) < self.weight() {
+                // People look first whether stable is there to take the traffic.
+                let slice = self.store.get("EndpointSlice", "shop-stable-slice");
+                let serves = slice.is_some_and(|s| s["endpoints"].to_string().contains("true"));
+                if serves && i64::from(*weight) < self.weight() {
                     self.store.edit("VirtualService", "shop", |route| {
                         let route = &mut route["spec"]["http"][0]["route"];
                         route[0]["weight"] = json!(100 - weight);
@@ -397,26 +403,32 @@ impl World {
                 deployment["spec"]["template"]["spec"]["containers"][0]["image"],
             )
         };
+        let pinned = self.store.list("Service");
+        let pinned = pinned.iter().any(|s| !s["spec"]["selector"][HASH_LABEL].is_null());
+        // Nothing rolls out natively while a Rollout holds the Deployment.
+        let image = |s: &Value| text(s, "/spec/template/spec/containers/0/image").to_owned();
+        let native = |s: &Value| text(s, "/metadata/name").starts_with("shop-n");
+        let bypassed = sets.iter().any(|s| native(s) && image(s) != IMAGES[0]);
+        let Some(status) = self.status() else {
+            // The user's alone.
+            let managed = &deployment["metadata"]["labels"]["surefoot.dev/managed"];
+            let left = managed.is_null() && !pinned && self.weight() == 0;
+            return if left { Ok(()) } else { Err(what()) };
+        };
+        if bypassed {
+            return Err(format!("a native rollout: {}", what()));
+        }
         let [only] = running.as_slice() else { return Err(what()) };
         let new = surefoot_core::template::equal(
             &only["spec"]["template"],
             &deployment["spec"]["template"],
         );
         let paused = deployment["spec"]["paused"] == json!(true);
-        let right = match self.status() {
-            Some(status) => match status.phase {
-                Phase::Healthy => new && paused != self.setup.policy,
-                Phase::Degraded => !new && paused,
-                _ => false,
-            },
-            // The user's alone: either its template runs, or it is paused for the user to resume.
-            None => {
-                let managed = &deployment["metadata"]["labels"]["surefoot.dev/managed"];
-                managed.is_null() && (new || paused)
-            }
+        let right = match status.phase {
+            Phase::Healthy => new && paused != self.setup.policy,
+            Phase::Degraded => !new && paused,
+            _ => false,
         };
-        let pinned = self.store.list("Service");
-        let pinned = pinned.iter().any(|s| !s["spec"]["selector"][HASH_LABEL].is_null());
         let full = number(only, "/status/readyReplicas") == number(&deployment, "/spec/replicas");
         if right && full && !pinned && self.weight() == 0 { Ok(()) } else { Err(what()) }
     }

@@ -1,0 +1,214 @@
+//! The main ways through a release as timelines to read, compared with `tests/golden/*.txt`.
+//! `UPDATE_GOLDEN=1` rewrites those.
+
+use std::path::PathBuf;
+
+use surefoot_core::trace::check;
+
+use super::World;
+use super::controller::Mutant;
+use super::script::{Op, Setup};
+use super::story::tell;
+
+/// Version, by its place in `IMAGES`.
+const NEXT: u8 = 1;
+const NEWER: u8 = 2;
+const HARMFUL: u8 = 3;
+const NEVER_READY: u8 = 4;
+
+fn world(setup: &Setup) -> World {
+    let mut world = World::new(setup, Mutant::Faithful);
+    world.wait(2);
+    world
+}
+
+/// A release of `image` that has been under way for so many looks.
+fn under_way(setup: &Setup, image: u8, looks: usize) -> World {
+    let mut world = world(setup);
+    world.apply(&Op::Template(image));
+    world.wait(looks);
+    world
+}
+
+/// Let it end, and compare its story.
+fn ends(mut world: World, name: &str) {
+    let rest = world.come_to_rest();
+    let story = tell(&world.store);
+    assert_eq!(rest, Ok(()), "{story}");
+    assert!(check(&world.store.trace).is_empty(), "{:#?}\n{story}", check(&world.store.trace));
+    compare(&story, name);
+}
+
+fn compare(story: &str, name: &str) {
+    let golden = PathBuf::from("tests/golden").join(format!("{name}.txt"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&golden, story).expect("golden files can be written");
+    }
+    let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+    assert_eq!(story, expected, "{}: UPDATE_GOLDEN=1 rewrites it", golden.display());
+}
+
+fn promote() -> Op {
+    Op::Command { abort: false, release: 0, step: 0 }
+}
+
+fn abort() -> Op {
+    Op::Command { abort: true, release: 0, step: 0 }
+}
+
+#[test]
+fn three_steps_to_promoted() {
+    ends(under_way(&Setup::plain(), NEXT, 0), "promoted");
+}
+
+#[test]
+fn promoted_where_deployments_are_paused_at_rest() {
+    let setup = Setup { policy: false, ..Setup::plain() };
+    ends(under_way(&setup, NEXT, 0), "promoted-paused-at-rest");
+}
+
+#[test]
+fn a_harmful_version_is_rolled_back() {
+    ends(under_way(&Setup::plain(), HARMFUL, 0), "harm");
+}
+
+#[test]
+fn pods_that_are_never_ready_are_rolled_back() {
+    ends(under_way(&Setup::plain(), NEVER_READY, 0), "never-ready");
+}
+
+#[test]
+fn a_person_aborts() {
+    let mut world = under_way(&Setup::plain(), NEXT, 8);
+    world.apply(&abort());
+    ends(world, "abort");
+}
+
+#[test]
+fn a_person_aborts_the_hand_over() {
+    let mut world = under_way(&Setup::plain(), NEXT, 0);
+    while world.weight() < 100 {
+        world.wait(1);
+    }
+    while world.weight() > 0 {
+        world.wait(1);
+    }
+    world.apply(&abort());
+    ends(world, "abort-hand-over");
+}
+
+#[test]
+fn without_metrics_it_waits_then_goes_on() {
+    let mut world = under_way(&Setup::plain(), NEXT, 4);
+    world.apply(&Op::Outage(20));
+    world.wait(25);
+    ends(world, "no-data");
+}
+
+#[test]
+fn a_step_waits_for_approval() {
+    let steps = vec![(10, true), (100, false)];
+    let mut world = under_way(&Setup { steps, ..Setup::plain() }, NEXT, 20);
+    let beside = Op::Command { abort: false, release: 0, step: 1 };
+    world.apply(&beside);
+    world.wait(4);
+    world.apply(&promote());
+    ends(world, "approval");
+}
+
+#[test]
+fn a_newer_template_supersedes() {
+    let mut world = under_way(&Setup::plain(), NEXT, 8);
+    world.apply(&Op::Template(NEWER));
+    ends(world, "superseded");
+}
+
+#[test]
+fn the_template_goes_back() {
+    let mut world = under_way(&Setup::plain(), NEXT, 8);
+    world.apply(&Op::Template(0));
+    ends(world, "taken-back");
+}
+
+#[test]
+fn an_undo_goes_at_once() {
+    let mut world = under_way(&Setup::plain(), NEXT, 40);
+    world.apply(&Op::Template(0));
+    ends(world, "undo");
+}
+
+#[test]
+fn a_lowered_weight_is_respected() {
+    let mut world = under_way(&Setup::plain(), NEXT, 12);
+    world.apply(&Op::Lower(3));
+    world.wait(4);
+    world.apply(&promote());
+    ends(world, "weight-lowered");
+}
+
+#[test]
+fn scaled_to_nothing_it_waits() {
+    let mut world = under_way(&Setup::plain(), NEXT, 1);
+    world.apply(&Op::Scale(0));
+    world.wait(20);
+    world.apply(&Op::Scale(3));
+    ends(world, "scaled-to-nothing");
+}
+
+#[test]
+fn deleted_and_stable_kept() {
+    let mut world = under_way(&Setup::plain(), NEXT, 8);
+    world.apply(&Op::Delete);
+    ends(world, "deleted-keep-stable");
+}
+
+#[test]
+fn deleted_and_reverted() {
+    let setup = Setup { revert: true, ..Setup::plain() };
+    let mut world = under_way(&setup, NEXT, 8);
+    world.apply(&Op::Delete);
+    ends(world, "deleted-revert");
+}
+
+/// What a controller does that isn't ours, and the invariants that it breaks.
+fn mutant(mutant: Mutant) -> Vec<&'static str> {
+    let mut world = World::new(&Setup::plain(), mutant);
+    world.wait(2);
+    world.apply(&Op::Template(NEXT));
+    for _ in 0..30 {
+        world.wait(1);
+        if mutant == Mutant::Unfenced && world.weight() > 0 {
+            break;
+        }
+    }
+    if mutant == Mutant::Unfenced {
+        stale_raise(&mut world);
+    }
+    let mut found: Vec<_> = check(&world.store.trace).iter().map(|v| v.invariant).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// A leader that has committed the next step and is about to write its weight loses the lead; the
+/// new one hears an abort. Then the former one goes on.
+fn stale_raise(world: &mut World) {
+    while world.status().and_then(|s| s.decision).is_none_or(|d| d.weight < 50) {
+        world.look_for(1);
+    }
+    world.apply(&Op::HandOver { frozen: 1, alive: 3 });
+    world.apply(&abort());
+    world.wait(6);
+}
+
+#[test]
+fn writes_before_the_commit_are_caught() {
+    let found = mutant(Mutant::ActsFirst);
+    assert!(found.contains(&"S2"), "{found:?}");
+}
+
+#[test]
+fn writes_without_the_fence_are_caught() {
+    let found = mutant(Mutant::Unfenced);
+    assert!(found.contains(&"S2") && found.contains(&"S4"), "{found:?}");
+}
