@@ -45,5 +45,6 @@ up: setup build ## The real parts with an example application, to try things by 
 	./target/debug/surefoot-e2e up
 
 .PHONY: crds
-crds: ## Write crds/ from the types
+crds: ## Write crds/ and docs/reference.md from the types
 	$(CARGO) run --quiet --bin surefoot -- crds --directory crds
+	$(CARGO) run --quiet --bin surefoot -- reference > docs/reference.md

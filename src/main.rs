@@ -27,6 +27,8 @@ enum Command {
         #[arg(long)]
         directory: Option<PathBuf>,
     },
+    /// Write the reference of every field, in Markdown
+    Reference,
 }
 
 #[tokio::main]
@@ -43,6 +45,10 @@ async fn main() -> Result<()> {
                 std::fs::write(&path, yaml)
                     .with_context(|| format!("can't write {}", path.display()))?;
             }
+            Ok(())
+        }
+        Command::Reference => {
+            print!("{}", crds::reference()?);
             Ok(())
         }
         Command::Crds { directory: None } => {

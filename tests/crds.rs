@@ -19,6 +19,12 @@ fn the_definitions_in_the_repository_are_those_of_the_code() {
 }
 
 #[test]
+fn the_reference_is_that_of_the_code() {
+    let have = include_str!("../docs/reference.md");
+    assert!(have == surefoot::crds::reference().unwrap(), "run `make crds`");
+}
+
+#[test]
 fn every_field_is_explained() {
     for (name, yaml) in surefoot::crds::files().unwrap() {
         let crd: serde_json::Value = serde_saphyr::from_str(&yaml).unwrap();

@@ -55,11 +55,29 @@ pub async fn apply_crds(client: &Client, yaml: &str) -> Result<()> {
                     crd.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
                 Ok(conditions.iter().any(|c| c["type"] == "Established" && c["status"] == "True"))
             })
-            .await
+            .await?;
+            // Established is not yet served: the storage comes up a moment later.
+            wait_until(&format!("{name} to be listed"), LIMIT, || listed(client, document)).await
         })
         .buffer_unordered(8)
         .try_collect()
         .await
+}
+
+/// Whether the kind that a definition defines can be listed.
+async fn listed(client: &Client, crd: &Value) -> Result<bool> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (spec, group) = (&crd["spec"], text(&crd["spec"]["group"]));
+    for version in spec["versions"].as_array().into_iter().flatten() {
+        let path = format!(
+            "/apis/{group}/{}/{}?limit=1",
+            text(&version["name"]),
+            text(&spec["names"]["plural"])
+        );
+        let request = http::Request::get(path).body(Vec::new()).context("building a list")?;
+        client.request::<Value>(request).await?;
+    }
+    Ok(true)
 }
 
 /// A namespace in which pods can be made: its default ServiceAccount is there.

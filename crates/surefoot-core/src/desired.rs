@@ -23,6 +23,8 @@ pub struct Desired {
     pub canary: CanaryWanted,
     /// The canary's weight on the route, per cent.
     pub weight: Option<i32>,
+    /// Stable's ReplicaSet, when it has lost its pods to another one, and how many it gets.
+    pub revived: Option<(String, u32)>,
     /// An old ReplicaSet of the Deployment that goes to 0 pods.
     pub retired: Option<String>,
     /// The Deployment.
@@ -97,6 +99,9 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
     pin(&desired.pin_stable, seen.stable.as_ref(), &mut writes);
     pin(&desired.pin_canary, seen.canary.as_ref(), &mut writes);
     canary_writes(&desired.canary, seen, &mut writes);
+    if let Some((replica_set, replicas)) = desired.revived.clone() {
+        writes.push(Write::Scale { replica_set, replicas });
+    }
     let retired = desired.retired.as_ref().and_then(|name| seen.replica_set(name));
     if let Some(set) = retired.filter(|set| set.replicas > 0) {
         writes.push(Write::Scale { replica_set: set.name.clone(), replicas: 0 });

@@ -27,7 +27,7 @@ use crate::desired::Desired;
 use crate::observed::{HoldMode, Observed, Owner, ReplicaSet};
 use crate::plan::{Plan, PlanError};
 use crate::samples::Samples;
-use crate::template::template_digest;
+use crate::template::{equal, template_digest};
 use crate::write::FINALIZER;
 
 /// Who decides when nobody asked.
@@ -139,6 +139,9 @@ impl Case<'_> {
         }
         if !self.deleting && !self.has_finalizer() {
             self.desired.finalizer = Some(true);
+        }
+        if self.status.phase != Phase::Promoting {
+            self.revive();
         }
         match self.status.phase {
             Phase::Pending | Phase::Healthy | Phase::Degraded => rest::decide(self, plan),
@@ -348,6 +351,32 @@ impl Case<'_> {
                 self.desired.deployment.unheld = true;
             }
             HoldMode::Policy { .. } => {}
+        }
+    }
+
+    /// A Deployment that is scaled up from 0 while a new template is held revives its newest
+    /// ReplicaSet, which after an undo isn't stable's: put that right.
+    fn revive(&mut self) {
+        let (Some(deployment), Some(stable)) = (&self.seen.deployment, &self.status.stable) else {
+            return;
+        };
+        let Some(stable) = self.seen.replica_set(&stable.replica_set) else { return };
+        let empty = stable.owner == Owner::Deployment && stable.replicas == 0;
+        if !deployment.paused || deployment.replicas == 0 || !empty {
+            return;
+        }
+        let canary = self.status.canary.as_ref().map(|c| &c.replica_set);
+        let wrong = self.seen.replica_sets.iter().find(|set| {
+            set.owner == Owner::Deployment
+                && set.replicas > 0
+                && canary != Some(&set.name)
+                && !equal(&set.template, &deployment.template)
+        });
+        if let Some(wrong) = wrong
+            && !equal(&stable.template, &deployment.template)
+        {
+            self.desired.revived = Some((stable.name.clone(), deployment.replicas));
+            self.desired.retired = Some(wrong.name.clone());
         }
     }
 

@@ -276,7 +276,8 @@ impl World {
         if canary > 0 && some == 0 && none > 0 {
             self.broken("S5", format!("canary weight {canary} and no ready canary pod"));
         }
-        if stable > 0 && none == 0 && some > 0 {
+        // Away from a stable that is down is where a fix must be able to go.
+        if before.is_none_or(|(was, _)| stable > was) && none == 0 && some > 0 {
             self.broken("S5", format!("stable weight {stable} and no ready stable pod"));
         }
     }

@@ -47,7 +47,7 @@ enum Job {
     Commit {
         base: Arc<Value>,
         status: Box<RolloutStatus>,
-        then: Option<Then>,
+        then: Option<Box<Then>>,
     },
     Act(Act),
 }
@@ -194,7 +194,7 @@ impl Controller {
         if self.mutant == Mutant::ActsFirst && !acts.is_empty() {
             return Some(Job::Act(Act::of(raw, acts)));
         }
-        let then = Some(Then { acts, epochs, plan });
+        let then = Some(Box::new(Then { acts, epochs, plan }));
         Some(Job::Commit { base: raw, status, then })
     }
 
@@ -203,7 +203,7 @@ impl Controller {
         store: &mut Store,
         base: &Value,
         status: &RolloutStatus,
-        then: Option<Then>,
+        then: Option<Box<Then>>,
     ) -> Progress {
         let version = text(base, "/metadata/resourceVersion");
         let patch: Patch = serde_json::from_value(json!([
@@ -238,7 +238,7 @@ impl Controller {
             uid: text(&rollout, "/metadata/uid"),
             namespace: NAMESPACE,
             deployment: text(&rollout, "/spec/targetRef/name"),
-            epoch: if self.mutant == Mutant::Unfenced { i64::MAX } else { epoch },
+            epoch: if self.mutant == Mutant::Unfenced { 1 << 60 } else { epoch },
         };
         let target = write.target(author);
         let (kind, name) = (kind_name(target.kind), target.name.as_str());

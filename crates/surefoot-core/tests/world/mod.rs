@@ -7,6 +7,7 @@ pub mod controller;
 pub mod script;
 pub mod store;
 pub mod story;
+mod timelines;
 pub mod traffic;
 pub mod view;
 
@@ -17,7 +18,6 @@ use surefoot_core::api::status::{Phase, WaitingKind};
 use surefoot_core::observed::HoldMode;
 use surefoot_core::template::HASH_LABEL;
 use surefoot_core::trace::{Names, State};
-use surefoot_core::write::FINALIZER;
 
 use self::cluster::Cluster;
 use self::controller::{Controller, Mutant, Progress};
@@ -40,6 +40,8 @@ pub struct World {
     pub traffic: Traffic,
     /// Why releases were rolled back, in order.
     pub rollbacks: Vec<String>,
+    /// A step was held because of a lowered weight.
+    pub held_low: bool,
     setup: Setup,
     mutant: Mutant,
     cluster: Cluster,
@@ -94,6 +96,7 @@ impl World {
             now: "2030-01-01T00:00:00Z".parse().expect("a date"),
             traffic: Traffic::default(),
             rollbacks: Vec::new(),
+            held_low: false,
             setup: setup.clone(),
             mutant,
             cluster: Cluster::default(),
@@ -143,7 +146,7 @@ impl World {
     /// Traffic flows and the native controllers do their work.
     fn pass_time(&mut self, seconds: u64) {
         let span = i64::try_from(seconds).expect("short");
-        self.now = self.now + SignedDuration::from_secs(span);
+        self.now += SignedDuration::from_secs(span);
         self.store.clock += span;
         self.traffic.flow(&self.store, self.now, seconds);
         self.cluster.tick(&mut self.store, self.now.as_second());
@@ -182,6 +185,7 @@ impl World {
     fn look_back(&mut self) {
         self.keep();
         let Some(rollout) = self.store.get("Rollout", "shop") else { return };
+        self.held_low |= text(&rollout, "/status/step/hold/reason") == "WeightLowered";
         let decision = &rollout["status"]["decision"];
         let why = text(decision, "/reason");
         if text(decision, "/verdict") == "Rollback"
@@ -230,6 +234,14 @@ impl World {
             return;
         }
         former.sample(&self.traffic, self.now);
+        let hold = self.hold();
+        for _ in 0..MANY {
+            match former.call(&mut self.store, &self.history, hold, self.now) {
+                Progress::Idle | Progress::Failed => break,
+                Progress::Wrote => self.look_back(),
+                Progress::Read => {}
+            }
+        }
         if alive > 1 {
             self.former = Some((former, 0, alive - 1));
         }
@@ -251,9 +263,13 @@ impl World {
         }
     }
 
-    /// Until the leader has made all the calls it wants without time passing.
-    pub fn settle(&mut self) {
-        self.lead(MANY);
+    /// One call of the leader; time passes where it has none to make.
+    pub fn creep(&mut self) {
+        self.lead(1);
+        if !self.leader.busy() {
+            self.pass_time(TICK);
+            self.leader.sample(&self.traffic, self.now);
+        }
     }
 
     pub fn apply(&mut self, op: &Op) {
@@ -431,11 +447,5 @@ impl World {
         };
         let full = number(only, "/status/readyReplicas") == number(&deployment, "/spec/replicas");
         if right && full && !pinned && self.weight() == 0 { Ok(()) } else { Err(what()) }
-    }
-
-    /// The Rollout has our finalizer.
-    pub fn guarded(&self) -> bool {
-        let rollout = self.store.get("Rollout", "shop");
-        rollout.is_some_and(|r| r["metadata"]["finalizers"] == json!([FINALIZER]))
     }
 }

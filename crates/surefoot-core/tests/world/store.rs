@@ -37,8 +37,8 @@ pub struct Store {
     pub objects: Objects,
     /// Every accepted write, in order.
     pub trace: Vec<Event>,
-    /// When each of them was made, seconds.
-    pub at: Vec<i64>,
+    /// When each of them was made, seconds, and what a Rollout said then.
+    pub told: Vec<(i64, String)>,
     /// Now, seconds.
     pub clock: i64,
     pub names: Names,
@@ -74,7 +74,7 @@ impl Store {
         Self {
             objects: Objects::new(),
             trace: Vec::new(),
-            at: Vec::new(),
+            told: Vec::new(),
             clock: 0,
             names,
             policy,
@@ -167,17 +167,18 @@ impl Store {
         }
         self.revision += 1;
         new["metadata"]["resourceVersion"] = json!(self.revision.to_string());
-        self.record(Event::of(&new, true, &self.names));
+        self.record(Event::of(&new, true, &self.names), &new);
         self.objects.remove(&(kind, name.to_owned()));
     }
 
     /// Something that only a simulation knows.
     pub fn note(&mut self, state: State) {
-        self.record(Some(Event { revision: self.revision, state }));
+        self.record(Some(Event { revision: self.revision, state }), &Value::Null);
     }
 
-    fn record(&mut self, event: Option<Event>) {
-        self.at.extend(event.iter().map(|_| self.clock));
+    fn record(&mut self, event: Option<Event>, object: &Value) {
+        let said = text(object, "/status/message").to_owned();
+        self.told.extend(event.iter().map(|_| (self.clock, said.clone())));
         self.trace.extend(event);
     }
 
@@ -220,7 +221,7 @@ impl Store {
     fn put(&mut self, key: Key, mut object: Value) -> Arc<Value> {
         self.revision += 1;
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
-        self.record(Event::of(&object, false, &self.names));
+        self.record(Event::of(&object, false, &self.names), &object);
         let object = Arc::new(object);
         self.objects.insert(key, object.clone());
         object

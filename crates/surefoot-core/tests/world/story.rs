@@ -11,13 +11,14 @@ use super::store::Store;
 pub fn tell(store: &Store) -> String {
     let mut told: BTreeMap<String, String> = BTreeMap::new();
     let mut story = String::new();
-    for (event, at) in store.trace.iter().zip(&store.at) {
+    for (event, (at, said)) in store.trace.iter().zip(&store.told) {
         let Some((subject, what)) = line(&event.state) else { continue };
         if told.insert(subject.clone(), what.clone()).as_ref() == Some(&what) {
             continue;
         }
         let (minutes, seconds) = (at / 60, at % 60);
-        writeln!(story, "{minutes:3}:{seconds:02}  {subject:<24} {what}").expect("memory");
+        let said = if said.is_empty() { said.clone() } else { format!(" – {said}") };
+        writeln!(story, "{minutes:3}:{seconds:02}  {subject:<16} {what}{said}").expect("memory");
     }
     story
 }

@@ -3,11 +3,13 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
 use surefoot_core::trace::check;
 
 use super::World;
 use super::controller::Mutant;
 use super::script::{Op, Setup};
+use super::store::text;
 use super::story::tell;
 
 /// Version, by its place in `IMAGES`.
@@ -31,12 +33,13 @@ fn under_way(setup: &Setup, image: u8, looks: usize) -> World {
 }
 
 /// Let it end, and compare its story.
-fn ends(mut world: World, name: &str) {
+fn ends(mut world: World, name: &str) -> World {
     let rest = world.come_to_rest();
     let story = tell(&world.store);
     assert_eq!(rest, Ok(()), "{story}");
     assert!(check(&world.store.trace).is_empty(), "{:#?}\n{story}", check(&world.store.trace));
     compare(&story, name);
+    world
 }
 
 fn compare(story: &str, name: &str) {
@@ -159,7 +162,7 @@ fn scaled_to_nothing_it_waits() {
 fn deleted_and_stable_kept() {
     let mut world = under_way(&Setup::plain(), NEXT, 8);
     world.apply(&Op::Delete);
-    ends(world, "deleted-keep-stable");
+    assert_eq!(left(&ends(world, "deleted-keep-stable")), ("shop:v1".to_owned(), true));
 }
 
 #[test]
@@ -167,7 +170,14 @@ fn deleted_and_reverted() {
     let setup = Setup { revert: true, ..Setup::plain() };
     let mut world = under_way(&setup, NEXT, 8);
     world.apply(&Op::Delete);
-    ends(world, "deleted-revert");
+    assert_eq!(left(&ends(world, "deleted-revert")), ("shop:v0".to_owned(), false));
+}
+
+/// The Deployment's image, and whether it is paused.
+fn left(world: &World) -> (String, bool) {
+    let deployment = world.store.get("Deployment", "shop").expect("nobody deletes it");
+    let image = text(&deployment, "/spec/template/spec/containers/0/image").to_owned();
+    (image, deployment["spec"]["paused"] == Value::Bool(true))
 }
 
 /// What a controller does that isn't ours, and the invariants that it breaks.
@@ -194,7 +204,7 @@ fn mutant(mutant: Mutant) -> Vec<&'static str> {
 /// new one hears an abort. Then the former one goes on.
 fn stale_raise(world: &mut World) {
     while world.status().and_then(|s| s.decision).is_none_or(|d| d.weight < 50) {
-        world.look_for(1);
+        world.creep();
     }
     world.apply(&Op::HandOver { frozen: 1, alive: 3 });
     world.apply(&abort());
@@ -211,4 +221,17 @@ fn writes_before_the_commit_are_caught() {
 fn writes_without_the_fence_are_caught() {
     let found = mutant(Mutant::Unfenced);
     assert!(found.contains(&"S2") && found.contains(&"S4"), "{found:?}");
+}
+
+#[test]
+fn scaled_from_nothing_after_an_undo() {
+    let mut world = under_way(&Setup::plain(), NEXT, 40);
+    world.apply(&Op::Template(0));
+    world.wait(20);
+    world.apply(&Op::Template(NEWER));
+    world.wait(3);
+    world.apply(&Op::Scale(0));
+    world.wait(3);
+    world.apply(&Op::Scale(3));
+    ends(world, "scaled-from-nothing");
 }
