@@ -7,16 +7,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use surefoot_stats::threshold::{Tally, Threshold};
+use surefoot_stats::threshold::{Tally, Threshold, Verdict};
 use surefoot_stats::{
-    Arm, Baseline, Block, CountTest, Harm, LatencyTest, MetricPolicy, Objective, Pass, Policy,
-    Role, Slow, State, Test, interval,
+    Arm, Baseline, Block, CountTest, Harm, LatencyTest, MetricBlock, MetricPolicy, Objective, Pass,
+    Policy, Role, SlowArm, SlowBlock, State, Test, Unmeasurable,
 };
 
 use crate::api::analysis::MetricRole;
 use crate::api::status::{ArmStatus, Evidence, MetricStatus, RolloutStatus, Waiting, WaitingKind};
 use crate::plan::{MetricKind, Plan};
-use crate::samples::{BaselineSample, Count, Latencies, Samples, Tick};
+use crate::samples::{BaselineSample, Count, Histogram, Latencies, Samples, Tick};
 use crate::words;
 
 /// How many times more counts vary than independent requests would, until it is calibrated.
@@ -26,7 +26,7 @@ const ISTIO_BOUNDARIES: [f64; 15] = [
     0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0,
     30_000.0, 60_000.0,
 ];
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Engine {
@@ -52,7 +52,8 @@ struct Engine {
 struct Pending {
     millis: u64,
     requests: Block,
-    slow: Slow,
+    /// Latencies at the policy's boundaries; `None` before the first.
+    slow: Option<SlowBlock>,
 }
 
 /// What there is to be said of a step.
@@ -84,10 +85,17 @@ pub struct Judgement {
 #[must_use]
 pub fn begin(plan: &Plan, baseline: Option<&BaselineSample>, now: Timestamp) -> String {
     let policy = policy(plan, baseline);
-    let past = baseline.map(|b| arm(b.requests)).unwrap_or_default();
+    let past = baseline.and_then(|b| arm(b.requests)).unwrap_or_default();
+    let mut state = State::new(&policy);
+    // Only an overflow or a policy without steps could refuse; neither has evidence to begin with.
+    let _ = state.seed_crash_guard(past);
+    for metric in 0..policy.metrics.len() {
+        let _ = state.seed(metric, past);
+    }
+    let _ = state.begin_step(&policy, 0);
     let thresholds = plan.metrics.iter().filter(|m| !m.kind.is_sequential()).count();
     let engine = Engine {
-        state: State::new(&policy, past),
+        state,
         policy,
         folded_until: now.as_millisecond(),
         pending: Pending::default(),
@@ -106,7 +114,9 @@ pub fn begin_step(state: &str, index: usize) -> String {
     let Some(mut engine) = Engine::decode(state) else { return state.to_owned() };
     engine.flush();
     let policy = engine.policy.clone();
-    engine.state.begin_step(&policy, index);
+    if engine.state.begin_step(&policy, index).is_err() {
+        return state.to_owned();
+    }
     engine.judged = 0;
     engine.step = Block::default();
     for (tally, _) in &mut engine.tallies {
@@ -127,19 +137,19 @@ fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> Policy {
             MetricKind::SuccessRate { max_failure_rate, max_drop, max_failure_ratio } => {
                 Test::Counts(CountTest {
                     max_drop: *max_drop,
-                    max_ratio: *max_failure_ratio,
-                    max_rate: *max_failure_rate,
+                    max_failure_ratio: *max_failure_ratio,
+                    max_failure_rate: *max_failure_rate,
                 })
             }
             MetricKind::Latency { percentile, max_ms, max_slowdown } => {
-                let baseline = baseline.map(known).filter(|b| !b.boundaries.is_empty());
+                let baseline = baseline.and_then(known).filter(|b| !b.boundaries().is_empty());
                 Test::Latency(LatencyTest {
                     boundaries: baseline
                         .as_ref()
-                        .map_or_else(|| ISTIO_BOUNDARIES.to_vec(), |b| b.boundaries.clone()),
+                        .map_or_else(|| ISTIO_BOUNDARIES.to_vec(), |b| b.boundaries().to_vec()),
                     max_slowdown: *max_slowdown,
                     objective: max_ms
-                        .map(|threshold| Objective { threshold, percentile: *percentile }),
+                        .map(|threshold_ms| Objective { threshold_ms, percentile: *percentile }),
                     baseline,
                 })
             }
@@ -170,32 +180,38 @@ fn comparable(test: &Test) -> bool {
     }
 }
 
-fn known(sample: &BaselineSample) -> Baseline {
-    let n = sample.latency.requests;
-    Baseline {
-        n,
-        boundaries: sample.boundaries.clone(),
-        slower: sample.latency.at_most.iter().map(|at_most| n.saturating_sub(*at_most)).collect(),
-    }
+/// Stable's past; `None` where its counts can't be.
+fn known(sample: &BaselineSample) -> Option<Baseline> {
+    Baseline::new(sample.boundaries.clone(), above(&sample.latency, &sample.latency.at_most)?).ok()
 }
 
-fn arm(count: Count) -> Arm {
-    Arm { n: count.requests, k: count.failed.min(count.requests) }
+/// `None` where more failed than there were.
+fn arm(count: Count) -> Option<Arm> {
+    Arm::new(count.requests, count.failed).ok()
+}
+
+/// Requests above boundaries from those at most at them; `None` where that can't be.
+fn above(histogram: &Histogram, at_most: &[u64]) -> Option<SlowArm> {
+    let n = histogram.requests;
+    let slower = at_most.iter().map(|at_most| n.checked_sub(*at_most)).collect::<Option<_>>()?;
+    SlowArm::new(n, slower).ok()
 }
 
 /// Requests slower than each of `boundaries`; `None` when the histogram has other ones.
-fn slower(latencies: &Latencies, boundaries: &[f64]) -> Option<Slow> {
+fn slower(latencies: &Latencies, boundaries: &[f64]) -> Option<SlowBlock> {
     let (canary, stable) = (&latencies.canary, &latencies.stable);
     if canary.requests + stable.requests == 0 {
-        return Some(Slow::default());
+        return Some(SlowBlock::empty(boundaries.len()));
     }
-    let counts = boundaries.iter().map(|boundary| {
-        let i = latencies.boundaries.iter().position(|b| b.to_bits() == boundary.to_bits())?;
-        let above = |h: &crate::samples::Histogram| Some(h.requests - h.at_most.get(i)?);
-        Some((above(canary)?, above(stable)?))
-    });
-    let slower = counts.collect::<Option<Vec<_>>>()?;
-    Some(Slow { canary: canary.requests, stable: stable.requests, slower })
+    let index = |boundary: &f64| {
+        latencies.boundaries.iter().position(|b| b.to_bits() == boundary.to_bits())
+    };
+    let indices = boundaries.iter().map(index).collect::<Option<Vec<_>>>()?;
+    let arm = |histogram: &Histogram| {
+        let counts = indices.iter().map(|i| histogram.at_most.get(*i).copied());
+        above(histogram, &counts.collect::<Option<Vec<_>>>()?)
+    };
+    SlowBlock::new(arm(canary)?, arm(stable)?).ok()
 }
 
 impl Engine {
@@ -216,26 +232,40 @@ impl Engine {
 
     fn take(&mut self, tick: &Tick, judged: bool, longest: Duration) {
         self.folded_until = tick.to.as_millisecond();
-        let block = Block { canary: arm(tick.canary), stable: arm(tick.stable) };
-        if tick.partial.is_some() {
+        // What can't be is told like what is missing: no evidence, never a clamped one.
+        let (Some(canary), Some(stable), None) =
+            (arm(tick.canary), arm(tick.stable), &tick.partial)
+        else {
             return;
-        }
-        if block.canary.n > 0 {
+        };
+        let block = Block { canary, stable };
+        if block.canary.n() > 0 {
             self.canary_seen = Some(tick.to.as_millisecond());
         }
-        self.state.fold_crash(&block);
-        self.total = sum(self.total, block);
+        let Some(total) = self.total.checked_add(block) else { return };
+        if self.state.fold_crash_guard(&self.policy, &block).is_err() {
+            return;
+        }
+        self.total = total;
         if !judged {
             return;
         }
         let millis = tick.to.as_millisecond() - tick.from.as_millisecond();
+        let Some(requests) = self.pending.requests.checked_add(block) else { return };
         self.pending.millis += u64::try_from(millis).unwrap_or(0);
-        self.pending.requests = sum(self.pending.requests, block);
+        self.pending.requests = requests;
         let boundaries = self.boundaries();
         if let (Some(latencies), Some(boundaries)) = (&tick.latency, boundaries)
             && let Some(slow) = slower(latencies, &boundaries)
         {
-            self.pending.slow.add(&slow);
+            match &mut self.pending.slow {
+                // All ticks are at the policy's boundaries, and no sum of a tick's counts overflows
+                // where that of its requests doesn't.
+                Some(sum) => {
+                    let _ = sum.checked_add_assign(&slow);
+                }
+                none => *none = Some(slow),
+            }
         }
         let judged = self.judged / 1000;
         let length = match judged {
@@ -263,18 +293,18 @@ impl Engine {
             return;
         }
         for (i, metric) in self.policy.metrics.iter().enumerate() {
-            match &metric.test {
-                Test::Counts(_) => self.state.fold(&self.policy, i, &pending.requests),
-                Test::Latency(_) => self.state.fold_latency(&self.policy, i, &pending.slow),
+            let block = match &metric.test {
+                Test::Counts(_) => Some(MetricBlock::Counts(pending.requests)),
+                Test::Latency(_) => pending.slow.clone().map(MetricBlock::Latency),
+            };
+            if let Some(block) = block {
+                // Refused only when the counts overflow: no evidence then, never a wrong one.
+                let _ = self.state.fold(&self.policy, i, &block);
             }
         }
         self.judged += pending.millis;
-        self.step = sum(self.step, pending.requests);
+        self.step = self.step.checked_add(pending.requests).unwrap_or(self.step);
     }
-}
-
-fn sum(a: Block, b: Block) -> Block {
-    Block { canary: a.canary.plus(b.canary), stable: a.stable.plus(b.stable) }
 }
 
 /// Fold what has been sampled since the committed state, and judge.
@@ -311,9 +341,15 @@ fn thresholds(
     judged_from: Option<Timestamp>,
 ) -> Vec<(Threshold, Tally, Option<f64>)> {
     let queries = plan.metrics.iter().filter_map(|m| match &m.kind {
-        MetricKind::Query { min, max, failure_limit, .. } => {
-            Some((&m.name, Threshold { min: *min, max: *max, failure_limit: *failure_limit }))
-        }
+        MetricKind::Query { min, max, failure_limit, .. } => Some((
+            &m.name,
+            Threshold {
+                min: *min,
+                max: *max,
+                failure_limit: *failure_limit,
+                consecutive_limit: None,
+            },
+        )),
         _ => None,
     });
     let counted = queries.zip(&mut engine.tallies).map(|((name, threshold), (tally, until))| {
@@ -321,7 +357,7 @@ fn thresholds(
         for answer in answers {
             let at = answer.at.as_millisecond();
             if at > *until && judged_from.is_some_and(|from| answer.at >= from) {
-                threshold.count(tally, answer.value);
+                threshold.fold(tally, answer.value);
                 *until = at;
             }
         }
@@ -332,7 +368,7 @@ fn thresholds(
 
 fn verdict(
     plan: &Plan,
-    mut engine: Engine,
+    engine: Engine,
     thresholds: &[(Threshold, Tally, Option<f64>)],
     last: Option<Tick>,
 ) -> Judgement {
@@ -344,7 +380,7 @@ fn verdict(
     let (mut sequential, mut threshold) = (0, 0);
     for metric in &plan.metrics {
         let status = if metric.kind.is_sequential() {
-            let status = describe(&engine, &policy, sequential, &metric.name, &harm);
+            let status = describe(&engine, &policy, sequential, &metric.name);
             sequential += 1;
             status
         } else {
@@ -352,7 +388,7 @@ fn verdict(
             threshold += 1;
             let Some((limits, tally, value)) = counted else { continue };
             let status = describe_threshold(&metric.name, metric.role, limits, tally, *value);
-            if limits.failed(tally) && metric.role != MetricRole::Observe {
+            if limits.verdict(tally) == Verdict::Failed && metric.role != MetricRole::Observe {
                 failed =
                     Some(format!("{}: {}", metric.name, status.note.clone().unwrap_or_default()));
             }
@@ -364,15 +400,18 @@ fn verdict(
         metrics.push(status);
     }
     let words = harm.reached.then(|| harm_in_words(plan, &engine, &harm));
-    let all = engine.step.canary.n + engine.step.stable.n;
+    let all = engine.step.canary.n() + engine.step.stable.n();
     let stamp = |millis| Timestamp::from_millisecond(millis).unwrap_or_default();
     Judgement {
         metrics,
         harm: words.or(failed),
         unmet,
         judged: Duration::from_millis(engine.judged),
-        canary_requests: engine.step.canary.n,
-        share: (all >= 100).then(|| Arm { n: all, k: engine.step.canary.n }.rate()),
+        canary_requests: engine.step.canary.n(),
+        share: Arm::new(all, engine.step.canary.n())
+            .ok()
+            .filter(|_| all >= 100)
+            .and_then(Arm::rate),
         last,
         until: stamp(engine.folded_until),
         canary_seen: engine.canary_seen.map(stamp),
@@ -403,35 +442,31 @@ fn role_name(role: Role) -> &'static str {
     }
 }
 
-fn describe(
-    engine: &Engine,
-    policy: &Policy,
-    index: usize,
-    name: &str,
-    harm: &Harm,
-) -> MetricStatus {
-    let Some(metric) = policy.metrics.get(index) else { return MetricStatus::default() };
-    let pass = engine.state.pass(policy, index);
-    let counts = engine.state.counts(index);
-    let shown = |arm: Arm| {
-        let (low, high) = interval::rate(arm, policy.false_rollback);
-        (arm.n > 0).then(|| ArmStatus {
-            requests: i64::try_from(arm.n).unwrap_or(i64::MAX),
-            bad: i64::try_from(arm.k).unwrap_or(i64::MAX),
-            rate: words::percent(arm.rate()),
+fn describe(engine: &Engine, policy: &Policy, index: usize, name: &str) -> MetricStatus {
+    let found = policy.metrics.get(index).zip(engine.state.show(policy, index));
+    let Some((metric, show)) = found else { return MetricStatus::default() };
+    let pass = show.pass;
+    let shown = |rate: surefoot_stats::Rate| {
+        let (low, high) = rate.interval;
+        rate.rate.map(|observed| ArmStatus {
+            requests: i64::try_from(rate.counts.n()).unwrap_or(i64::MAX),
+            bad: i64::try_from(rate.counts.k()).unwrap_or(i64::MAX),
+            rate: words::percent(observed),
             interval: format!("{}–{}", words::percent(low), words::percent(high)),
         })
     };
-    let (canary, stable) = (shown(counts.canary), shown(counts.stable));
-    let own = harm.by_metric.get(index).copied().unwrap_or(0.0);
-    // What this metric alone would need, given its share of the budget.
-    let needed = harm.bound - policy.share(index).max(f64::MIN_POSITIVE).ln();
+    let canary = show.step.and_then(|rates| shown(rates.canary));
+    let stable = show.step.and_then(|rates| shown(rates.stable));
+    // A latency without a boundary to show has requests all the same.
+    let seen = canary.is_some()
+        || engine.state.step_latency(index).is_some_and(|slow| slow.canary().n() > 0);
+    let (own, needed) = (show.harm.log_e, show.harm_threshold);
     let verdict = match pass {
         _ if own >= needed && metric.role != Role::Observe => "Harm",
-        Pass::NotMeasurable => "NotComparable",
-        _ if canary.is_none() => "NoData",
+        Pass::NotMeasurable(_) => "NotComparable",
+        _ if !seen => "NoData",
         Pass::NoStableTraffic => "Pass",
-        pass if pass.passed() => "Pass",
+        pass if pass.reached() => "Pass",
         _ => "Continue",
     };
     let evidence = |log_e: f64, needed: f64| Evidence {
@@ -444,9 +479,9 @@ fn describe(
         verdict: verdict.to_owned(),
         canary,
         stable,
-        harm: Some(evidence(own, needed)),
+        harm: needed.is_finite().then(|| evidence(own, needed)),
         pass: match pass {
-            Pass::Evidence { log_e, bound } => Some(evidence(log_e, bound)),
+            Pass::Evidence { log_e, threshold, .. } => Some(evidence(log_e, threshold)),
             _ => None,
         },
         note: note(metric, pass),
@@ -459,16 +494,21 @@ fn note(metric: &MetricPolicy, pass: Pass) -> Option<String> {
         (_, Pass::NoStableTraffic) => {
             Some("comparison: NoStableTraffic; all traffic is the canary's".to_owned())
         }
-        (Test::Latency(test), Pass::NotMeasurable) if test.baseline.is_none() => {
+        (_, Pass::NotMeasurable(Unmeasurable::NoBaseline)) => {
             Some("stable's latencies before the canary are unknown: slowdown can't be judged".to_owned())
         }
-        (Test::Latency(_), Pass::NotMeasurable) => Some(
+        (_, Pass::NotMeasurable(Unmeasurable::NoPassBoundary)) => Some(
             "no boundary of the mesh's histogram is passed by 1–25% of stable's requests: that the \
              canary is not slower can't be shown"
                 .to_owned(),
         ),
+        (_, Pass::NotMeasurable(Unmeasurable::NoBoundaryBelowObjective)) => Some(
+            "no boundary of the mesh's histogram lies at or below the objective: that it is met \
+             can't be shown"
+                .to_owned(),
+        ),
         (Test::Latency(test), _) => {
-            let boundary = surefoot_stats::state::shown_boundary(test);
+            let boundary = test.shown_boundary();
             let x = boundary.and_then(|i| test.boundaries.get(i));
             Some(x.map_or_else(|| assumed.clone(), |x| format!("slower than {x} ms; {assumed}")))
         }
@@ -483,12 +523,10 @@ fn describe_threshold(
     tally: &Tally,
     value: Option<f64>,
 ) -> MetricStatus {
-    let verdict = if limits.failed(tally) {
-        "Harm"
-    } else if limits.passed(tally) {
-        "Pass"
-    } else {
-        "NoData"
+    let verdict = match limits.verdict(tally) {
+        Verdict::Failed => "Harm",
+        Verdict::Within => "Pass",
+        Verdict::Undecided | Verdict::NoData => "NoData",
     };
     let limit = match (limits.min, limits.max) {
         (Some(min), Some(max)) => format!("from {min} to {max}"),
@@ -500,8 +538,8 @@ fn describe_threshold(
     let note = format!(
         "{value}, {limit} allowed; {} of {} answers outside, {} may be (a threshold, outside of \
          falseRollback)",
-        tally.bad,
-        tally.bad + tally.good,
+        tally.outside,
+        tally.outside.saturating_add(tally.within),
         limits.failure_limit
     );
     let role = match role {
@@ -551,16 +589,16 @@ fn evidence_wait(status: &MetricStatus) -> Waiting {
 fn compared(what: &str, block: &Block) -> String {
     let canary = format!(
         "the canary {what} {} of {} requests",
-        words::percent(block.canary.rate()),
-        words::count(block.canary.n)
+        words::percent(block.canary.rate().unwrap_or(0.0)),
+        words::count(block.canary.n())
     );
-    if block.stable.n == 0 {
+    if block.stable.n() == 0 {
         return format!("{canary}; stable has no traffic to compare with");
     }
     format!(
         "{canary}, stable {} of {}",
-        words::percent(block.stable.rate()),
-        words::count(block.stable.n)
+        words::percent(block.stable.rate().unwrap_or(0.0)),
+        words::count(block.stable.n())
     )
 }
 
@@ -568,7 +606,7 @@ fn verb(test: &Test) -> String {
     match test {
         Test::Counts(_) => "fails".to_owned(),
         Test::Latency(test) => {
-            let boundary = surefoot_stats::state::shown_boundary(test);
+            let boundary = test.shown_boundary();
             let x = boundary.and_then(|i| test.boundaries.get(i)).copied().unwrap_or(0.0);
             format!("takes more than {x} ms for")
         }
@@ -577,24 +615,24 @@ fn verb(test: &Test) -> String {
 
 fn harm_in_words(plan: &Plan, engine: &Engine, harm: &Harm) -> String {
     let policy = &engine.policy;
-    let shares =
-        harm.by_metric.iter().enumerate().map(|(i, e)| (policy.share(i).ln() + e, Some(i)));
-    let crash = (surefoot_stats::policy::CRASH_SHARE.ln() + harm.crash, None);
+    let weighted = |part: &surefoot_stats::ShareOfHarm| part.share.ln() + part.log_e;
+    let shares = harm.by_metric.iter().enumerate().map(|(i, part)| (weighted(part), Some(i)));
+    let crash = (weighted(&harm.crash_guard), None);
     let worst = shares.chain([crash]).max_by(|a, b| a.0.total_cmp(&b.0));
-    let odds = harm.log_e.min(13.8).exp();
+    let odds = harm.largest_log_e.min(13.8).exp();
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "at most a million"
     )]
     let odds = words::count(odds as u64);
-    let more = if harm.log_e > 13.8 { "a million" } else { odds.as_str() };
+    let more = if harm.largest_log_e > 13.8 { "a million" } else { odds.as_str() };
     let (name, told) = match worst.and_then(|(_, metric)| metric) {
         Some(metric) => {
             let names = plan.metrics.iter().filter(|m| m.kind.is_sequential());
             let name = names.map(|m| m.name.clone()).nth(metric).unwrap_or_default();
             let test = policy.metrics.get(metric).map(|m| verb(&m.test)).unwrap_or_default();
-            (name, compared(&test, &engine.state.counts(metric)))
+            (name, compared(&test, &engine.state.step_counts(policy, metric).unwrap_or_default()))
         }
         None => ("crash guard".to_owned(), compared("fails", &engine.total)),
     };

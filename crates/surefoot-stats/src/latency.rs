@@ -1,112 +1,348 @@
 //! Latency from histogram buckets: all that is observed is how many requests were slower than each
-//! boundary. Nothing is interpolated but the tolerance, from stable's own past.
+//! boundary. Nothing of it is interpolated but the tolerance, from stable's own past.
 
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Arm, Block};
+use crate::block::{Arm, Block, CountError, count};
 
-/// Requests of both versions and how many were slower than each boundary.
+/// Exceedance of stable's past that shows best that the canary is not slower.
+const PASS_EXCEEDANCE: f64 = 0.05;
+/// Exceedances at which a boundary may be the one that passes.
+const PASS_RANGE: std::ops::RangeInclusive<f64> = 0.01..=0.25;
+
+/// One version's requests and how many were slower than each finite boundary of a histogram.
+///
+/// Holds n ≥ slower\[0\] ≥ slower\[1\] ≥ … by construction, also when deserialised.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Slow {
-    /// The canary's requests.
-    pub canary: u64,
-    /// Stable's requests.
-    pub stable: u64,
-    /// For each boundary: the canary's and stable's slower requests.
-    pub slower: Vec<(u64, u64)>,
+#[serde(try_from = "(u64, Vec<u64>)", into = "(u64, Vec<u64>)")]
+pub struct SlowArm {
+    n: u64,
+    slower: Vec<u64>,
 }
 
-impl Slow {
-    /// The counts at one boundary as a block of bad requests; empty where the boundary is unknown.
+impl SlowArm {
+    /// `n` requests, `slower[i]` of them slower than boundary i (n minus the cumulative bucket).
+    ///
+    /// # Errors
+    /// When a count exceeds `n`, or the one at the boundary below it.
+    pub fn new(n: u64, slower: Vec<u64>) -> Result<Self, CountError> {
+        if let Some(k) = slower.first().filter(|k| **k > n) {
+            return Err(CountError::MoreBadThanAll { n, k: *k });
+        }
+        match slower.windows(2).position(|pair| pair[1] > pair[0]) {
+            Some(below) => Err(CountError::NotFalling { boundary: below + 1 }),
+            None => Ok(Self { n, slower }),
+        }
+    }
+
+    /// Nothing counted at this many boundaries.
     #[must_use]
-    pub fn at(&self, boundary: usize) -> Block {
-        let Some((canary, stable)) = self.slower.get(boundary).copied() else {
-            return Block::default();
-        };
-        Block {
-            canary: Arm { n: self.canary, k: canary },
-            stable: Arm { n: self.stable, k: stable },
-        }
+    pub fn empty(boundaries: usize) -> Self {
+        Self { n: 0, slower: vec![0; boundaries] }
     }
 
-    /// Add another stretch over the same boundaries.
-    pub fn add(&mut self, other: &Slow) {
-        self.canary = self.canary.saturating_add(other.canary);
-        self.stable = self.stable.saturating_add(other.stable);
-        self.slower.resize(self.slower.len().max(other.slower.len()), (0, 0));
+    /// Requests.
+    #[must_use]
+    pub fn n(&self) -> u64 {
+        self.n
+    }
+
+    /// Requests slower than each boundary.
+    #[must_use]
+    pub fn slower(&self) -> &[u64] {
+        &self.slower
+    }
+
+    /// The requests with those slower than one boundary as bad; `None` where there is no such
+    /// boundary.
+    #[must_use]
+    pub fn at(&self, boundary: usize) -> Option<Arm> {
+        // slower ≤ n holds: the error can't come.
+        Arm::new(self.n, *self.slower.get(boundary)?).ok()
+    }
+
+    fn can_add(&self, other: &Self) -> bool {
+        // Every slower ≤ n: if the sum of n fits, all do.
+        self.slower.len() == other.slower.len() && self.n.checked_add(other.n).is_some()
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.n += other.n;
         for (sum, more) in self.slower.iter_mut().zip(&other.slower) {
-            *sum = (sum.0.saturating_add(more.0), sum.1.saturating_add(more.1));
+            *sum += more;
         }
     }
 }
 
-/// Stable's latencies before the canary.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+impl TryFrom<(u64, Vec<u64>)> for SlowArm {
+    type Error = CountError;
+
+    fn try_from((n, slower): (u64, Vec<u64>)) -> Result<Self, CountError> {
+        Self::new(n, slower)
+    }
+}
+
+impl From<SlowArm> for (u64, Vec<u64>) {
+    fn from(arm: SlowArm) -> Self {
+        (arm.n, arm.slower)
+    }
+}
+
+/// Both versions' latencies over one stretch of time, within one traffic weight. The boundaries are
+/// the metric's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlowBlock {
+    canary: SlowArm,
+    stable: SlowArm,
+}
+
+impl SlowBlock {
+    /// A block of both arms.
+    ///
+    /// # Errors
+    /// When they are counted at different numbers of boundaries.
+    pub fn new(canary: SlowArm, stable: SlowArm) -> Result<Self, CountError> {
+        let (one, two) = (canary.slower.len(), stable.slower.len());
+        if one != two {
+            return Err(CountError::Boundaries { canary: one, stable: two });
+        }
+        Ok(Self { canary, stable })
+    }
+
+    /// Nothing counted at this many boundaries.
+    #[must_use]
+    pub fn empty(boundaries: usize) -> Self {
+        Self { canary: SlowArm::empty(boundaries), stable: SlowArm::empty(boundaries) }
+    }
+
+    /// The version under test.
+    #[must_use]
+    pub fn canary(&self) -> &SlowArm {
+        &self.canary
+    }
+
+    /// The version it is compared with.
+    #[must_use]
+    pub fn stable(&self) -> &SlowArm {
+        &self.stable
+    }
+
+    /// How many boundaries it is counted at.
+    #[must_use]
+    pub fn boundaries(&self) -> usize {
+        self.canary.slower.len()
+    }
+
+    /// Nothing happened: such a block is skipped.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.canary.n == 0 && self.stable.n == 0
+    }
+
+    /// The counts at one boundary as a block of bad requests.
+    #[must_use]
+    pub fn at(&self, boundary: usize) -> Option<Block> {
+        Some(Block::new(self.canary.at(boundary)?, self.stable.at(boundary)?))
+    }
+
+    /// Add another stretch at the same boundaries. `None`, and nothing changes, when the boundaries are
+    /// others or the counts overflow.
+    pub fn checked_add_assign(&mut self, other: &Self) -> Option<()> {
+        self.can_add(other).then(|| self.add(other))
+    }
+
+    pub(crate) fn can_add(&self, other: &Self) -> bool {
+        self.canary.can_add(&other.canary) && self.stable.can_add(&other.stable)
+    }
+
+    /// Add a block for which [`can_add`](Self::can_add) holds.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.canary.add(&other.canary);
+        self.stable.add(&other.stable);
+    }
+}
+
+/// A baseline that no exceedance can be read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BaselineError {
+    /// Boundaries must be finite, positive and rising.
+    #[error("boundary {0} is not a finite number above the one before it and above 0")]
+    Boundaries(usize),
+    /// One count for each boundary.
+    #[error("{boundaries} boundaries but {counts} counts")]
+    Length {
+        /// Boundaries.
+        boundaries: usize,
+        /// Counts.
+        counts: usize,
+    },
+}
+
+/// Stable's latencies before the canary: what tolerances are read from, once, before the release.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
-    /// Requests.
-    pub n: u64,
-    /// Finite boundaries, rising, milliseconds.
-    pub boundaries: Vec<f64>,
-    /// Requests slower than each.
-    pub slower: Vec<u64>,
+    boundaries: Vec<f64>,
+    counts: SlowArm,
 }
 
 impl Baseline {
-    /// Share of requests slower than boundary `i`.
-    #[must_use]
-    pub fn exceedance(&self, i: usize) -> f64 {
-        let slower = self.slower.get(i).copied().unwrap_or(0);
-        Arm { n: self.n, k: slower.min(self.n) }.rate()
+    /// Stable's counts at finite rising boundaries, milliseconds.
+    ///
+    /// # Errors
+    /// When the boundaries don't rise from above 0, or are not as many as the counts.
+    pub fn new(boundaries: Vec<f64>, counts: SlowArm) -> Result<Self, BaselineError> {
+        if let Some(i) = not_rising(&boundaries) {
+            return Err(BaselineError::Boundaries(i));
+        }
+        if boundaries.len() != counts.slower.len() {
+            return Err(BaselineError::Length {
+                boundaries: boundaries.len(),
+                counts: counts.slower.len(),
+            });
+        }
+        Ok(Self { boundaries, counts })
     }
 
-    /// The share slower than x, by straight lines on logarithmic axes between boundaries; `None`
-    /// outside of them, or where a share is 0.
+    /// Finite boundaries, rising, milliseconds.
+    #[must_use]
+    pub fn boundaries(&self) -> &[f64] {
+        &self.boundaries
+    }
+
+    /// Stable's counts at them.
+    #[must_use]
+    pub fn counts(&self) -> &SlowArm {
+        &self.counts
+    }
+
+    /// S0 at boundary `i`: the share of requests slower than it. `None` where none was (nothing
+    /// can be a multiple of it), or without requests.
+    #[must_use]
+    pub fn exceedance(&self, i: usize) -> Option<f64> {
+        let slower = *self.counts.slower.get(i)?;
+        (slower > 0).then(|| count(slower) / count(self.counts.n))
+    }
+
+    /// S0 at any `x` milliseconds, by straight lines on logarithmic axes between boundaries.
+    ///
+    /// `None` below the first and above the last boundary, where the histogram says nothing of the
+    /// shape, and where no request was slower.
     #[must_use]
     pub fn exceedance_at(&self, x: f64) -> Option<f64> {
         let above = self.boundaries.iter().position(|b| *b >= x)?;
-        let share = |i: usize| Some(self.exceedance(i)).filter(|s| *s > 0.0);
-        let high = self.boundaries.get(above)?;
-        if (high - x).abs() <= f64::EPSILON * x {
-            return share(above);
+        let (high, share) = (*self.boundaries.get(above)?, self.exceedance(above)?);
+        if high <= x {
+            return Some(share);
         }
         let below = above.checked_sub(1)?;
-        let low = self.boundaries.get(below)?;
-        let (s0, s1) = (share(below)?.ln(), share(above)?.ln());
-        let part = (x.ln() - low.ln()) / (high.ln() - low.ln());
-        Some((s0 + (s1 - s0) * part).exp())
+        let (low, start) = (*self.boundaries.get(below)?, self.exceedance(below)?);
+        let part = (x / low).ln() / (high / low).ln();
+        Some(start * (share / start).powf(part))
     }
 
-    /// How many times as many requests may be slower than boundary `i` when everything may be
-    /// `slowdown` times slower. `None` where the boundary tells nothing: too low to know the share
-    /// at x/slowdown, or never passed.
+    /// R0 at boundary `i`: how many times as many requests may be slower than it when every request
+    /// may take `slowdown` times as long, S0(x/m)/S0(x) ≥ 1.
+    ///
+    /// `None` where the boundary is unusable: x/m lies below the first boundary, or no request of
+    /// the past was slower than x.
     #[must_use]
     pub fn margin(&self, i: usize, slowdown: f64) -> Option<f64> {
-        let x = *self.boundaries.get(i)?;
-        let now = Some(self.exceedance(i)).filter(|s| *s > 0.0)?;
-        let then = self.exceedance_at(x / slowdown)?;
-        // Equal shares leave no room to tell.
-        Some(then / now).filter(|margin| *margin > 1.0 && margin.is_finite())
+        let then = self.exceedance_at(self.boundaries.get(i)? / slowdown)?;
+        Some((then / self.exceedance(i)?).max(1.0))
     }
 
-    /// The boundary that shows that the canary is not slower: of those that 1 to 25% of stable's
-    /// requests pass, the one nearest to 5%.
+    /// The boundary that shows that the canary is not slower, and R0 there: of the usable ones that
+    /// 1 to 25% of stable's requests exceeded, the one nearest to 5%.
+    ///
+    /// Nearest by ratio, as the range is: 1% and 25% are equally far. R0 must be above 1, or no
+    /// amount of evidence could show it.
     #[must_use]
-    pub fn pass_boundary(&self, slowdown: f64) -> Option<usize> {
-        let fit = |i: &usize| {
-            (0.01..=0.25).contains(&self.exceedance(*i)) && self.margin(*i, slowdown).is_some()
+    pub fn pass_boundary(&self, slowdown: f64) -> Option<(usize, f64)> {
+        let fit = |i: usize| {
+            let share = self.exceedance(i).filter(|s| PASS_RANGE.contains(s))?;
+            let margin = self.margin(i, slowdown).filter(|r0| *r0 > 1.0)?;
+            Some((i, margin, (share / PASS_EXCEEDANCE).ln().abs()))
         };
-        let distance = |i: &usize| (self.exceedance(*i) / 0.05).ln().abs();
-        (0..self.boundaries.len()).filter(fit).min_by(|a, b| distance(a).total_cmp(&distance(b)))
+        (0..self.boundaries.len())
+            .filter_map(fit)
+            .min_by(|a, b| a.2.total_cmp(&b.2))
+            .map(|(i, margin, _)| (i, margin))
     }
 }
 
-/// The boundary that an objective "at most `threshold`" reads: for harm the first at or above it,
-/// for the pass the last at or below.
-#[must_use]
-pub fn objective_boundary(boundaries: &[f64], threshold: f64, harm: bool) -> Option<usize> {
-    if harm {
-        boundaries.iter().position(|b| *b >= threshold)
-    } else {
-        boundaries.iter().rposition(|b| *b <= threshold)
+/// The first boundary that is not a finite number above the one before it, and above 0.
+pub(crate) fn not_rising(boundaries: &[f64]) -> Option<usize> {
+    let before = std::iter::once(&0.0).chain(boundaries);
+    boundaries.iter().zip(before).position(|(b, before)| !(b.is_finite() && b > before))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn baseline(boundaries: &[f64], n: u64, slower: &[u64]) -> Baseline {
+        Baseline::new(boundaries.to_vec(), SlowArm::new(n, slower.to_vec()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn impossible_histograms_are_refused() {
+        assert_eq!(SlowArm::new(5, vec![6, 1]), Err(CountError::MoreBadThanAll { n: 5, k: 6 }));
+        assert_eq!(SlowArm::new(5, vec![2, 1, 2]), Err(CountError::NotFalling { boundary: 2 }));
+        let one = SlowBlock::new(SlowArm::empty(1), SlowArm::empty(2));
+        assert_eq!(one, Err(CountError::Boundaries { canary: 1, stable: 2 }));
+        assert!(serde_json::from_str::<SlowArm>("[5, [1, 2]]").is_err());
+        for bad in [vec![0.0, 1.0], vec![1.0, 1.0], vec![1.0, f64::INFINITY], vec![f64::NAN, 1.0]] {
+            assert!(Baseline::new(bad, SlowArm::empty(2)).is_err());
+        }
+        assert!(Baseline::new(vec![1.0], SlowArm::empty(2)).is_err());
+    }
+
+    #[test]
+    fn blocks_of_one_histogram_add_up() {
+        let arm = |n, slower: &[u64]| SlowArm::new(n, slower.to_vec()).unwrap();
+        let mut sum = SlowBlock::empty(2);
+        let one = SlowBlock::new(arm(5, &[4, 1]), arm(9, &[3, 0])).unwrap();
+        assert_eq!(sum.checked_add_assign(&one), Some(()));
+        assert_eq!(sum.checked_add_assign(&one), Some(()));
+        assert_eq!(sum, SlowBlock::new(arm(10, &[8, 2]), arm(18, &[6, 0])).unwrap());
+        let before = sum.clone();
+        assert_eq!(sum.checked_add_assign(&SlowBlock::empty(3)), None);
+        let most = SlowBlock::new(arm(u64::MAX, &[0, 0]), arm(0, &[0, 0])).unwrap();
+        assert_eq!(sum.checked_add_assign(&most), None);
+        assert_eq!(sum, before);
+    }
+
+    #[test]
+    fn nothing_is_read_outside_of_the_boundaries() {
+        let b = baseline(&[100.0, 200.0, 400.0, 800.0], 1000, &[400, 100, 10, 0]);
+        assert_eq!(b.exceedance_at(99.0), None);
+        assert_eq!(b.exceedance_at(801.0), None);
+        assert_eq!(b.exceedance_at(100.0), Some(0.4));
+        assert!((b.exceedance_at(200.0).unwrap() - 0.1).abs() < 1e-15);
+        let between = b.exceedance_at(20_000f64.sqrt()).unwrap();
+        assert!((between - 0.04f64.sqrt()).abs() < 1e-12, "{between}");
+        // Below the first boundary; known; known; nobody was slower than 800 ms.
+        assert_eq!(b.margin(0, 1.5), None);
+        assert!(b.margin(1, 1.5).unwrap() > 1.0);
+        assert_eq!(b.margin(1, 2.0), Some(4.0));
+        assert_eq!(b.margin(1, 2.1), None);
+        assert_eq!(b.margin(3, 1.5), None);
+        assert_eq!(baseline(&[1.0, 2.0], 0, &[0, 0]).margin(1, 1.5), None);
+    }
+
+    #[test]
+    fn the_pass_boundary_is_nearest_five_per_cent() {
+        let b = baseline(&[10.0, 100.0, 200.0, 400.0, 800.0], 1000, &[900, 240, 60, 20, 9]);
+        assert_eq!(b.pass_boundary(1.5).unwrap().0, 2);
+        // 2% is nearer than 24%, by ratio.
+        let b = baseline(&[10.0, 100.0, 400.0], 1000, &[900, 240, 20]);
+        assert_eq!(b.pass_boundary(1.5).unwrap().0, 2);
+        // Nothing within 1 to 25%.
+        let b = baseline(&[10.0, 100.0, 400.0], 1000, &[900, 251, 9]);
+        assert_eq!(b.pass_boundary(1.5), None);
+        // Nobody between x/m and x: no tolerance to pass by, though harm can be shown.
+        let b = baseline(&[10.0, 100.0, 400.0], 1000, &[50, 50, 50]);
+        assert_eq!(b.pass_boundary(1.5), None);
+        assert_eq!(b.margin(2, 1.5), Some(1.0));
     }
 }

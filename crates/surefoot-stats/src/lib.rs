@@ -1,24 +1,45 @@
 //! Sequential tests for progressive delivery: evidence that may be looked at as often as wanted.
 //!
 //! Every test here is an e-process: a non-negative process whose expectation under its null
-//! hypothesis never exceeds 1, whenever it is stopped (Ramdas et al., "Game-theoretic statistics
-//! and safe anytime-valid inference", 2023). By Ville's inequality the chance that it ever reaches
-//! 1/α is at most α. Everything is a fold over blocks of exact counts; nothing here knows of time,
-//! chance or I/O. Formulas: `statistics.md`, "Tests".
+//! hypothesis never exceeds 1, whenever it is stopped (Ramdas, Grünwald, Vovk and Shafer,
+//! "Game-theoretic statistics and safe anytime-valid inference", 2023). By Ville's inequality the
+//! chance that it ever reaches 1/α is at most α. Everything is a fold over blocks of exact counts;
+//! nothing here knows of time, chance or I/O.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`block`] | counts that are possible |
+//! | [`share`], [`absolute`], [`objective`] | the tests: ln e of a block at every alternative |
+//! | [`latency`] | what histogram boundaries tell |
+//! | [`crash`] | the guard that sees every block |
+//! | [`policy`] | what a release is judged by, fixed before its first canary request |
+//! | [`state`] | the evidence so far and its two answers: harm, and pass |
+//! | [`show`], [`interval`] | what people are shown |
+//! | [`threshold`] | one number against limits, outside of every bound |
+//!
+//! Evidence is in natural logarithms throughout: 0 is none, positive speaks against the null.
 #![deny(missing_docs)]
 
 pub mod absolute;
 pub mod block;
+pub mod crash;
+mod evidence;
 pub mod grid;
 pub mod interval;
 pub mod latency;
+mod metric;
 pub mod objective;
 pub mod policy;
 pub mod share;
+pub mod show;
 pub mod state;
 pub mod threshold;
 
 pub use block::{Arm, Block, CountError};
-pub use latency::{Baseline, Slow};
-pub use policy::{CountTest, LatencyTest, MetricPolicy, Objective, Policy, Role, Test};
-pub use state::{Harm, Pass, State};
+pub use crash::CrashGuard;
+pub use latency::{Baseline, BaselineError, SlowArm, SlowBlock};
+pub use policy::{
+    CountTest, LatencyTest, MetricPolicy, Objective, Policy, PolicyError, Role, Test,
+};
+pub use show::{Rate, Rates, Show};
+pub use state::{FoldError, Harm, MetricBlock, Pass, ShareOfHarm, State, Unmeasurable};

@@ -1,35 +1,107 @@
 //! The share test: is the canary's failure rate more than R0 times stable's?
 //!
-//! Given that a request failed, whether it was the canary's has odds R·n1 : n0 when the rates' ratio
-//! is R; the drifting common level cancels. Valid for any weights and block lengths.
+//! Given that a request failed, the odds that it was the canary's are R·n1 : n0 when the rates'
+//! ratio is R; the common level of the rates, and its drift, cancel. Valid for any weights and
+//! block lengths.
+//!
+//! For independent requests E\[e\] ≤ 1 holds exactly and not only for rare failures: with a = R/R0
+//! and c = (R0·n1 + n0)/(R·n1 + n0) a block has E\[e\] = (1 + p1(ac−1))^n1 · (1 + p0(c−1))^n0, and
+//! 1 + x ≤ eˣ leaves exp(0) at p1 = R0·p0. Dividing ln e by φ ≥ 1 keeps it by Jensen's inequality.
 
-use crate::block::{Block, count};
+use crate::block::Block;
 
-/// ln of the likelihood ratio of `ratio` against the null's edge `r0`, for one block. 0 for a block
-/// with one arm only: it tells nothing of a ratio.
+/// ln of the likelihood ratio of `ratio` against the null's edge `r0`, for one block; both > 0.
+///
+/// 0 for a block with one arm only: it tells nothing of a ratio.
 #[must_use]
 pub fn log_e(block: &Block, r0: f64, ratio: f64) -> f64 {
-    let (n1, k1) = (count(block.canary.n), count(block.canary.k));
-    let (n0, k0) = (count(block.stable.n), count(block.stable.k));
-    if n1 == 0.0 || n0 == 0.0 || k1 + k0 == 0.0 {
+    let (n1, k1, n0, k0) = block.floats();
+    if n1 == 0.0 || n0 == 0.0 {
         return 0.0;
     }
-    // ln((R n1 + n0)/(R0 n1 + n0)) without cancellation when R and R0 are close.
-    let denominator = r0.mul_add(n1, n0);
-    let spread = ((ratio - r0) * n1 / denominator).ln_1p();
+    // ln((R n1 + n0)/(R0 n1 + n0)) without cancellation where R is near R0.
+    let spread = ((ratio - r0) * n1 / (r0 * n1 + n0)).ln_1p();
     k1 * (ratio / r0).ln() - (k1 + k0) * spread
 }
 
-/// Add a block to the harm evidence, a point of `grid` each: null p1 ≤ r0·p0, alternatives r0·h.
-pub fn harm(logs: &mut [f64], block: &Block, r0: f64, grid: &[f64], dispersion: f64) {
-    for (log, h) in logs.iter_mut().zip(grid) {
-        *log += log_e(block, r0, r0 * h) / dispersion;
-    }
+/// One block's ln e of harm at the alternatives r0·h: null p1 ≤ r0·p0, r0 ≥ 1, h > 1.
+#[must_use]
+pub fn harm<const N: usize>(block: &Block, r0: f64, grid: &[f64; N], dispersion: f64) -> [f64; N] {
+    grid.map(|h| log_e(block, r0, r0 * h) / dispersion)
 }
 
-/// Add a block to the evidence of safety: null p1 ≥ r0·p0, alternatives the ratios of `grid`.
-pub fn promote(logs: &mut [f64], block: &Block, r0: f64, grid: &[f64], dispersion: f64) {
-    for (log, ratio) in logs.iter_mut().zip(grid) {
-        *log += log_e(block, r0, *ratio) / dispersion;
+/// One block's ln e of safety at the alternatives of `grid`, ratios to stable's rate: null
+/// p1 ≥ r0·p0, r0 above every one of them.
+#[must_use]
+pub fn promote<const N: usize>(
+    block: &Block,
+    r0: f64,
+    grid: &[f64; N],
+    dispersion: f64,
+) -> [f64; N] {
+    grid.map(|ratio| log_e(block, r0, ratio) / dispersion)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::block::Arm;
+    use crate::grid::{HARM, SAFE, SLOW};
+    use crate::objective::tests::expectation;
+
+    #[test]
+    fn one_arm_tells_nothing_of_a_ratio() {
+        let some = Arm::new(100, 7).unwrap();
+        for block in [Block::new(some, Arm::default()), Block::new(Arm::default(), some)] {
+            assert_eq!(harm(&block, 1.5, &HARM, 1.0), [0.0; 12]);
+            assert_eq!(promote(&block, 1.5, &SAFE, 1.0), [0.0; 6]);
+        }
+    }
+
+    #[test]
+    fn expectation_is_at_most_one_all_over_the_null() {
+        for (n1, n0) in [(0, 4), (4, 0), (1, 1), (1, 6), (5, 3), (4, 4)] {
+            for p0 in [0.0, 1e-3, 0.05, 0.3, 0.6, 1.0] {
+                for r0 in [1.0, 1.5, 2.0] {
+                    // On the edge, and inside of the null on either test's side.
+                    for inside in [1.0, 0.7, 0.0] {
+                        let p1 = f64::min(r0 * p0 * inside, 1.0);
+                        for h in HARM.into_iter().chain(SLOW) {
+                            for phi in [1.0, 3.0] {
+                                let e = expectation(n1, n0, p1, p0, |b| {
+                                    (log_e(b, r0, r0 * h) / phi).exp()
+                                });
+                                assert!(e <= 1.0 + 1e-12, "{n1} {n0} {p1} {p0} {r0} {h}: {e}");
+                            }
+                        }
+                    }
+                    for beyond in [1.0, 1.4] {
+                        let p1 = r0 * p0 * beyond;
+                        if r0 == 1.0 || p1 > 1.0 {
+                            continue;
+                        }
+                        for ratio in SAFE {
+                            let e = expectation(n1, n0, p1, p0, |b| log_e(b, r0, ratio).exp());
+                            assert!(e <= 1.0 + 1e-12, "{n1} {n0} {p1} {p0} {r0} {ratio}: {e}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_counts_give_a_number(
+            n1 in 0_u64..1_000_000_000_000, n0 in 0_u64..1_000_000_000_000,
+            part1 in 0.0..=1.0_f64, part0 in 0.0..=1.0_f64, r0 in 1.0..10.0_f64,
+        ) {
+            let block = crate::objective::tests::block(n1, n0, part1, part0);
+            for log in harm(&block, r0, &HARM, 1.0).into_iter().chain(promote(&block, r0, &SAFE, 3.0)) {
+                prop_assert!(log.is_finite());
+            }
+        }
     }
 }

@@ -2,379 +2,419 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Arm, Block};
-use crate::grid::{
-    ABSOLUTE_SAFE_WEIGHTS, HARM, OBJECTIVE_SAFE, SAFE, SAFE_WEIGHTS, SLOW, log_mean, log_mix,
-};
-use crate::latency::{Slow, objective_boundary};
-use crate::policy::{
-    CRASH_DIFFERENCE, CRASH_SHARE, CountTest, LatencyTest, MetricPolicy, Policy, Test,
-};
-use crate::{absolute, objective, share};
+use crate::block::{Arm, Block, count};
+use crate::crash::{self, CrashGuard};
+use crate::evidence::{ARM, FLOAT, LENGTH, TAG};
+use crate::grid::{ABSOLUTE, log_mix};
+use crate::latency::SlowBlock;
+use crate::metric::{CountState, LatencyState, MetricState};
+use crate::policy::{MetricPolicy, Policy, Test};
 
-/// Evidence of harm since one step began; ln e for every alternative of every test in use.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Since {
-    /// p1 ≤ R0·p0 for the tolerated ratio, or for each usable boundary in turn.
-    ratio: Vec<f64>,
-    /// p1 ≤ p0.
-    equal: Vec<f64>,
-    /// p1 − p0 ≤ d.
-    difference: Vec<f64>,
-    /// p1 ≤ p*.
-    objective: Vec<f64>,
+/// A block that can't be folded. The state is as it was before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    /// The policy has no such step.
+    #[error("step {step} of a policy with {steps} steps")]
+    UnknownStep {
+        /// The step asked for.
+        step: usize,
+        /// How many there are.
+        steps: usize,
+    },
+    /// Only the crash guard sees blocks before the first step.
+    #[error("no step has begun; begin one before its blocks are folded")]
+    NoStepBegun,
+    /// The policy has no such metric.
+    #[error("metric {metric} of a policy with {metrics} metrics")]
+    UnknownMetric {
+        /// The metric asked for.
+        metric: usize,
+        /// How many there are.
+        metrics: usize,
+    },
+    /// Counts for a latency, or latencies for a count.
+    #[error("metric {metric} judges another kind of block")]
+    WrongKind {
+        /// The metric.
+        metric: usize,
+    },
+    /// The block's boundaries are not the metric's.
+    #[error("metric {metric} has {want} boundaries, the block {have}")]
+    Boundaries {
+        /// The metric.
+        metric: usize,
+        /// Boundaries of the metric.
+        want: usize,
+        /// Boundaries of the block.
+        have: usize,
+    },
+    /// More requests than can be counted.
+    #[error("the counts overflow")]
+    Overflow,
+    /// A policy is frozen with its release: this state was made for another one.
+    #[error("the state was made for another policy; begin a new one")]
+    OtherPolicy,
 }
 
-/// Evidence of safety since the present step began.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Safe {
-    ratio: Vec<f64>,
-    difference: Vec<f64>,
-    objective: Vec<f64>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct MetricState {
-    /// By step begun.
-    harm: Vec<Since>,
-    safe: Safe,
-    /// Counts of this step; for latency at the boundary shown.
-    step: Block,
-    /// Stable's counts so far, by which its rate is predicted.
-    past: Arm,
-    /// Latency of this step, at all boundaries.
-    slow: Slow,
+/// A block of one metric.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MetricBlock {
+    /// For [`Test::Counts`].
+    Counts(Block),
+    /// For [`Test::Latency`].
+    Latency(SlowBlock),
 }
 
 /// The evidence of one release.
+///
+/// A pure function of the policy and the order of calls: folding the same blocks again gives the
+/// same state, bit for bit. Stores in any serde format; versioned by whoever stores it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
     metrics: Vec<MetricState>,
-    /// The crash guard's, since the release began.
-    crash: Vec<f64>,
-    crash_past: Arm,
-    step: usize,
-    /// The bound of harm was reached at some time.
-    latched: bool,
+    crash: CrashGuard,
+    step: Option<usize>,
+    /// Largest ln E of harm after any block.
+    largest: f64,
+}
+
+/// A part of the evidence of harm.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ShareOfHarm {
+    /// Its share of the false-rollback budget, in \[0, 1\].
+    pub share: f64,
+    /// Its own ln E.
+    pub log_e: f64,
 }
 
 /// Evidence that the release does harm.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Harm {
-    /// ln of the weighted sum over metrics and crash guard.
+    /// ln Σ share·E, as it is now.
     pub log_e: f64,
-    /// What it takes.
-    pub bound: f64,
-    /// It has been reached, now or before.
+    /// The largest it was after any block.
+    pub largest_log_e: f64,
+    /// What rolls back.
+    pub threshold: f64,
+    /// Whether it was reached, now or after any block before: once harm, always harm.
     pub reached: bool,
-    /// ln E of each metric alone.
-    pub by_metric: Vec<f64>,
-    /// ln E of the crash guard alone.
-    pub crash: f64,
+    /// Each metric, in the policy's order.
+    pub by_metric: Vec<ShareOfHarm>,
+    /// The crash guard.
+    pub crash_guard: ShareOfHarm,
 }
 
 /// Whether a metric passes the present step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pass {
-    /// Evidence so far.
+    /// There is a test that can pass it.
     Evidence {
-        /// ln E.
+        /// ln E of the evidence of safety begun at this step.
         log_e: f64,
-        /// What it takes.
-        bound: f64,
+        /// What passes.
+        threshold: f64,
+        /// Whether it is reached *now*: not latched.
+        reached: bool,
     },
-    /// All traffic is the canary's and no objective is set: there is nothing to pass.
+    /// All traffic is the canary's: nothing to compare with, and no objective is set. The step passes
+    /// without this metric.
     NoStableTraffic,
-    /// It can't be judged: no baseline, or no boundary that tells.
-    NotMeasurable,
+    /// No evidence can pass it.
+    NotMeasurable(Unmeasurable),
+}
+
+/// Why no evidence can pass a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unmeasurable {
+    /// A slowdown without stable's past latencies.
+    NoBaseline,
+    /// No boundary of the histogram was exceeded by 1 to 25% of stable's past requests, with a known
+    /// tolerance there.
+    NoPassBoundary,
+    /// No boundary of the histogram lies at or below the objective's threshold.
+    NoBoundaryBelowObjective,
+    /// No tolerance to pass by is set: no max drop, no ratio above 1, no slowdown, no objective.
+    NoTolerance,
+    /// No step has begun.
+    NoStepBegun,
+    /// The policy has no such metric, or the state is another policy's.
+    UnknownMetric,
 }
 
 impl Pass {
-    /// Whether it holds the step up no more.
+    /// Whether the evidence is there now.
     #[must_use]
-    pub fn passed(self) -> bool {
-        match self {
-            Pass::Evidence { log_e, bound } => log_e >= bound,
-            Pass::NoStableTraffic => true,
-            Pass::NotMeasurable => false,
-        }
+    pub fn reached(&self) -> bool {
+        matches!(self, Pass::Evidence { reached: true, .. })
     }
 }
 
 impl State {
-    /// No evidence yet; the first step has begun. `past` are stable's counts before the canary, for
-    /// each metric's prediction; give zeros where there are none.
+    /// No evidence, no step begun.
     #[must_use]
-    pub fn new(policy: &Policy, past: Arm) -> Self {
-        let metric = |m: &MetricPolicy| MetricState {
-            harm: vec![since(m)],
-            safe: safe(m),
-            past,
-            ..MetricState::default()
-        };
-        Self {
-            metrics: policy.metrics.iter().map(metric).collect(),
-            crash: vec![0.0; crate::grid::ABSOLUTE.len()],
-            crash_past: past,
-            step: 0,
-            latched: false,
-        }
+    pub fn new(policy: &Policy) -> Self {
+        let steps = policy.weights.len();
+        let metrics = policy.metrics.iter().map(|m| MetricState::new(&m.test, steps)).collect();
+        let mut state =
+            Self { metrics, crash: CrashGuard::default(), step: None, largest: f64::NEG_INFINITY };
+        state.look(policy);
+        state
     }
 
-    /// Begin a step: evidence of safety starts anew, evidence of harm is also kept from here on.
-    pub fn begin_step(&mut self, policy: &Policy, step: usize) {
-        self.step = step;
+    /// Give stable's requests before the release, from calibration, for the prediction of its rate.
+    /// Does nothing for a latency, which predicts nothing.
+    ///
+    /// # Errors
+    /// When the policy has no such metric, or the counts overflow.
+    pub fn seed(&mut self, metric: usize, stable: Arm) -> Result<(), FoldError> {
+        let metrics = self.metrics.len();
+        match self.metrics.get_mut(metric) {
+            None => return Err(FoldError::UnknownMetric { metric, metrics }),
+            Some(MetricState::Latency(_)) => {}
+            Some(MetricState::Counts(state)) => {
+                stable.checked_add(state.release.stable).ok_or(FoldError::Overflow)?;
+                state.seed = stable;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for the crash guard.
+    ///
+    /// # Errors
+    /// When the counts overflow.
+    pub fn seed_crash_guard(&mut self, stable: Arm) -> Result<(), FoldError> {
+        stable.checked_add(self.crash.total().stable).ok_or(FoldError::Overflow)?;
+        self.crash.seed(stable);
+        Ok(())
+    }
+
+    /// Begin a step: evidence of safety starts anew, evidence of harm is from now on also kept since
+    /// here. Entering a step again starts its evidence of safety anew and keeps that of harm.
+    ///
+    /// # Errors
+    /// When the policy has no such step, or is not this state's.
+    pub fn begin_step(&mut self, policy: &Policy, step: usize) -> Result<(), FoldError> {
+        let steps = policy.weights.len();
+        if step >= steps {
+            return Err(FoldError::UnknownStep { step, steps });
+        }
+        if !self.fits(policy) {
+            return Err(FoldError::OtherPolicy);
+        }
         for (state, metric) in self.metrics.iter_mut().zip(&policy.metrics) {
-            state.harm.resize_with(step + 1, || since(metric));
-            state.safe = safe(metric);
-            state.step = Block::default();
-            state.slow = Slow::default();
-        }
-    }
-
-    /// Fold a block of failures into a metric that counts them.
-    pub fn fold(&mut self, policy: &Policy, metric: usize, block: &Block) {
-        let (step, phi) = (self.step, policy.dispersion);
-        let Some(Test::Counts(test)) = policy.metrics.get(metric).map(|m| &m.test) else { return };
-        let Some(state) = self.metrics.get_mut(metric) else { return };
-        if block.is_empty() {
-            return;
-        }
-        let predicted = absolute::predicted(state.past);
-        for (begun, since) in state.harm.iter_mut().enumerate() {
-            share::harm(&mut since.equal, block, 1.0, &HARM, phi);
-            if let Some(r0) = test.max_ratio {
-                share::harm(&mut since.ratio, block, r0, &HARM, phi);
-            }
-            if let Some(d) = test.max_drop {
-                // The tolerance of the step that the evidence began with: fixed before its data.
-                let d = policy.drop_at(begun, d);
-                absolute::harm(&mut since.difference, block, predicted, d, phi);
-            }
-            if let Some(p) = test.max_rate {
-                objective::add(&mut since.objective, block.canary, p, &HARM, phi);
+            match (state, &metric.test) {
+                (MetricState::Counts(state), Test::Counts(test)) => state.begin(test, step),
+                (MetricState::Latency(state), Test::Latency(test)) => state.begin(test, step),
+                _ => return Err(FoldError::OtherPolicy),
             }
         }
-        let safe = &mut state.safe;
-        if let Some(r0) = test.max_ratio {
-            share::promote(&mut safe.ratio, block, r0, &SAFE, phi);
-        }
-        if let Some(d) = test.max_drop {
-            let d = policy.drop_at(step, d);
-            absolute::promote(&mut safe.difference, block, predicted, d, phi);
-        }
-        if let Some(p) = test.max_rate {
-            objective::add(&mut safe.objective, block.canary, p, &OBJECTIVE_SAFE, phi);
-        }
-        state.past = state.past.plus(block.stable);
-        state.step.canary = state.step.canary.plus(block.canary);
-        state.step.stable = state.step.stable.plus(block.stable);
+        self.step = Some(step);
+        Ok(())
     }
 
-    /// Fold a block of latencies into a metric that judges them. `slow` must have the metric's
-    /// boundaries.
-    pub fn fold_latency(&mut self, policy: &Policy, metric: usize, slow: &Slow) {
-        let phi = policy.dispersion;
-        let Some(Test::Latency(test)) = policy.metrics.get(metric).map(|m| &m.test) else { return };
-        let Some(state) = self.metrics.get_mut(metric) else { return };
-        if slow.canary == 0 && slow.stable == 0 {
-            return;
-        }
-        let usable = usable(test);
-        for since in &mut state.harm {
-            for ((boundary, margin), logs) in usable.iter().zip(since.ratio.chunks_mut(SLOW.len()))
-            {
-                share::harm(logs, &slow.at(*boundary), *margin, &SLOW, phi);
+    /// Fold a block of one metric. An empty block is skipped.
+    ///
+    /// # Errors
+    /// When the block can't be this metric's; nothing changes then.
+    pub fn fold(
+        &mut self,
+        policy: &Policy,
+        metric: usize,
+        block: &MetricBlock,
+    ) -> Result<(), FoldError> {
+        let step = self.step.ok_or(FoldError::NoStepBegun)?;
+        let metrics = policy.metrics.len();
+        let rules =
+            policy.metrics.get(metric).ok_or(FoldError::UnknownMetric { metric, metrics })?;
+        let state = self.metrics.get_mut(metric).ok_or(FoldError::OtherPolicy)?;
+        let fits = state.fits(&rules.test, policy.weights.len());
+        match (state, &rules.test, block) {
+            _ if !fits => return Err(FoldError::OtherPolicy),
+            (MetricState::Counts(state), Test::Counts(test), MetricBlock::Counts(block)) => {
+                state.fold(policy, test, step, block)?;
             }
-            if let Some(boundary) = harm_boundary(test) {
-                share::harm(&mut since.equal, &slow.at(boundary), 1.0, &HARM, phi);
-                let (canary, p) = (slow.at(boundary).canary, tolerated(test));
-                objective::add(&mut since.objective, canary, p, &HARM, phi);
+            (MetricState::Latency(state), Test::Latency(test), MetricBlock::Latency(block)) => {
+                let (want, have) = (test.boundaries.len(), block.boundaries());
+                if want != have {
+                    return Err(FoldError::Boundaries { metric, want, have });
+                }
+                state.fold(policy, test, block)?;
             }
+            _ => return Err(FoldError::WrongKind { metric }),
         }
-        if let (Some(boundary), Some(slowdown)) = (test.pass_boundary(), test.max_slowdown)
-            && let Some(margin) = test.baseline.as_ref().and_then(|b| b.margin(boundary, slowdown))
-        {
-            share::promote(&mut state.safe.ratio, &slow.at(boundary), margin, &SAFE, phi);
-        }
-        if let Some(boundary) = promote_boundary(test) {
-            let (canary, p) = (slow.at(boundary).canary, tolerated(test));
-            objective::add(&mut state.safe.objective, canary, p, &OBJECTIVE_SAFE, phi);
-        }
-        state.slow.add(slow);
-        if let Some(boundary) = shown_boundary(test) {
-            state.step = state.slow.at(boundary);
-        } else {
-            state.step.canary.n = state.slow.canary;
-            state.step.stable.n = state.slow.stable;
-        }
+        self.look(policy);
+        Ok(())
     }
 
-    /// Fold a block of failures into the crash guard: every block counts, also those that nothing
-    /// else is judged by.
-    pub fn fold_crash(&mut self, block: &Block) {
-        if block.is_empty() {
-            return;
+    /// Fold a block of failures into the crash guard: every block since the release began, also
+    /// excluded ones and those before the first step.
+    ///
+    /// # Errors
+    /// When the counts overflow.
+    pub fn fold_crash_guard(&mut self, policy: &Policy, block: &Block) -> Result<(), FoldError> {
+        self.crash.fold(block).ok_or(FoldError::Overflow)?;
+        self.look(policy);
+        Ok(())
+    }
+
+    /// Evidence that the release does harm, over all metrics and the crash guard.
+    #[must_use]
+    pub fn harm(&self, policy: &Policy) -> Harm {
+        let part = |i| ShareOfHarm { share: policy.share(i), log_e: self.harm_of(policy, i) };
+        let threshold = policy.harm_threshold();
+        Harm {
+            log_e: self.total(policy),
+            largest_log_e: self.largest,
+            threshold,
+            reached: self.largest >= threshold,
+            by_metric: (0..policy.metrics.len()).map(part).collect(),
+            crash_guard: ShareOfHarm { share: crash::SHARE, log_e: self.crash.log_e() },
         }
-        let predicted = absolute::predicted(self.crash_past);
-        absolute::harm(&mut self.crash, block, predicted, CRASH_DIFFERENCE, 1.0);
-        self.crash_past = self.crash_past.plus(block.stable);
-    }
-
-    /// Evidence of harm over all metrics; remembers when its bound is reached.
-    pub fn harm(&mut self, policy: &Policy) -> Harm {
-        let by_metric: Vec<f64> =
-            (0..policy.metrics.len()).map(|i| self.harm_of(policy, i)).collect();
-        let crash = log_mean(&self.crash);
-        let shares = by_metric.iter().enumerate().map(|(i, e)| (policy.share(i), *e));
-        let log_e = log_mix(shares.chain([(CRASH_SHARE, crash)]));
-        let bound = policy.harm_bound();
-        self.latched |= log_e >= bound;
-        Harm { log_e, bound, reached: self.latched, by_metric, crash }
-    }
-
-    /// ln of the mean over steps of the evidence since each began; 1 for those not begun, so that
-    /// old good data can't hide what starts at a later weight.
-    fn harm_of(&self, policy: &Policy, metric: usize) -> f64 {
-        let (Some(state), Some(m)) = (self.metrics.get(metric), policy.metrics.get(metric)) else {
-            return 0.0;
-        };
-        let steps = policy.weights.len().max(1);
-        let weight = 1.0 / crate::block::count(steps as u64);
-        log_mix((0..steps).map(|step| {
-            let alone = policy.is_alone(step);
-            let e = state.harm.get(step).map_or(0.0, |since| composed(m, since, alone));
-            (weight, e)
-        }))
     }
 
     /// Evidence that a metric is within its tolerance, begun at the present step and as it is now.
     #[must_use]
     pub fn pass(&self, policy: &Policy, metric: usize) -> Pass {
-        let (Some(state), Some(m)) = (self.metrics.get(metric), policy.metrics.get(metric)) else {
-            return Pass::NotMeasurable;
-        };
-        let bound = policy.pass_bound();
-        let alone = policy.is_alone(self.step);
-        let evidence = |log_e: f64| Pass::Evidence { log_e, bound };
-        let safe = |logs: &[f64]| log_mix(SAFE_WEIGHTS.iter().copied().zip(logs.iter().copied()));
-        let (compares, aims) = match &m.test {
-            Test::Counts(test) => (test.compares(), test.max_rate.is_some()),
-            Test::Latency(test) => (test.max_slowdown.is_some(), promote_boundary(test).is_some()),
-        };
-        if compares && !alone {
-            let difference = (!state.safe.difference.is_empty()).then(|| {
-                let weights = ABSOLUTE_SAFE_WEIGHTS.iter().copied();
-                log_mix(weights.zip(state.safe.difference.iter().copied()))
-            });
-            let ratio = (!state.safe.ratio.is_empty()).then(|| safe(&state.safe.ratio));
-            return match (difference, ratio) {
-                (Some(a), Some(b)) => evidence(log_mean(&[a, b])),
-                (Some(one), None) | (None, Some(one)) => evidence(one),
-                (None, None) => Pass::NotMeasurable,
-            };
+        let threshold = policy.pass_threshold();
+        match self.promote(policy, metric, 1.0) {
+            Ok(Some(log_e)) => Pass::Evidence { log_e, threshold, reached: log_e >= threshold },
+            Ok(None) => Pass::NoStableTraffic,
+            Err(why) => Pass::NotMeasurable(why),
         }
-        if aims {
-            return evidence(log_mean(&state.safe.objective));
-        }
-        if compares { Pass::NoStableTraffic } else { Pass::NotMeasurable }
     }
 
-    /// Counts of the present step: failures, or slow requests at the boundary shown.
+    /// The step that began last.
     #[must_use]
-    pub fn counts(&self, metric: usize) -> Block {
-        self.metrics.get(metric).map(|m| m.step).unwrap_or_default()
+    pub fn step(&self) -> Option<usize> {
+        self.step
     }
-}
 
-/// Tests in use, with no evidence yet.
-fn since(metric: &MetricPolicy) -> Since {
-    let zeros = |n: usize, used: bool| if used { vec![0.0; n] } else { Vec::new() };
-    match &metric.test {
-        Test::Counts(test) => Since {
-            ratio: zeros(HARM.len(), test.max_ratio.is_some()),
-            equal: zeros(HARM.len(), needs_equal(test)),
-            difference: zeros(crate::grid::ABSOLUTE.len(), test.max_drop.is_some()),
-            objective: zeros(HARM.len(), test.max_rate.is_some()),
-        },
-        Test::Latency(test) => {
-            let aims = harm_boundary(test).is_some();
-            Since {
-                ratio: vec![0.0; SLOW.len() * usable(test).len()],
-                equal: zeros(HARM.len(), aims),
-                difference: Vec::new(),
-                objective: zeros(HARM.len(), aims),
+    /// The crash guard and what it has seen.
+    #[must_use]
+    pub fn crash_guard(&self) -> &CrashGuard {
+        &self.crash
+    }
+
+    /// A metric's counts since the present step began: bad requests, or those slower than the
+    /// boundary shown. `None` without such a boundary or metric.
+    #[must_use]
+    pub fn step_counts(&self, policy: &Policy, metric: usize) -> Option<Block> {
+        self.counts(policy, metric, |s| s.step, |s| &s.step)
+    }
+
+    /// The same since the release began.
+    #[must_use]
+    pub fn release_counts(&self, policy: &Policy, metric: usize) -> Option<Block> {
+        self.counts(policy, metric, |s| s.release, |s| &s.release)
+    }
+
+    /// A latency's counts at all of its boundaries since the present step began.
+    #[must_use]
+    pub fn step_latency(&self, metric: usize) -> Option<&SlowBlock> {
+        match self.metrics.get(metric)? {
+            MetricState::Latency(state) => Some(&state.step),
+            MetricState::Counts(_) => None,
+        }
+    }
+
+    /// Whether this state was made for a policy of this shape.
+    #[must_use]
+    pub fn fits(&self, policy: &Policy) -> bool {
+        let mut pairs = self.metrics.iter().zip(&policy.metrics);
+        self.metrics.len() == policy.metrics.len()
+            && pairs.all(|(state, m)| state.fits(&m.test, policy.weights.len()))
+    }
+
+    /// ln E of safety if all counts since the step began were `times` as many; `None` where there is
+    /// nothing to pass by because stable has no traffic.
+    pub(crate) fn promote(
+        &self,
+        policy: &Policy,
+        metric: usize,
+        times: f64,
+    ) -> Result<Option<f64>, Unmeasurable> {
+        let step = self.step.ok_or(Unmeasurable::NoStepBegun)?;
+        let stable = policy.has_stable_traffic(step);
+        let found = self.metrics.get(metric).zip(policy.metrics.get(metric).map(|m| &m.test));
+        let ((compares, comparison), (aims, objective)) = match found {
+            Some((MetricState::Counts(state), Test::Counts(test))) => (
+                // A ratio of 1 can't be passed by, only be exceeded.
+                (
+                    test.max_drop.is_some() || test.pass_ratio().is_some(),
+                    state.promote.comparison(times).ok_or(Unmeasurable::NoTolerance),
+                ),
+                (
+                    test.max_failure_rate.is_some(),
+                    state.promote.objective(times).ok_or(Unmeasurable::NoTolerance),
+                ),
+            ),
+            Some((MetricState::Latency(state), Test::Latency(test))) => {
+                let why = match test.baseline {
+                    None => Unmeasurable::NoBaseline,
+                    Some(_) => Unmeasurable::NoPassBoundary,
+                };
+                let aim = state.promote.objective(times);
+                (
+                    (test.max_slowdown.is_some(), state.promote.comparison(times).ok_or(why)),
+                    (test.objective.is_some(), aim.ok_or(Unmeasurable::NoBoundaryBelowObjective)),
+                )
             }
+            _ => return Err(Unmeasurable::UnknownMetric),
+        };
+        match (compares, aims) {
+            (true, _) if stable => comparison.map(Some),
+            (_, true) => objective.map(Some),
+            (true, false) => Ok(None),
+            (false, false) => Err(Unmeasurable::NoTolerance),
         }
     }
-}
 
-/// Equality with stable is tested beside an objective, or where nothing else is asked.
-fn needs_equal(test: &CountTest) -> bool {
-    test.max_rate.is_some() || !test.compares()
-}
-
-fn safe(metric: &MetricPolicy) -> Safe {
-    let zeros = |n: usize, used: bool| if used { vec![0.0; n] } else { Vec::new() };
-    match &metric.test {
-        Test::Counts(test) => Safe {
-            ratio: zeros(SAFE.len(), test.max_ratio.is_some()),
-            difference: zeros(ABSOLUTE_SAFE_WEIGHTS.len(), test.max_drop.is_some()),
-            objective: zeros(OBJECTIVE_SAFE.len(), test.max_rate.is_some()),
-        },
-        Test::Latency(test) => Safe {
-            ratio: zeros(SAFE.len(), test.pass_boundary().is_some()),
-            difference: Vec::new(),
-            objective: zeros(OBJECTIVE_SAFE.len(), promote_boundary(test).is_some()),
-        },
-    }
-}
-
-/// ln E of harm of one metric since one step ("What a metric's fields mean together").
-fn composed(metric: &MetricPolicy, since: &Since, alone: bool) -> f64 {
-    let mean = |logs: &[f64]| (!logs.is_empty()).then(|| log_mean(logs));
-    let comparison = match &metric.test {
-        Test::Counts(test) if test.compares() => {
-            // The tolerance is the larger of the two: both must be refuted.
-            let both = [mean(&since.difference), mean(&since.ratio)];
-            both.into_iter().flatten().reduce(f64::min)
+    fn counts(
+        &self,
+        policy: &Policy,
+        metric: usize,
+        counts: impl Fn(&CountState) -> Block,
+        latency: impl Fn(&LatencyState) -> &SlowBlock,
+    ) -> Option<Block> {
+        match (self.metrics.get(metric)?, &policy.metrics.get(metric)?.test) {
+            (MetricState::Counts(state), Test::Counts(_)) => Some(counts(state)),
+            (MetricState::Latency(state), Test::Latency(test)) => {
+                latency(state).at(test.shown_boundary()?)
+            }
+            _ => None,
         }
-        Test::Counts(test) if test.max_rate.is_none() => mean(&since.equal),
-        Test::Counts(_) => None,
-        Test::Latency(_) => mean(&since.ratio),
-    };
-    // What stable misses as well is no fault of the canary.
-    let objective = mean(&since.objective)
-        .map(|aim| if alone { aim } else { mean(&since.equal).map_or(aim, |e| aim.min(e)) });
-    match (comparison, objective) {
-        (Some(a), Some(b)) => log_mean(&[a, b]),
-        (Some(one), None) | (None, Some(one)) => one,
-        (None, None) => 0.0,
+    }
+
+    /// Remember the evidence of harm after a block. Never forgotten: which blocks were folded
+    /// decides, not when somebody asked.
+    fn look(&mut self, policy: &Policy) {
+        self.largest = self.largest.max(self.total(policy));
+    }
+
+    /// ln Σ share·E over metrics and crash guard.
+    fn total(&self, policy: &Policy) -> f64 {
+        let metrics = (0..policy.metrics.len()).map(|i| (policy.share(i), self.harm_of(policy, i)));
+        log_mix(metrics.chain([(crash::SHARE, self.crash.log_e())]))
+    }
+
+    /// ln of the mean over steps of the evidence since each began, 1 for those not begun: so that
+    /// old good data can't hide what starts at a later weight.
+    fn harm_of(&self, policy: &Policy, metric: usize) -> f64 {
+        let since = |step: usize| {
+            self.metrics.get(metric)?.harm_since(step, policy.has_stable_traffic(step))
+        };
+        let steps = policy.weights.len();
+        // Equal weights; log_mix is linear in them.
+        let sum = log_mix((0..steps).map(|step| (1.0, since(step).unwrap_or(0.0))));
+        sum - count(steps as u64).ln()
     }
 }
 
-/// Boundaries at which slowdown can be judged, with the ratio tolerated at each.
-fn usable(test: &LatencyTest) -> Vec<(usize, f64)> {
-    let (Some(baseline), Some(slowdown)) = (&test.baseline, test.max_slowdown) else {
-        return Vec::new();
-    };
-    (0..test.boundaries.len()).filter_map(|i| Some((i, baseline.margin(i, slowdown)?))).collect()
-}
-
-fn harm_boundary(test: &LatencyTest) -> Option<usize> {
-    objective_boundary(&test.boundaries, test.objective?.threshold, true)
-}
-
-fn promote_boundary(test: &LatencyTest) -> Option<usize> {
-    objective_boundary(&test.boundaries, test.objective?.threshold, false)
-}
-
-fn tolerated(test: &LatencyTest) -> f64 {
-    test.objective.map_or(0.01, |o| 1.0 - o.percentile)
-}
-
-/// The boundary whose counts are shown: the one that passes.
-#[must_use]
-pub fn shown_boundary(test: &LatencyTest) -> Option<usize> {
-    test.pass_boundary().or_else(|| promote_boundary(test)).or_else(|| harm_boundary(test))
+/// Most bytes of a state in postcard's format: counts at their longest, every step begun.
+pub(crate) fn bytes_bound(policy: &Policy) -> usize {
+    let metric = |m: &MetricPolicy| MetricState::bytes_bound(&m.test, policy.weights.len());
+    let metrics: usize = policy.metrics.iter().map(metric).sum();
+    let crash = ABSOLUTE.len() * FLOAT + 3 * ARM;
+    LENGTH + metrics + crash + TAG + LENGTH + FLOAT
 }

@@ -1,11 +1,12 @@
 //! What makes the tests honest: no expectation above 1 anywhere on the null's edge, by exact
 //! enumeration; finite numbers everywhere; and the policy as a whole on simulated releases.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use proptest::prelude::*;
 use surefoot_stats::grid::{ABSOLUTE, HARM, OBJECTIVE_SAFE, SAFE};
 use surefoot_stats::{
-    Arm, Baseline, Block, CountTest, LatencyTest, MetricPolicy, Pass, Policy, Role, Slow, State,
-    Test, absolute, interval, objective, share,
+    Arm, Baseline, Block, CountTest, LatencyTest, MetricBlock, MetricPolicy, Pass, Policy, Role,
+    SlowArm, SlowBlock, State, Test, Unmeasurable, absolute, interval, objective, share,
 };
 
 /// Chance of k of n at rate p.
@@ -19,8 +20,8 @@ fn expectation(n1: u64, n0: u64, p1: f64, p0: f64, log_e: impl Fn(&Block) -> f64
     let mut sum = 0.0;
     for k1 in 0..=n1 {
         for k0 in 0..=n0 {
-            let block = Block { canary: Arm { n: n1, k: k1 }, stable: Arm { n: n0, k: k0 } };
-            sum += binomial(n1, k1, p1) * binomial(n0, k0, p0) * log_e(&block).exp();
+            let e = log_e(&block(n1, k1, n0, k0)).exp();
+            sum += binomial(n1, k1, p1) * binomial(n0, k0, p0) * e;
         }
     }
     sum
@@ -88,7 +89,24 @@ fn counts(drop: f64) -> Policy {
 }
 
 fn block(n1: u64, k1: u64, n0: u64, k0: u64) -> Block {
-    Block { canary: Arm { n: n1, k: k1 }, stable: Arm { n: n0, k: k0 } }
+    Block::new(arm(n1, k1), arm(n0, k0))
+}
+
+fn arm(n: u64, k: u64) -> Arm {
+    Arm::new(n, k).unwrap()
+}
+
+/// At the first step, with stable's past known.
+fn begun(policy: &Policy, past: Arm) -> State {
+    let mut state = State::new(policy);
+    state.seed_crash_guard(past).unwrap();
+    state.seed(0, past).unwrap();
+    state.begin_step(policy, 0).unwrap();
+    state
+}
+
+fn fold(state: &mut State, policy: &Policy, block: Block) {
+    state.fold(policy, 0, &MetricBlock::Counts(block)).unwrap();
 }
 
 #[test]
@@ -96,10 +114,10 @@ fn the_crash_guard_stops_in_as_many_requests_as_promised() {
     // One canary request in ten, stable without failures; one block a canary request.
     let needed = |fails: fn(u64) -> bool| {
         let policy = counts(0.005);
-        let mut state = State::new(&policy, Arm { n: 10_000, k: 0 });
+        let mut state = begun(&policy, arm(10_000, 0));
         (1..200)
             .find(|i| {
-                state.fold_crash(&block(1, u64::from(fails(*i)), 9, 0));
+                state.fold_crash_guard(&policy, &block(1, u64::from(fails(*i)), 9, 0)).unwrap();
                 state.harm(&policy).reached
             })
             .unwrap()
@@ -113,9 +131,9 @@ fn the_crash_guard_stops_in_as_many_requests_as_promised() {
 #[test]
 fn cold_starts_of_a_few_per_cent_never_fire_the_crash_guard() {
     let policy = counts(0.5);
-    let mut state = State::new(&policy, Arm { n: 10_000, k: 10 });
+    let mut state = begun(&policy, arm(10_000, 10));
     for i in 0..2000 {
-        state.fold_crash(&block(20, u64::from(i % 2 == 0) * 2, 180, 0));
+        state.fold_crash_guard(&policy, &block(20, u64::from(i % 2 == 0) * 2, 180, 0)).unwrap();
         assert!(!state.harm(&policy).reached);
     }
 }
@@ -139,16 +157,16 @@ impl Dice {
 fn rolled_back(seed: u64, p0: f64, p1: [f64; 2]) -> bool {
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let policy = counts(0.005);
-    let mut state = State::new(&policy, Arm { n: 1000, k: dice.of(1000, p0) });
+    let mut state = begun(&policy, arm(1000, dice.of(1000, p0)));
     for (step, canary) in [(0, 10), (1, 50)] {
         if step > 0 {
-            state.begin_step(&policy, step);
+            state.begin_step(&policy, step).unwrap();
         }
         for _ in 0..40 {
             let stable = 100 - canary;
             let b = block(canary, dice.of(canary, p1[step]), stable, dice.of(stable, p0));
-            state.fold(&policy, 0, &b);
-            state.fold_crash(&b);
+            fold(&mut state, &policy, b);
+            state.fold_crash_guard(&policy, &b).unwrap();
             if state.harm(&policy).reached {
                 return true;
             }
@@ -169,23 +187,20 @@ fn good_releases_are_rarely_rolled_back_and_bad_ones_mostly() {
 #[test]
 fn evidence_of_safety_begins_anew_at_each_step() {
     let policy = counts(0.05);
-    let mut state = State::new(&policy, Arm { n: 1000, k: 1 });
-    state.fold(&policy, 0, &block(2000, 2, 18000, 18));
-    assert!(state.pass(&policy, 0).passed());
-    state.begin_step(&policy, 1);
-    assert!(!state.pass(&policy, 0).passed(), "the pass of one step counted for the next");
-    state.begin_step(&policy, 2);
+    let mut state = begun(&policy, arm(1000, 1));
+    fold(&mut state, &policy, block(2000, 2, 18000, 18));
+    assert!(state.pass(&policy, 0).reached());
+    state.begin_step(&policy, 1).unwrap();
+    assert!(!state.pass(&policy, 0).reached(), "the pass of one step counted for the next");
+    state.begin_step(&policy, 2).unwrap();
     assert_eq!(state.pass(&policy, 0), Pass::NoStableTraffic);
 }
 
 #[test]
 fn latency_needs_a_boundary_that_tells() {
-    let baseline = Baseline {
-        n: 1000,
-        boundaries: vec![5.0, 10.0, 25.0, 50.0],
-        slower: vec![1000, 300, 60, 0],
-    };
-    assert_eq!(baseline.pass_boundary(1.5), Some(2));
+    let past = SlowArm::new(1000, vec![1000, 300, 60, 0]).unwrap();
+    let baseline = Baseline::new(vec![5.0, 10.0, 25.0, 50.0], past).unwrap();
+    assert_eq!(baseline.pass_boundary(1.5).map(|(boundary, _)| boundary), Some(2));
     let test = |baseline| {
         Test::Latency(LatencyTest {
             boundaries: vec![5.0, 10.0, 25.0, 50.0],
@@ -199,23 +214,26 @@ fn latency_needs_a_boundary_that_tells() {
         ..counts(0.1)
     };
     let known = policy(test(Some(baseline)));
-    let mut state = State::new(&known, Arm::default());
-    let slow = |slower: u64| Slow {
-        canary: 100,
-        stable: 900,
-        slower: vec![(100, 900), (slower.max(30), 270), (slower, 54), (0, 0)],
+    let mut state = begun(&known, Arm::default());
+    let slow = |slower: u64| {
+        let canary = SlowArm::new(100, vec![100, slower.max(30), slower, 0]).unwrap();
+        let stable = SlowArm::new(900, vec![900, 270, 54, 0]).unwrap();
+        MetricBlock::Latency(SlowBlock::new(canary, stable).unwrap())
     };
     for _ in 0..40 {
-        state.fold_latency(&known, 0, &slow(6));
+        state.fold(&known, 0, &slow(6)).unwrap();
     }
-    assert!(state.pass(&known, 0).passed(), "{:?}", state.pass(&known, 0));
+    assert!(state.pass(&known, 0).reached(), "{:?}", state.pass(&known, 0));
     assert!(!state.harm(&known).reached);
     for _ in 0..40 {
-        state.fold_latency(&known, 0, &slow(60));
+        state.fold(&known, 0, &slow(60)).unwrap();
     }
     assert!(state.harm(&known).reached);
     let unknown = policy(test(None));
-    assert_eq!(State::new(&unknown, Arm::default()).pass(&unknown, 0), Pass::NotMeasurable);
+    assert_eq!(
+        begun(&unknown, Arm::default()).pass(&unknown, 0),
+        Pass::NotMeasurable(Unmeasurable::NoBaseline)
+    );
 }
 
 proptest! {
@@ -228,12 +246,12 @@ proptest! {
         let b = block(n1, k(n1, f1), n0, k(n0, f0));
         let policy = Policy { metrics: vec![MetricPolicy {
             role: Role::Required, importance: 1.0,
-            test: Test::Counts(CountTest { max_drop: Some(0.005), max_ratio: Some(1.5), max_rate: Some(0.01) }),
+            test: Test::Counts(CountTest { max_drop: Some(0.005), max_failure_ratio: Some(1.5), max_failure_rate: Some(0.01) }),
         }], ..counts(0.005) };
-        let mut state = State::new(&policy, Arm::default());
+        let mut state = begun(&policy, Arm::default());
         for _ in 0..again {
-            state.fold(&policy, 0, &b);
-            state.fold_crash(&b);
+            fold(&mut state, &policy, b);
+            state.fold_crash_guard(&policy, &b).unwrap();
         }
         let harm = state.harm(&policy);
         prop_assert!(!harm.log_e.is_nan() && harm.log_e < f64::INFINITY);
@@ -241,10 +259,11 @@ proptest! {
             Pass::Evidence { log_e, .. } => prop_assert!(!log_e.is_nan() && log_e < f64::INFINITY),
             other => prop_assert!(false, "{other:?}"),
         }
-        let (low, high) = interval::rate(b.canary, 0.01);
+        let (low, high) = interval::rate(b.canary, 0.01, 1.0);
         prop_assert!((0.0..=1.0).contains(&low) && (0.0..=1.0).contains(&high) && low <= high);
-        prop_assert!(low <= b.canary.rate() + 1e-12 || b.canary.n == 0);
+        prop_assert!(b.canary.rate().is_none_or(|rate| low <= rate + 1e-12));
         let bytes = postcard::to_allocvec(&state).unwrap();
+        prop_assert!(bytes.len() <= policy.state_bytes_bound());
         prop_assert_eq!(postcard::from_bytes::<State>(&bytes).unwrap(), state);
     }
 }

@@ -26,6 +26,7 @@ fn all() -> Vec<Scenario> {
         scenario!("rolled-back-at-10", rolled_back::at_10),
         scenario!("rolled-back-at-10-paused-at-rest", rolled_back::at_10_paused_at_rest),
         scenario!("rolled-back-at-50", rolled_back::at_50),
+        scenario!("rolled-back-at-100", rolled_back::at_100),
         scenario!("rolled-back-on-latency", rolled_back::on_latency),
         scenario!("fails-everything", rolled_back::fails_everything),
         scenario!("never-ready", rolled_back::never_ready),

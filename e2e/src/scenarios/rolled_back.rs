@@ -45,6 +45,20 @@ pub async fn at_50(scene: Arc<Scene>) -> Result<()> {
     stays_on_v1(&delivery, &stable).await
 }
 
+/// Is good until it is alone, and then fails everything: there the crash guard holds it against
+/// stable's past.
+pub async fn at_100(scene: Arc<Scene>) -> Result<()> {
+    let delivery = Delivery::start(scene, Setup::default()).await?;
+    let stable = delivery.pods("v1").await?;
+    delivery.set_version("v2").await?;
+    delivery.in_step(2).await?;
+    delivery.behave("v2", Behaviour::failing(1.0));
+    let status = delivery.rolled_back(1).await?;
+    let why = &status.history[0].why;
+    ensure!(why.contains("crash guard"), "the reason isn't the crash guard: {why}");
+    stays_on_v1(&delivery, &stable).await
+}
+
 /// Is right but slow.
 pub async fn on_latency(scene: Arc<Scene>) -> Result<()> {
     let metrics = json!({"analysis": {"metrics": [

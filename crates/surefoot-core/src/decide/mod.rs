@@ -65,10 +65,17 @@ pub fn decide(rollout: &Rollout, seen: &Observed, samples: &Samples, now: Timest
         desired: Desired::default(),
         requeue_at: None,
     };
+    // Only a status that somebody else wrote has a frozen plan that can't be read. The way back
+    // needs names alone, and those the spec has too.
+    let unreadable = plan.as_ref().err().filter(|_| in_release(old.phase)).map(ToString::to_string);
+    let plan = match (plan, &unreadable) {
+        (Err(error), Some(_)) => bare(rollout).map_err(|_| error),
+        (plan, _) => plan,
+    };
     match &plan {
-        Err(error) if old.decision.is_some() && in_release(old.phase) => {
-            // Only a status that somebody else wrote can bring us here.
-            case.fail("InvalidPlan", &format!("the frozen plan can't be read: {error}"));
+        Ok(_) if unreadable.is_some() && old.phase != Phase::RollingBack => {
+            let error = unreadable.unwrap_or_default();
+            case.roll_back(CONTROLLER, format!("the frozen plan can't be read: {error}"));
         }
         Err(error) if deleting => case.abandon(&error.to_string()),
         Err(error) => case.fail("InvalidSpec", &error.to_string()),
@@ -101,13 +108,16 @@ fn plan_of(rollout: &Rollout, status: &RolloutStatus, seen: &Observed) -> Result
         _ => match &seen.spec {
             Ok(spec) => Plan::of(spec),
             Err(error) => {
-                let mut bare = rollout.spec.clone();
-                bare.analysis = None;
-                Plan::of(&bare)?;
+                bare(rollout)?;
                 Err(error.clone())
             }
         },
     }
+}
+
+/// The plan of the spec without its analysis: what is left when templates are missing.
+fn bare(rollout: &Rollout) -> Result<Plan, PlanError> {
+    Plan::of(&RolloutSpec { analysis: None, ..rollout.spec.clone() })
 }
 
 /// What a release freezes of the spec: all but `paused`, which counts at any time.
