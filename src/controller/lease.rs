@@ -14,7 +14,7 @@ use crate::client::{CallError, limited};
 use crate::clock::Clock;
 
 /// How long a lease holds without renewal.
-const DURATION: Duration = Duration::from_secs(6);
+const DURATION: Duration = Duration::from_secs(15);
 /// How often it is renewed, and looked at by those who wait.
 const PERIOD: Duration = Duration::from_secs(2);
 

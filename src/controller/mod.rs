@@ -53,7 +53,8 @@ const CONCURRENCY: u16 = 16;
 /// How to run the controller.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Only this namespace; default: all that the service account may see
+    /// Only this namespace; default: all, for which the rules of deploy/namespace.yaml must be
+    /// granted by a ClusterRole
     #[arg(long, env = "SUREFOOT_NAMESPACE")]
     pub namespace: Option<String>,
     /// How new templates are held until they are released
@@ -65,9 +66,9 @@ pub struct Options {
     /// Namespace of the Lease that says which of several controllers tries
     #[arg(long, env = "POD_NAMESPACE", default_value = "surefoot-system")]
     pub lease_namespace: String,
-    /// Name of the Lease
-    #[arg(long, default_value = "surefoot")]
-    pub lease: String,
+    /// Name of the Lease; default: surefoot, with the namespace behind it where there is one
+    #[arg(long)]
+    pub lease: Option<String>,
     /// Who this process is in the Lease; the pod's name
     #[arg(long, env = "POD_NAME", default_value = "surefoot")]
     pub identity: String,
@@ -234,19 +235,18 @@ pub async fn run(connection: &Connection, options: Options) -> Result<()> {
     let version = client.apiserver_version().await.context("the API server doesn't answer")?;
     tracing::info!(version = version.git_version, identity = options.identity, "connected");
     telemetry.set_ready(true);
-    let mut leader = Leader::new(
-        client.clone(),
-        &options.lease_namespace,
-        &options.lease,
-        &options.identity,
-        clock,
-    );
+    let lease = options.lease.clone().unwrap_or_else(|| match &options.namespace {
+        Some(namespace) => format!("surefoot-{namespace}"),
+        None => "surefoot".to_owned(),
+    });
+    let mut leader =
+        Leader::new(client.clone(), &options.lease_namespace, &lease, &options.identity, clock);
     tokio::select! {
         () = leader.acquire() => {}
         () = stop() => return Ok(()),
         server = server => return server.context("the metrics server ended")?,
     }
-    tracing::info!(lease = options.lease, "leading");
+    tracing::info!(lease, "leading");
     telemetry.leads(true);
     let (sender, stopped) = tokio::sync::oneshot::channel::<()>();
     let controller = tokio::spawn(lead(client, options, telemetry, clock, stopped));

@@ -4,7 +4,9 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::Value;
 use surefoot_core::api::analysis::{AnalysisTemplateSpec, TemplateKind};
+use surefoot_core::api::rollout::RolloutSpec;
 use surefoot_core::api::{Rollout, RolloutActionSpec};
+use surefoot_core::decide::in_release;
 use surefoot_core::observed::{Deployment, Observed, ReplicaSet, Route, Service};
 use surefoot_core::plan::{Templates, resolve};
 use surefoot_core::route::RouteProblem;
@@ -25,17 +27,21 @@ pub struct Names {
 }
 
 impl Names {
-    /// From the spec; it needs no valid plan.
+    /// From the plan that a release under way has frozen, else from the spec; neither need be valid.
     #[must_use]
     pub fn of(rollout: &Rollout) -> Self {
-        let traffic = &rollout.spec.traffic;
+        let release = rollout.status.as_ref().filter(|s| in_release(s.phase));
+        let frozen = release.and_then(|s| s.release.as_ref()).map(|r| r.plan.clone());
+        let frozen = frozen.and_then(|plan| serde_json::from_value::<RolloutSpec>(plan).ok());
+        let spec = frozen.as_ref().unwrap_or(&rollout.spec);
+        let traffic = &spec.traffic;
         let (stable, canary) = match &traffic.split {
             Some(split) => (split.services.stable.clone(), split.services.canary.clone()),
             None => (format!("{}-stable", traffic.service), format!("{}-canary", traffic.service)),
         };
         Self {
             namespace: rollout.namespace().unwrap_or_default(),
-            deployment: rollout.spec.target_ref.name.clone(),
+            deployment: spec.target_ref.name.clone(),
             apex: traffic.service.clone(),
             stable,
             canary,

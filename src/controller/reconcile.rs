@@ -72,6 +72,9 @@ pub async fn reconcile(
     let commits = changed(&old, &outcome.status, now);
     if !commits && acts.is_empty() {
         sample(&context, &rollout, &old, plan);
+        if context.notifier.deliver(&rollout).await {
+            context.wake(&rollout, Woken::Delivered);
+        }
         let again = probe(&context, &rollout, &old).await;
         let action = requeue(outcome.requeue_at, now);
         return Ok(again.map_or(action, Action::requeue));
@@ -90,6 +93,12 @@ pub async fn reconcile(
         commit(&context, &rollout, &claimed).await?;
         return Ok(Action::requeue(Duration::ZERO));
     };
+    // Nor before every object that an earlier leader may still write carries our epoch.
+    let stamps = stamps(&old, &epochs);
+    if !stamps.is_empty() {
+        perform_all(&context, &rollout, plan, &stamps).await?;
+        return Ok(Action::requeue(Duration::ZERO));
+    }
     let committed = if commits {
         log(&rollout, &outcome.status);
         context.telemetry.phase(old.phase, outcome.status.phase);
@@ -99,33 +108,52 @@ pub async fn reconcile(
     };
     let status = committed.status.clone().unwrap_or_default();
     sample(&context, &committed, &status, plan);
-    if let Some(decision) = &status.decision
-        && !acts.is_empty()
-    {
-        let name = committed.name_any();
-        let namespace = committed.namespace().unwrap_or_default();
-        let author = Author {
-            rollout: &name,
-            uid: &uid,
-            namespace: &namespace,
-            deployment: &committed.spec.target_ref.name,
-            epoch: decision.epoch,
-        };
-        let by = Committed { author, seq: decision.seq };
-        for write in stamps(&status, &epochs).iter().chain(&acts) {
-            perform(&context, by, write).await?;
-            if *write == (Write::Finalizer { present: false }) {
-                context.notifier.deliver(&committed).await;
-                context.forget(&uid);
-                return Ok(Action::await_change());
-            }
-        }
+    if perform_all(&context, &committed, plan, &acts).await? == Done::Released {
+        context.notifier.deliver(&committed).await;
+        context.forget(&uid);
+        return Ok(Action::await_change());
     }
     if context.notifier.deliver(&committed).await && status.phase == Phase::Healthy {
         context.wake(&committed, Woken::Delivered);
     }
     // What was written comes back by the watch; what the next stage waits for, too.
     Ok(requeue(outcome.requeue_at, now))
+}
+
+#[derive(PartialEq, Eq)]
+enum Done {
+    /// All writes are made.
+    All,
+    /// The last one let the Rollout go.
+    Released,
+}
+
+/// Make the writes of the decision that the Rollout carries, one after another.
+async fn perform_all(
+    context: &Context,
+    rollout: &Rollout,
+    plan: Option<&Plan>,
+    acts: &[Write],
+) -> Result<Done, ReconcileError> {
+    let decision = rollout.status.as_ref().and_then(|s| s.decision.as_ref());
+    let (Some(decision), Some(plan)) = (decision, plan) else { return Ok(Done::All) };
+    let (name, uid) = (rollout.name_any(), rollout.uid().unwrap_or_default());
+    let namespace = rollout.namespace().unwrap_or_default();
+    let author = Author {
+        rollout: &name,
+        uid: &uid,
+        namespace: &namespace,
+        deployment: &plan.deployment,
+        epoch: decision.epoch,
+    };
+    let by = Committed { author, seq: decision.seq };
+    for write in acts {
+        perform(context, by, write).await?;
+        if *write == (Write::Finalizer { present: false }) {
+            return Ok(Done::Released);
+        }
+    }
+    Ok(Done::All)
 }
 
 fn requeue(at: Option<Timestamp>, now: Timestamp) -> Action {

@@ -117,6 +117,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// Up to when there are samples, what has gone missing since the last tick, and who is live.
+type News = (Timestamp, Option<String>, HashSet<(String, String)>);
+
 struct Worker {
     prometheus: Arc<Prometheus>,
     clock: Clock,
@@ -181,17 +184,24 @@ impl Worker {
     }
 
     async fn sample(&mut self, url: &str, wanted: &Wanted) -> Result<bool, String> {
+        // A query of the user's that fails must not keep the crash guard from looking.
+        let ticked = self.ticks(url, wanted).await;
+        let scalars = self.scalars(url, wanted, self.clock.now()).await;
+        Ok(ticked? | scalars?)
+    }
+
+    async fn ticks(&mut self, url: &str, wanted: &Wanted) -> Result<bool, String> {
         let now = self.clock.now();
-        let scalars = self.scalars(url, wanted, now).await?;
         if wanted.baseline && lock(&self.samples).baseline.is_none() {
-            return Ok(self.baseline(url, wanted, now).await? || scalars);
+            return self.baseline(url, wanted, now).await;
         }
-        let Some(start) = wanted.ticks_from else { return Ok(scalars) };
+        let Some(start) = wanted.ticks_from else { return Ok(false) };
         let from = lock(&self.samples).ticks.last().map_or(start, |t| t.to.max(start));
-        let Some((to, gone)) = self.newest(url, wanted, from, now).await? else {
-            return Ok(scalars);
+        let Some((to, gone, live)) = self.newest(url, wanted, from, now).await? else {
+            return Ok(false);
         };
         let tick = self.tick(url, wanted, from, to, gone).await?;
+        self.targets = live;
         let mut samples = lock(&self.samples);
         // The task may have been told meanwhile to begin elsewhere.
         let follows = samples.ticks.last().is_none_or(|last| last.to == tick.from);
@@ -214,7 +224,7 @@ impl Worker {
         wanted: &Wanted,
         from: Timestamp,
         now: Timestamp,
-    ) -> Result<Option<(Timestamp, Option<String>)>, String> {
+    ) -> Result<Option<News>, String> {
         self.density(url, wanted, now).await?;
         let fresh = self.vector(url, &wanted.series.freshness(), now).await?;
         let at = |p: &Point| Timestamp::from_millisecond(millis(p.value)).unwrap_or(from);
@@ -250,8 +260,7 @@ impl Worker {
         let gone = self.targets.difference(&now_live).next().map(|(job, instance)| {
             format!("target {job}/{instance} is gone, and its last counts with it")
         });
-        self.targets = now_live;
-        Ok(Some((newest, gone)))
+        Ok(Some((newest, gone, now_live)))
     }
 
     /// Learn how far apart samples are.

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::api::status::Revision;
 use crate::observed::{Observed, Owner, Service};
 use crate::plan::Plan;
+use crate::route::RouteProblem;
 use crate::write::Write;
 
 /// The state that a decision wants at this moment. What is left out is left alone. Stages that must
@@ -93,7 +94,9 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
         }
     }
     let now = seen.weight();
-    let lowered = desired.weight.filter(|w| now.is_none_or(|now| *w < now));
+    // A route that isn't there carries no weight and can't be written.
+    let missing = matches!(seen.route, Err(RouteProblem::Missing { .. }));
+    let lowered = desired.weight.filter(|w| !missing && now.is_none_or(|now| *w < now));
     let raised = desired.weight.filter(|w| now.is_some_and(|now| *w > now));
     writes.extend(lowered.map(|percent| set_weight(plan, percent)));
     pin(&desired.pin_stable, seen.stable.as_ref(), &mut writes);

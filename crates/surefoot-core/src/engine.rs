@@ -314,12 +314,12 @@ pub fn judge(plan: &Plan, status: &RolloutStatus, samples: &Samples) -> Judgemen
     // A state of another version starts over, from now: no evidence, never a wrong one.
     let start = samples.ticks.first().map(|t| t.from);
     let start = start.or(status.decision.as_ref().map(|d| d.at)).unwrap_or_default();
-    let fresh = || Engine::decode(&begin(plan, None, start));
+    let index = status.step.as_ref().and_then(|s| usize::try_from(s.index).ok()).unwrap_or(0);
+    let fresh = || Engine::decode(&begin_step(&begin(plan, None, start), index));
     let Some(mut engine) = Engine::decode(text).or_else(fresh) else {
         return nothing(text, start);
     };
     let judged_from = status.step.as_ref().and_then(|s| s.judged_from);
-    let index = status.step.as_ref().and_then(|s| usize::try_from(s.index).ok()).unwrap_or(0);
     let longest = plan.steps.get(index).map_or(Duration::from_secs(15), |s| s.min_duration);
     let mut last = None;
     for tick in &samples.ticks {

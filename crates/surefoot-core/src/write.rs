@@ -318,6 +318,10 @@ impl Write {
                     let changed = "the Deployment's template has changed: not adopting";
                     return Err(Refusal::Changed(changed.to_owned()));
                 }
+                if deployment.pointer("/spec/paused") != Some(&Value::Bool(true)) {
+                    let resumed = "the Deployment isn't paused: not adopting";
+                    return Err(Refusal::Changed(resumed.to_owned()));
+                }
                 let replicas = deployment.pointer("/spec/replicas").and_then(Value::as_u64);
                 let replicas = replicas.unwrap_or(1);
                 let max = replicas + surge(deployment, replicas);
@@ -555,7 +559,7 @@ mod tests {
         json!({
             "metadata": {"name": "shop", "uid": "d1", "resourceVersion": "9"},
             "spec": {
-                "replicas": 4, "minReadySeconds": 5, "selector": {"matchLabels": {"app": "shop"}},
+                "replicas": 4, "paused": true, "minReadySeconds": 5, "selector": {"matchLabels": {"app": "shop"}},
                 "strategy": {"rollingUpdate": {"maxSurge": "25%"}},
                 "template": {"metadata": {"labels": {"app": "shop"}}, "spec": {"containers": [{"image": "shop:v2", "newField": 1}]}},
             },

@@ -60,12 +60,20 @@ fn cause(name: &str) -> String {
 /// One release of each kind, measured.
 pub async fn play(scene: Arc<Scene>) -> Result<()> {
     let delivery = Delivery::start(scene, Setup { rate: 100, ..Setup::default() }).await?;
-    let rows = [
-        good_release(&delivery).await?,
-        bad_release(&delivery, "v3", 1.0, 2).await?,
-        bad_release(&delivery, "v4", 0.3, 3).await?,
-        abort(&delivery, 4).await?,
-    ];
+    let rows = [good_release(&delivery).await?, abort(&delivery, 2).await?];
+    println!("{}", rows.concat().trim_end());
+    delivery.audit()?;
+    Ok(())
+}
+
+/// How soon a bad canary is found out and gone, with the default tolerance of half a percentage
+/// point.
+pub async fn detection(scene: Arc<Scene>) -> Result<()> {
+    let metrics = json!([{"name": "success-rate", "successRate": {"maxDrop": "0.5pp"}}]);
+    let spec = json!({"analysis": {"metrics": metrics}});
+    let delivery = Delivery::start(scene, Setup { rate: 100, spec, ..Setup::default() }).await?;
+    let rows =
+        [bad_release(&delivery, "v2", 1.0, 1).await?, bad_release(&delivery, "v3", 0.05, 2).await?];
     println!("{}", rows.concat().trim_end());
     delivery.audit()?;
     Ok(())
@@ -117,8 +125,8 @@ async fn bad_release(delivery: &Delivery, version: &str, rate: f64, number: i64)
     let exposed = (last.saturating_sub(first)).as_secs_f64();
     Ok(format!(
         "figures: canary {:.0}% failing at 10% of 100 rps: first failure to weight 0 in the proxy \
-         {exposed:.1} s ({} of {} canary requests failed; by the planner's formula {:.1} s and a \
-         scrape); verdict to weight written {:.0} ms (peers 210 and 9,800 ms)\n",
+         {exposed:.1} s ({} of {} canary requests failed; the planner's T50 is {:.1} s, and a scrape \
+         and what the change of weight excludes); verdict to weight written {:.0} ms (peers 210 and 9,800 ms)\n",
         rate * 100.0,
         harmed.failed,
         harmed.requests,

@@ -54,6 +54,7 @@ fn all() -> Vec<Scenario> {
         scenario!("pod-lives", pod_lives::play),
         scenario!("self-check", self_check::play, alone),
         scenario!("figures", figures::play, alone),
+        scenario!("figures-detection", figures::detection, alone),
         scenario!("api-server-away", api_server_away::play, alone),
     ]
 }

@@ -14,7 +14,7 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
         return;
     }
     let seen = case.seen;
-    let adopted = case.status.decision.is_some();
+    let adopted = case.status.stable.is_some();
     // In a namespace that goes away nothing can be put right; without the Deployment nothing need be.
     if seen.namespace_terminating || seen.deployment.is_none() || !adopted {
         case.desired.finalizer = Some(false);

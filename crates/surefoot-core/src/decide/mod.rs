@@ -84,7 +84,9 @@ pub fn decide(rollout: &Rollout, seen: &Observed, samples: &Samples, now: Timest
     outcome::finish(case, plan.ok(), &old)
 }
 
-fn in_release(phase: Phase) -> bool {
+/// Whether a release is under way in this phase.
+#[must_use]
+pub fn in_release(phase: Phase) -> bool {
     matches!(
         phase,
         Phase::Preparing | Phase::Stepping | Phase::Paused | Phase::Promoting | Phase::RollingBack
@@ -104,7 +106,9 @@ fn plan_of(rollout: &Rollout, status: &RolloutStatus, seen: &Observed) -> Result
             let plan = Plan::of(&frozen)?;
             Ok(if is_immediate(release.kind, &plan) { plan.immediate() } else { plan })
         }
-        // Templates matter only when a release begins; what runs must not stall for them.
+        // Templates matter only when a release begins; what runs must not stall for them, nor what
+        // goes away.
+        _ if rollout.metadata.deletion_timestamp.is_some() => bare(rollout),
         _ => match &seen.spec {
             Ok(spec) => Plan::of(spec),
             Err(error) => {
@@ -242,7 +246,7 @@ impl Case<'_> {
 
     /// Something the user must put right before anything can go on. Routes are left alone.
     fn fail(&mut self, reason: &str, message: &str) {
-        let fresh = self.status.decision.is_none();
+        let fresh = self.status.stable.is_none();
         if !in_release(self.status.phase) {
             self.status.phase = if fresh { Phase::Pending } else { Phase::Degraded };
         }
@@ -251,11 +255,10 @@ impl Case<'_> {
 
     /// Deleted, and the spec can't tell what there is to put back: let it go, and say so.
     fn abandon(&mut self, problem: &str) {
-        self.notice(
-            "Abandoned",
-            format!("deleted while its spec couldn't be followed: {problem}"),
-            true,
-        );
+        if !self.status.outbox.iter().any(|n| n.reason == "Abandoned") {
+            let note = format!("deleted while its spec couldn't be followed: {problem}");
+            self.notice("Abandoned", note, true);
+        }
         self.desired.finalizer = Some(false);
     }
 
@@ -293,6 +296,19 @@ impl Case<'_> {
         });
         let used = usize::try_from(step.promotes_used).unwrap_or(0);
         asked.nth(used).map(|action| action.requested_by.clone())
+    }
+
+    /// How many promotes of this step there are.
+    fn promotes(&self) -> i64 {
+        let (Some(release), Some(step)) = (&self.status.release, &self.status.step) else {
+            return 0;
+        };
+        let of_this_step = self.seen.actions.iter().filter(|action| {
+            action.action == ActionKind::Promote
+                && action.release == release.number
+                && action.step == step.index
+        });
+        i64::try_from(of_this_step.count()).unwrap_or(i64::MAX)
     }
 
     /// The Deployment's template is no longer the release's.
@@ -343,7 +359,11 @@ impl Case<'_> {
         self.status.phase = Phase::Paused;
         let reason = format!("{:?}", hold.reason);
         self.notice(&reason, hold.message.clone(), true);
+        // What people said before they could know of the hold doesn't end it.
+        let used = self.promotes();
         if let Some(step) = self.status.step.as_mut() {
+            step.promotes_used = used;
+            step.approved_by = None;
             step.hold = Some(hold);
         }
     }

@@ -38,6 +38,8 @@ pub(super) fn pin(case: &mut Case<'_>) -> bool {
         return false;
     };
     case.desired.services = true;
+    // Somebody who resumes the Deployment now would roll the new template out behind our back.
+    case.desired.deployment.paused = Some(true);
     case.desired.pin_stable = Pin::To(stable.hash.clone());
     case.desired.pin_canary = Pin::To(canary.hash.clone());
     let pinned = |service: &Option<crate::observed::Service>, hash: &String| {
@@ -60,7 +62,14 @@ pub(super) fn canary(case: &mut Case<'_>, plan: &Plan, index: usize) -> Option<b
     let Some(step) = plan.steps.get(index) else { return Some(false) };
     let need = step.pods(deployment.replicas);
     let wanted = |replicas| CanaryWanted::Pods { revision: revision.clone(), replicas };
+    let since = case.status.step.as_ref().map(|s| s.begun_at);
+    let since = since.or(case.status.release.as_ref().map(|r| r.started_at)).unwrap_or(case.now);
     let Some(set) = case.seen.replica_set(&revision.replica_set) else {
+        if case.passed(since, plan.progress_deadline) {
+            let why = format!("ReplicaSet {} couldn't be made", revision.replica_set);
+            case.roll_back(super::CONTROLLER, why);
+            return None;
+        }
         case.desired.canary = wanted(0);
         case.wait(
             WaitingKind::CanaryCreated,
@@ -89,8 +98,6 @@ pub(super) fn canary(case: &mut Case<'_>, plan: &Plan, index: usize) -> Option<b
     if have >= need {
         return Some(true);
     }
-    let since = case.status.step.as_ref().map(|s| s.begun_at);
-    let since = since.or(case.status.release.as_ref().map(|r| r.started_at)).unwrap_or(case.now);
     if case.passed(since, plan.progress_deadline) {
         let why = format!(
             "{have} of {need} canary pods were ready after {}",

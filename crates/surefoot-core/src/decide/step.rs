@@ -127,16 +127,12 @@ fn advance(case: &mut Case<'_>, plan: &Plan, index: usize, step: &StepPlan) {
     let allowed = case.allowed();
     match prepare::canary(case, plan, index) {
         Some(true) => {}
-        Some(false) => {
-            case.desired.weight =
-                (allowed > 0).then_some(allowed).filter(|_| canary_ready(case) > 0);
-            return;
-        }
+        Some(false) => return keep(case, allowed),
         None => return,
     }
     if case.rollout.spec.paused {
         case.status.phase = Phase::Paused;
-        case.desired.weight = Some(allowed);
+        keep(case, allowed);
         return case.wait(WaitingKind::Paused, "spec.paused is true: no step forward");
     }
     case.status.phase = Phase::Stepping;
@@ -145,6 +141,15 @@ fn advance(case: &mut Case<'_>, plan: &Plan, index: usize, step: &StepPlan) {
     case.notice("Advancing", reason, false);
     case.desired.weight = Some(step.weight);
     case.wait(WaitingKind::RouteWritten, "the route is being written");
+}
+
+/// Between two steps: a weight above what is allowed is put right, one below is somebody's wish and
+/// stays, and a canary without pods gets nothing.
+fn keep(case: &mut Case<'_>, allowed: i32) {
+    let stable = case.seen.stable.as_ref().map_or(0, crate::observed::Service::ready);
+    let raised = case.seen.weight().is_some_and(|weight| weight > allowed);
+    case.desired.weight =
+        if canary_ready(case) == 0 && stable > 0 { Some(0) } else { raised.then_some(allowed) };
 }
 
 fn canary_ready(case: &Case<'_>) -> u32 {
@@ -286,11 +291,11 @@ fn confirm(
 /// Whether a tick's split is that of the weight: within four standard deviations and two points.
 pub(super) fn shows(tick: &Tick, weight: i32) -> bool {
     let total = tick.canary.requests + tick.stable.requests;
-    if weight == 0 {
-        return total > 0 && tick.canary.requests == 0;
-    }
     if total < 20 || tick.partial.is_some() {
         return false;
+    }
+    if weight == 0 {
+        return tick.canary.requests == 0;
     }
     #[expect(clippy::cast_precision_loss, reason = "counts of one tick are far below 2^52")]
     let (canary, total) = (tick.canary.requests as f64, total as f64);
@@ -317,7 +322,8 @@ fn data(case: &mut Case<'_>, plan: &Plan, judgement: &Judgement, started: jiff::
     let bad = match &case.samples.health {
         Health::Bad { message, since } => Some((message.clone(), *since)),
         Health::Unknown if judgement.last.is_none() => {
-            Some(("no metrics have been read yet".to_owned(), started))
+            // The sampler has just begun: its first round tells, one way or the other.
+            Some(("no metrics have been read yet".to_owned(), case.now))
         }
         _ => None,
     };
@@ -419,15 +425,19 @@ fn gate(
     if let Some(share) = judgement.share
         && (share - f64::from(step.weight) / 100.0).abs() > 0.02 + f64::from(step.weight) / 300.0
     {
-        case.wait(
-            WaitingKind::ExposureMismatch,
-            format!(
+        evidence.push(Waiting {
+            kind: WaitingKind::ExposureMismatch,
+            name: None,
+            have: None,
+            need: None,
+            message: format!(
                 "the canary gets {} of the requests at weight {}%: is there another route, or does \
                  one client stick to a version?",
                 words::percent(share),
                 step.weight
             ),
-        );
+            until: None,
+        });
     }
     if judgement.judged < step.min_duration {
         evidence.push(Waiting {
@@ -502,9 +512,12 @@ fn inconclusive(case: &mut Case<'_>, step: &StepPlan) {
         OnInconclusive::Extend => {}
         OnInconclusive::Rollback => case.roll_back(CONTROLLER, message),
         OnInconclusive::Promote => {
-            case.notice("PromotedWithoutEvidence", message, true);
+            let told = |n: &crate::api::status::Notice| n.reason == "PromotedWithoutEvidence";
+            if !case.status.outbox.iter().any(told) {
+                case.notice("PromotedWithoutEvidence", message, true);
+            }
             super::outcome::without_evidence(case);
-            case.status.waiting_on.clear();
+            case.status.waiting_on.retain(|w| w.kind == WaitingKind::WarmUp);
         }
         OnInconclusive::Pause => {
             let since = case.now;
