@@ -144,7 +144,7 @@ impl Delivery {
         });
         let mut route: Value = serde_saphyr::from_str(&app::route(&namespace, APP))?;
         // With a timeout of its own a route lets a step pass sooner.
-        route["spec"]["http"][0]["timeout"] = json!("1s");
+        route["spec"]["http"][0]["timeout"] = json!("2s");
         let objects = [
             deployment.to_string(),
             app::service(APP, &format!("app: {APP}")),

@@ -63,9 +63,10 @@ pub async fn at_100(scene: Arc<Scene>) -> Result<()> {
 pub async fn on_latency(scene: Arc<Scene>) -> Result<()> {
     let metrics = json!({"analysis": {"metrics": [
         {"name": "success-rate", "successRate": {"maxDrop": "5pp"}},
-        {"name": "latency", "latency": {"maxSlowdown": "1.5"}},
+        {"name": "latency", "latency": {"maxSlowdown": "1.5", "percentile": 90, "max": "100ms"}},
     ]}});
-    // A tenth of stable's requests are slow, so that there is a boundary to compare at.
+    // A tenth of stable's requests are slow, so that there is a boundary to compare at; on a busy
+    // machine that may blur, and the objective tells all the same.
     let usual = Behaviour {
         latency: Duration::from_millis(7),
         slow_rate: 0.1,
