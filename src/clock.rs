@@ -14,3 +14,9 @@ impl Clock {
         Timestamp::now()
     }
 }
+
+/// In whole microseconds, as Leases and Events want it.
+#[must_use]
+pub fn micro(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+}

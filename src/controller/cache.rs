@@ -16,6 +16,7 @@ use serde_json::Value;
 use surefoot_core::write::Kind;
 use tokio::sync::mpsc;
 
+use super::lock;
 use crate::client;
 
 /// Kinds that are watched.
@@ -211,10 +212,6 @@ impl Cache {
         let key = (kind, namespace.to_owned(), name.to_owned());
         lock(&self.written).insert(key, (version(object), object.clone()));
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 async fn follow(

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
@@ -11,7 +10,7 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::time::Instant;
 
 use crate::client::{CallError, limited};
-use crate::clock::Clock;
+use crate::clock::{Clock, micro};
 
 /// How long a lease holds without renewal.
 const DURATION: Duration = Duration::from_secs(15);
@@ -139,8 +138,4 @@ fn won(answer: Result<Lease, CallError>) -> Result<bool, CallError> {
         Err(error) if error.code() == Some(409) => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-fn micro(at: Timestamp) -> Timestamp {
-    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -14,6 +13,7 @@ use surefoot_core::api::Rollout;
 use surefoot_core::api::status::Notice;
 
 use crate::client::{CallError, limited};
+use crate::clock::micro;
 
 /// Which notices have been delivered, by Rollout.
 pub struct Notifier {
@@ -105,9 +105,4 @@ impl Notifier {
 
 fn short(uid: &str) -> &str {
     uid.get(..8).unwrap_or(uid)
-}
-
-/// The API wants whole microseconds.
-fn micro(at: Timestamp) -> Timestamp {
-    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }

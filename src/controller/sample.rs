@@ -13,6 +13,7 @@ use surefoot_core::metrics::tick;
 use surefoot_core::samples::{BaselineSample, Health, Samples, Scalar, Tick};
 use tokio::sync::watch;
 
+use super::lock;
 use super::prometheus::{Prometheus, QueryError};
 use crate::clock::Clock;
 
@@ -111,10 +112,6 @@ impl Sampler {
         tokio::spawn(worker.run(receiver, wake));
         releases.insert(uid.to_owned(), Release { key, task: sender, samples });
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Up to when there are samples, what has gone missing since the last tick, and who is live.

@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::Rollout;
 use crate::api::action::ActionKind;
 use crate::api::rollout::RolloutSpec;
 use crate::api::status::{
     Decision, Hold, Notice, Phase, ReleaseKind, RolloutStatus, Verdict, Waiting, WaitingKind,
 };
+use crate::api::{Rollout, RolloutActionSpec};
 use crate::desired::Desired;
 use crate::observed::{HoldMode, Observed, Owner, ReplicaSet};
 use crate::plan::{Plan, PlanError};
@@ -285,30 +285,21 @@ impl Case<'_> {
         Some((asked.requested_by.clone(), format!("aborted by {}{why}", asked.requested_by)))
     }
 
-    /// A promote of exactly this step of this release that nothing has used up yet: who.
-    fn promote_asked(&self) -> Option<String> {
-        let release = self.status.release.as_ref()?.number;
-        let step = self.status.step.as_ref()?;
-        let mut asked = self.seen.actions.iter().filter(|action| {
+    /// The promotes of exactly this step of this release, oldest first.
+    fn promotes(&self) -> impl Iterator<Item = &RolloutActionSpec> {
+        let release = self.status.release.as_ref().map(|r| r.number);
+        let step = self.status.step.as_ref().map(|s| s.index);
+        self.seen.actions.iter().filter(move |action| {
             action.action == ActionKind::Promote
-                && action.release == release
-                && action.step == step.index
-        });
-        let used = usize::try_from(step.promotes_used).unwrap_or(0);
-        asked.nth(used).map(|action| action.requested_by.clone())
+                && Some(action.release) == release
+                && Some(action.step) == step
+        })
     }
 
-    /// How many promotes of this step there are.
-    fn promotes(&self) -> i64 {
-        let (Some(release), Some(step)) = (&self.status.release, &self.status.step) else {
-            return 0;
-        };
-        let of_this_step = self.seen.actions.iter().filter(|action| {
-            action.action == ActionKind::Promote
-                && action.release == release.number
-                && action.step == step.index
-        });
-        i64::try_from(of_this_step.count()).unwrap_or(i64::MAX)
+    /// Who gave the first promote that nothing has used up yet.
+    fn promote_asked(&self) -> Option<String> {
+        let used = usize::try_from(self.status.step.as_ref()?.promotes_used).unwrap_or(0);
+        self.promotes().nth(used).map(|action| action.requested_by.clone())
     }
 
     /// The Deployment's template is no longer the release's.
@@ -360,7 +351,7 @@ impl Case<'_> {
         let reason = format!("{:?}", hold.reason);
         self.notice(&reason, hold.message.clone(), true);
         // What people said before they could know of the hold doesn't end it.
-        let used = self.promotes();
+        let used = i64::try_from(self.promotes().count()).unwrap_or(i64::MAX);
         if let Some(step) = self.status.step.as_mut() {
             step.promotes_used = used;
             step.approved_by = None;
