@@ -12,8 +12,7 @@ use surefoot_core::write::Kind;
 
 /// No call may take longer.
 pub const CALL_LIMIT: Duration = Duration::from_secs(5);
-/// The name under which fields are managed.
-pub const MANAGER: &str = "surefoot";
+pub use surefoot_core::gather::MANAGER;
 
 /// How to reach the API server, with kubectl's names for it.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -76,6 +75,9 @@ pub fn resource(kind: Kind) -> ApiResource {
         Kind::ReplicaSet => ("apps", "v1", "ReplicaSet", "replicasets"),
         Kind::Service => ("", "v1", "Service", "services"),
         Kind::VirtualService => ("networking.istio.io", "v1", "VirtualService", "virtualservices"),
+        Kind::DestinationRule => {
+            ("networking.istio.io", "v1", "DestinationRule", "destinationrules")
+        }
     };
     let api_version = if group.is_empty() { version.into() } else { format!("{group}/{version}") };
     ApiResource {

@@ -18,6 +18,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::clock;
+use crate::sidecars::{Sidecar, Sidecars};
+
 /// The port every pod serves on.
 pub const PORT: u16 = 8080;
 
@@ -62,9 +65,14 @@ impl Behaviour {
     }
 }
 
-/// The manners of all images, changeable while pods run. Clones share one table.
+/// The manners of all images, changeable while pods run, and what the pods' proxies count. Clones
+/// share the tables.
 #[derive(Clone, Debug, Default)]
-pub struct Behaviours(Arc<RwLock<HashMap<Arm, Arc<Manners>>>>);
+pub struct Behaviours {
+    manners: Arc<RwLock<HashMap<Arm, Arc<Manners>>>>,
+    /// The proxies beside the pods.
+    pub sidecars: Sidecars,
+}
 
 /// A namespace and an image.
 type Arm = (String, String);
@@ -89,7 +97,7 @@ impl Behaviours {
         let mut hasher = DefaultHasher::new();
         arm.hash(&mut hasher);
         let seed = hasher.finish();
-        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.manners.write().unwrap_or_else(PoisonError::into_inner);
         let manners = table.entry(arm).or_insert_with(|| {
             Arc::new(Manners { seed, served: AtomicU64::new(0), behaviour: RwLock::default() })
         });
@@ -152,6 +160,7 @@ impl Backend {
         let pod = Arc::new(Pod {
             manners: behaviours.of(&identity.namespace, &identity.image),
             version: identity.image.rsplit(':').next().unwrap_or_default().to_owned(),
+            sidecar: behaviours.sidecars.start(&identity.namespace, &identity.pod, ip),
             name: identity.pod,
         });
         tokio::spawn(accept(listener, pod, dead));
@@ -163,6 +172,7 @@ struct Pod {
     manners: Arc<Manners>,
     version: String,
     name: String,
+    sidecar: Sidecar,
 }
 
 async fn accept(listener: TcpListener, pod: Arc<Pod>, mut dead: watch::Receiver<()>) {
@@ -194,10 +204,11 @@ async fn answer(
     pod: Arc<Pod>,
     _request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (status, delay) = pod.manners.next();
+    let (start, (status, delay)) = (clock::instant(), pod.manners.next());
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
+    pod.sidecar.answered(status, clock::instant() - start);
     let mut response = Response::new(Full::new(Bytes::from_static(b"ok\n")));
     *response.status_mut() =
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

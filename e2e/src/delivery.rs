@@ -10,9 +10,10 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 use surefoot_core::api::RolloutStatus;
 use surefoot_core::api::status::Phase;
+use surefoot_core::routing::Routing;
 use surefoot_core::trace::{Event, Names, check};
 
-use crate::app;
+use crate::app::{self, ISTIO};
 use crate::apply;
 use crate::backend::Behaviour;
 use crate::load::{Load, Report};
@@ -46,6 +47,8 @@ pub struct Setup {
     pub pod_annotations: Value,
     /// Environment of the controller.
     pub environment: Vec<(&'static str, &'static str)>,
+    /// Services, route and all else that the traffic goes by, in a namespace.
+    pub routing: fn(&str) -> Result<Vec<String>>,
 }
 
 impl Default for Setup {
@@ -57,6 +60,7 @@ impl Default for Setup {
             spec: json!({}),
             pod_annotations: json!({}),
             environment: Vec::new(),
+            routing: by_services,
         }
     }
 }
@@ -81,6 +85,26 @@ static PORTS: AtomicU16 = AtomicU16::new(20_000);
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A Service for each version, and a route between them.
+///
+/// # Errors
+/// None: what is written here parses.
+pub fn by_services(namespace: &str) -> Result<Vec<String>> {
+    let service = |name| app::service(name, &format!("app: {APP}"));
+    Ok(vec![service("shop-stable"), service("shop-canary"), route(namespace)?.to_string()])
+}
+
+/// The route between two Services.
+///
+/// # Errors
+/// None: what is written here parses.
+pub fn route(namespace: &str) -> Result<Value> {
+    let mut route: Value = serde_saphyr::from_str(&app::route(namespace, APP))?;
+    // With a timeout of its own a route lets a step pass sooner.
+    route["spec"]["http"][0]["timeout"] = json!("2s");
+    Ok(route)
 }
 
 /// The Rollout that most scenarios use: quick steps, generous tolerances.
@@ -127,6 +151,14 @@ fn merge(into: &mut Value, from: &Value) {
 impl Delivery {
     /// Version v1 runs, the Rollout has adopted it, and requests are being answered.
     pub async fn start(scene: Arc<Scene>, setup: Setup) -> Result<Self> {
+        let delivery = Self::before(scene, setup).await?;
+        delivery.apply_rollout().await?;
+        delivery.rests().await.context("the first look")?;
+        Ok(delivery)
+    }
+
+    /// The same before there is a Rollout.
+    pub async fn before(scene: Arc<Scene>, setup: Setup) -> Result<Self> {
         let namespace = scene.namespace.clone();
         if setup.paused_at_rest {
             let label = json!({"metadata": {"labels": {"surefoot.dev/hold": "paused"}}});
@@ -142,24 +174,15 @@ impl Delivery {
             "apiVersion": SUREFOOT, "kind": "MetricsSource", "metadata": {"name": "default"},
             "spec": {"prometheus": {"url": prometheus.url()}},
         });
-        let mut route: Value = serde_saphyr::from_str(&app::route(&namespace, APP))?;
-        // With a timeout of its own a route lets a step pass sooner.
-        route["spec"]["http"][0]["timeout"] = json!("2s");
-        let objects = [
-            deployment.to_string(),
-            app::service(APP, &format!("app: {APP}")),
-            app::service("shop-stable", &format!("app: {APP}")),
-            app::service("shop-canary", &format!("app: {APP}")),
-            route.to_string(),
-            source.to_string(),
-        ];
+        let mut objects = vec![deployment.to_string(), source.to_string()];
+        objects.push(app::service(APP, &format!("app: {APP}")));
+        objects.extend((setup.routing)(&namespace)?);
         scene.apply(&objects.join("\n---\n")).await?;
         app::available(&scene, APP).await?;
         let load = serving(&scene, setup.rate).await?;
         let kubeconfig = scene.world.folders.data.join(format!("{namespace}.kubeconfig"));
         scene.world.control_plane.kubeconfig_for(CONTROLLER, &kubeconfig)?;
         lease_role(&scene).await?;
-        let rollout = rollout(&namespace, &setup.spec);
         let delivery = Self {
             scene,
             prometheus,
@@ -171,9 +194,14 @@ impl Delivery {
             starts: Mutex::new(0),
         };
         delivery.start_controller()?;
-        delivery.scene.apply(&rollout.to_string()).await?;
-        delivery.rests().await.context("the first look")?;
         Ok(delivery)
+    }
+
+    /// Make the Rollout.
+    pub async fn apply_rollout(&self) -> Result<()> {
+        let rollout = rollout(&self.scene.namespace, &self.setup.spec);
+        self.scene.apply(&rollout.to_string()).await?;
+        Ok(())
     }
 
     /// Start the controller (again).
@@ -392,10 +420,12 @@ impl Delivery {
                 && self.pods(version).await?.len() as u64 == replicas.as_u64().unwrap_or(0))
         })
         .await?;
-        for service in ["shop-stable", "shop-canary"] {
-            let service = self.scene.get("v1", "Service", service).await?;
-            let pinned = service["spec"]["selector"].get("pod-template-hash").is_some();
-            ensure!(!pinned, "{} is still pinned", service["metadata"]["name"]);
+        for (version, kind) in [("v1", "Service"), (ISTIO, "DestinationRule")] {
+            let all = self.scene.api(version, kind).await?.list(&Default::default()).await?;
+            for object in all.items {
+                let pinned = object.data["spec"].to_string().contains("pod-template-hash");
+                ensure!(!pinned, "{kind} {:?} is still pinned", object.metadata.name);
+            }
         }
         let start = self.load.elapsed();
         let report = wait_for("50 more answers", LIMIT, || async {
@@ -419,12 +449,12 @@ impl Delivery {
 
     /// The trace of accepted writes breaks no invariant.
     pub fn audit(&self) -> Result<usize> {
+        let traffic = rollout(&self.scene.namespace, &self.setup.spec)["spec"]["traffic"].clone();
+        let traffic = serde_json::from_value(traffic).context("reading spec.traffic")?;
         let names = Names {
             rollout: APP.into(),
             deployment: APP.into(),
-            route: APP.into(),
-            stable: format!("{APP}-stable"),
-            canary: format!("{APP}-canary"),
+            routing: Routing::of(&traffic),
             namespace: self.scene.namespace.clone(),
         };
         let entries = self.scene.record.entries()?;
@@ -493,6 +523,7 @@ fn with_kind(resource: &str, object: &Value) -> Value {
         "services" => "Service",
         "endpointslices" => "EndpointSlice",
         "virtualservices" => "VirtualService",
+        "destinationrules" => "DestinationRule",
         _ => "",
     };
     let mut object = object.clone();

@@ -17,6 +17,7 @@ pub mod proxy;
 pub mod record;
 pub mod runner;
 pub mod scenarios;
+pub mod sidecars;
 pub mod up;
 pub mod wait;
 pub mod world;

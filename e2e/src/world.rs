@@ -68,6 +68,16 @@ impl Drop for Folders {
     }
 }
 
+/// A task that ends with its handle.
+#[derive(Debug)]
+pub struct Task(tokio::task::JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// The running parts. Dropping it ends them all.
 ///
 /// Fields are dropped in their order: what depends on others comes first.
@@ -80,8 +90,10 @@ pub struct World {
     pub envoy: Process,
     /// Istio.
     pub istiod: Process,
-    /// The gateway's metrics.
+    /// The gateway's metrics, and those of the pods' proxies.
     pub prometheus: Prometheus,
+    /// Tells Prometheus of the pods' proxies.
+    pub sidecars: Task,
     /// An administrator's client.
     pub client: Client,
     /// Kubernetes.
@@ -114,6 +126,7 @@ impl World {
         let client = control_plane.client(None).await?;
         install(&client).await?;
         let behaviours = Behaviours::default();
+        let sidecars = Task(behaviours.sidecars.clone().serve().await?);
         let mesh = async {
             let crds = fs::read_to_string(crds.join("istio.yaml"))
                 .context("reading Istio's CRDs (run e2e/setup)")?;
@@ -131,6 +144,7 @@ impl World {
             envoy,
             istiod,
             prometheus,
+            sidecars,
             client,
             control_plane,
             folders,

@@ -51,6 +51,10 @@ pub fn ends(kind: WaitingKind) -> &'static str {
             "It ends when the canary's share of the requests comes near its weight. Look for another \
              route to the Service, or for clients that stick to one version."
         }
+        WaitingKind::Leak => {
+            "It ends when such requests stop. Callers outside of the mesh reach every pod of the \
+             Service; spec.traffic.apex: stableOnly keeps them on stable, from the next release on."
+        }
         WaitingKind::Approval => "A person ends it: promote the step, or abort the release.",
         WaitingKind::Paused => "It ends when somebody sets spec.paused to false.",
         WaitingKind::Decision => {

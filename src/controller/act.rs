@@ -162,7 +162,7 @@ pub fn cause(write: &Write) -> &'static str {
     match write {
         Write::Finalizer { .. } => "finalizer",
         Write::CreateService { .. } => "create-service",
-        Write::Pin { .. } => "pin",
+        Write::Pin { .. } | Write::PinSubset { .. } => "pin",
         Write::CreateReplicaSet { .. } => "create-canary",
         Write::TakeOver { .. } => "take-over",
         Write::Scale { .. } => "scale",
@@ -171,6 +171,7 @@ pub fn cause(write: &Write) -> &'static str {
         Write::DeleteReplicaSet { .. } => "delete-canary",
         Write::SetWeight { .. } => "set-weight",
         Write::Deployment { .. } => "deployment",
+        Write::Disown { .. } => "disown",
         Write::Stamp { .. } => "stamp",
     }
 }

@@ -39,11 +39,12 @@ pub enum Watched {
 }
 
 /// Every watch.
-pub const WATCHED: [Watched; 10] = [
+pub const WATCHED: [Watched; 11] = [
     Watched::Written(Kind::Deployment),
     Watched::Written(Kind::ReplicaSet),
     Watched::Written(Kind::Service),
     Watched::Written(Kind::VirtualService),
+    Watched::Written(Kind::DestinationRule),
     Watched::EndpointSlice,
     Watched::Action,
     Watched::Template,

@@ -24,7 +24,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Controller};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
@@ -37,7 +37,6 @@ use self::cache::{Cache, Change, Watched};
 use self::hold::{Hold, Holds};
 use self::lease::Leader;
 use self::notify::Notifier;
-use self::observe::Names;
 use self::prometheus::Prometheus;
 use self::reconcile::{ReconcileError, reconcile};
 use self::sample::Sampler;
@@ -102,7 +101,8 @@ pub struct Context {
     weights: Mutex<HashMap<String, (Weights, Timestamp)>>,
     /// Pauses after failures, by Rollout.
     failures: Mutex<HashMap<String, u32>>,
-    namespaces: kube::runtime::reflector::Store<Namespace>,
+    namespaces: Store<Namespace>,
+    rollouts: Store<Guarded>,
     wake: mpsc::UnboundedSender<ObjectRef<Guarded>>,
 }
 
@@ -294,6 +294,12 @@ async fn lead(
     let (wake, woken) = mpsc::unbounded_channel();
     let instant = clock.now().as_nanosecond();
     let holder = format!("{}_{}_{instant:x}", options.identity, std::process::id());
+    let rollouts: Api<Guarded> = match &options.namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let controller = Controller::new(rollouts, watcher::Config::default());
+    let known = controller.store();
     let context = Arc::new(Context {
         cache,
         sampler: Sampler::new(Prometheus::new().context("setting up TLS")?, clock),
@@ -305,19 +311,14 @@ async fn lead(
         weights: Mutex::default(),
         failures: Mutex::default(),
         namespaces,
+        rollouts: known.clone(),
         wake: wake.clone(),
-        client: client.clone(),
+        client,
         clock,
     });
-    let rollouts: Api<Guarded> = match &options.namespace {
-        Some(namespace) => Api::namespaced(client, namespace),
-        None => Api::all(client),
-    };
     let woken = futures::stream::unfold(woken, |mut woken| async {
         woken.recv().await.map(|reference| (reference, woken))
     });
-    let controller = Controller::new(rollouts, watcher::Config::default());
-    let known = controller.store();
     tokio::spawn(async move {
         while let Some(change) = changed.recv().await {
             for rollout in known.state_filter(|r| concerns(&change, r)) {
@@ -353,15 +354,12 @@ fn concerns(change: &Change, rollout: &Guarded) -> bool {
     }
     match change.kind {
         Watched::Action => change.name == rollout.name_any(),
-        kind => Names::of(rollout).concern(kind, &change.name),
+        kind => observe::concerns(rollout, kind, &change.name),
     }
 }
 
 /// Namespaces, to know of those that are going away.
-async fn namespaces(
-    client: &Client,
-    only: Option<&str>,
-) -> kube::runtime::reflector::Store<Namespace> {
+async fn namespaces(client: &Client, only: Option<&str>) -> Store<Namespace> {
     let config = match only {
         Some(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
         None => watcher::Config::default(),

@@ -1,157 +1,130 @@
 //! Observe: from the watched copies to what a decision looks at. Reads nothing over the network.
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::Store;
 use serde_json::Value;
 use surefoot_core::api::analysis::{AnalysisTemplateSpec, TemplateKind};
-use surefoot_core::api::rollout::RolloutSpec;
 use surefoot_core::api::{Rollout, RolloutActionSpec};
-use surefoot_core::decide::in_release;
-use surefoot_core::observed::{Deployment, Observed, ReplicaSet, Route, Service};
+use surefoot_core::gather::{Source, followed, gather};
+use surefoot_core::observed::{Observed, Rival};
 use surefoot_core::plan::{Templates, resolve};
-use surefoot_core::route::RouteProblem;
-use surefoot_core::route::istio::{self, Host};
-use surefoot_core::write::{Kind, Target, epoch_of};
+use surefoot_core::route::Weights;
+use surefoot_core::routing::{Routing, Side};
+use surefoot_core::takeover::Stamped;
+use surefoot_core::write::Kind;
 
 use super::Context;
 use super::cache::{Cache, Watched};
 
-/// Names of all that belongs to a Rollout, by its spec.
-pub struct Names {
-    namespace: String,
-    deployment: String,
-    apex: String,
-    stable: String,
-    canary: String,
-    route: String,
-}
-
-impl Names {
-    /// From the plan that a release under way has frozen, else from the spec; neither need be valid.
-    #[must_use]
-    pub fn of(rollout: &Rollout) -> Self {
-        let release = rollout.status.as_ref().filter(|s| in_release(s.phase));
-        let frozen = release.and_then(|s| s.release.as_ref()).map(|r| r.plan.clone());
-        let frozen = frozen.and_then(|plan| serde_json::from_value::<RolloutSpec>(plan).ok());
-        let spec = frozen.as_ref().unwrap_or(&rollout.spec);
-        let traffic = &spec.traffic;
-        let (stable, canary) = match &traffic.split {
-            Some(split) => (split.services.stable.clone(), split.services.canary.clone()),
-            None => (format!("{}-stable", traffic.service), format!("{}-canary", traffic.service)),
-        };
-        Self {
-            namespace: rollout.namespace().unwrap_or_default(),
-            deployment: spec.target_ref.name.clone(),
-            apex: traffic.service.clone(),
-            stable,
-            canary,
-            route: traffic.routes.first().map(|r| r.name.clone()).unwrap_or_default(),
+/// Whether a change of this object concerns the Rollout.
+#[must_use]
+pub fn concerns(rollout: &Rollout, kind: Watched, name: &str) -> bool {
+    let spec = followed(rollout);
+    let routing = Routing::of(&spec.traffic);
+    match kind {
+        Watched::Written(Kind::Deployment) => name == spec.target_ref.name,
+        // The Deployment's and ours, by our name pattern and the deployment controller's.
+        Watched::Written(Kind::ReplicaSet) => name.starts_with(&spec.target_ref.name),
+        Watched::Written(Kind::Service) | Watched::EndpointSlice => {
+            let own = [Side::Stable, Side::Canary].map(|side| routing.own_service(side));
+            name == routing.service || own.contains(&Some(name))
         }
-    }
-
-    /// Whether a change of this object concerns the Rollout.
-    #[must_use]
-    pub fn concern(&self, kind: Watched, name: &str) -> bool {
-        match kind {
-            Watched::Written(Kind::Deployment) => name == self.deployment,
-            // The Deployment's and ours, by our name pattern and the deployment controller's.
-            Watched::Written(Kind::ReplicaSet) => name.starts_with(&self.deployment),
-            Watched::Written(Kind::Service) | Watched::EndpointSlice => {
-                [&self.apex, &self.stable, &self.canary].into_iter().any(|s| s == name)
-            }
-            Watched::Written(Kind::VirtualService) => name == self.route,
-            Watched::Written(Kind::Rollout) | Watched::Action => false,
-            Watched::Template
-            | Watched::ClusterTemplate
-            | Watched::Source
-            | Watched::ClusterSource => true,
+        Watched::Written(Kind::VirtualService) => name == routing.route,
+        // Any of them may be for the Service that clients call.
+        Watched::Written(Kind::DestinationRule) => true,
+        Watched::Written(Kind::Rollout) | Watched::Action => false,
+        Watched::Template | Watched::ClusterTemplate | Watched::Source | Watched::ClusterSource => {
+            true
         }
     }
 }
 
-/// What is seen, and the epochs on the objects.
-pub fn observe(context: &Context, rollout: &Rollout) -> (Observed, Vec<(Target, i64)>) {
-    let names = Names::of(rollout);
-    let (cache, ns) = (&context.cache, names.namespace.as_str());
+/// The watched copies of one namespace.
+struct Copies<'a> {
+    context: &'a Context,
+    rollout: &'a Rollout,
+    namespace: &'a str,
+    uid: &'a str,
+}
+
+impl Source for Copies<'_> {
+    fn get(&self, kind: Kind, name: &str) -> Option<Value> {
+        self.context.cache.get(Watched::Written(kind), self.namespace, name)
+    }
+
+    fn replica_sets(&self, owners: [&str; 2]) -> Vec<Value> {
+        self.list(Watched::Written(Kind::ReplicaSet), |set| {
+            set.owner_references().iter().any(|o| owners.contains(&o.uid.as_str()))
+        })
+    }
+
+    fn slices(&self, service: &str) -> Vec<Value> {
+        self.list(Watched::EndpointSlice, |slice| {
+            slice.labels().get("kubernetes.io/service-name").is_some_and(|of| of == service)
+        })
+    }
+
+    fn rules(&self) -> Vec<Value> {
+        self.list(Watched::Written(Kind::DestinationRule), |_| true)
+    }
+
+    fn rivals(&self) -> Vec<Rival> {
+        rivals(&self.context.rollouts, self.rollout)
+    }
+
+    fn since(&self, weights: &Weights) -> Timestamp {
+        self.context.since(self.uid, weights)
+    }
+}
+
+impl Copies<'_> {
+    fn list(&self, kind: Watched, keep: impl Fn(&DynamicObject) -> bool) -> Vec<Value> {
+        self.context.cache.list(kind, self.namespace, keep)
+    }
+}
+
+/// What is seen, and what is stamped on the objects.
+pub fn observe(context: &Context, rollout: &Rollout) -> (Observed, Vec<Stamped>) {
+    let namespace = rollout.namespace().unwrap_or_default();
     let uid = rollout.uid().unwrap_or_default();
-    let get = |kind: Kind, name: &str| cache.get(Watched::Written(kind), ns, name);
-    let raw_deployment = get(Kind::Deployment, &names.deployment);
-    let deployment = raw_deployment.as_ref().map(Deployment::of);
-    let of_deployment = deployment.as_ref().map(|d| d.uid.clone()).unwrap_or_default();
-    let sets = cache.list(Watched::Written(Kind::ReplicaSet), ns, |set| {
-        set.owner_references().iter().any(|o| o.uid == of_deployment || o.uid == uid)
-    });
-    let raw_route = get(Kind::VirtualService, &names.route);
-    let mut epochs = Vec::new();
-    let mut stamp = |kind: Kind, object: Option<&Value>| {
-        if let Some(object) = object {
-            let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-            epochs.push((Target { kind, name: name.to_owned() }, epoch_of(object)));
-        }
-    };
-    stamp(Kind::VirtualService, raw_route.as_ref());
-    let service = |name: &str| {
-        let object = get(Kind::Service, name)?;
-        let slices = cache.list(Watched::EndpointSlice, ns, |slice| {
-            slice.labels().get("kubernetes.io/service-name").is_some_and(|of| of == name)
-        });
-        Some((Service::of(&object, &slices), object))
-    };
-    let (apex, stable, canary) =
-        (service(&names.apex), service(&names.stable), service(&names.canary));
-    for service in [&stable, &canary].into_iter().flatten() {
-        stamp(Kind::Service, Some(&service.1));
-    }
-    stamp(Kind::Deployment, raw_deployment.as_ref());
-    let ours = rollout.status.as_ref().and_then(|s| s.canary.as_ref()).map(|c| &c.replica_set);
-    let named = |set: &Value| {
-        let name = set.pointer("/metadata/name").and_then(Value::as_str);
-        name.is_some() && name == ours.map(String::as_str)
-    };
-    stamp(Kind::ReplicaSet, sets.iter().find(|set| named(set)));
+    let found = gather(rollout, &Copies { context, rollout, namespace: &namespace, uid: &uid });
+    let (cache, ns) = (&context.cache, namespace.as_str());
     let seen = Observed {
         spec: resolve(&rollout.spec, &templates(cache, ns)),
-        deployment,
-        replica_sets: sets
-            .iter()
-            .filter_map(|set| ReplicaSet::of(set, &of_deployment, &uid))
-            .collect(),
-        apex: apex.map(|s| s.0),
-        stable: stable.map(|s| s.0),
-        canary: canary.map(|s| s.0),
-        route: route(context, &uid, &names, raw_route.as_ref()),
+        deployment: found.deployment,
+        replica_sets: found.replica_sets,
+        apex: found.apex,
+        stable: found.stable,
+        canary: found.canary,
+        split: found.split,
+        route: found.route,
+        rivals: found.rivals,
         actions: actions(cache, ns, &rollout.name_any(), &uid),
         hold: context.holds.of(&uid),
         delivered: context.notifier.delivered(&uid),
         namespace_terminating: context.terminating(ns),
     };
-    (seen, epochs)
+    (seen, found.stamped)
 }
 
-fn route(
-    context: &Context,
-    uid: &str,
-    names: &Names,
-    object: Option<&Value>,
-) -> Result<Route, RouteProblem> {
-    let object = object.ok_or_else(|| RouteProblem::Missing { name: names.route.clone() })?;
-    let host = |service| Host { service, namespace: &names.namespace };
-    let weights = istio::read(object, host(&names.stable), host(&names.canary))?;
-    Ok(Route {
-        since: context.since(uid, &weights),
-        weights,
-        timeout: istio::timeout_seconds(object),
-        manager: last_manager(object),
-    })
-}
-
-/// Who changed the object last, beside ourselves.
-fn last_manager(object: &Value) -> Option<String> {
-    let fields = object.pointer("/metadata/managedFields")?.as_array()?;
-    let time = |f: &&Value| f.get("time").and_then(Value::as_str).unwrap_or("").to_owned();
-    let latest =
-        fields.iter().filter(|f| f.get("manager").is_some_and(|m| m != crate::client::MANAGER));
-    Some(latest.max_by_key(time)?.get("manager")?.as_str()?.to_owned())
+/// Other Rollouts of the namespace that name the same route or Deployment.
+fn rivals(rollouts: &Store<DeserializeGuard<Rollout>>, rollout: &Rollout) -> Vec<Rival> {
+    let born = |r: &Rollout| (r.metadata.creation_timestamp.clone().map(|t| t.0), r.uid());
+    let (ours, route) = (born(rollout), Routing::of(&rollout.spec.traffic).route);
+    let others = rollouts.state_filter(|guard| {
+        guard.0.as_ref().is_ok_and(|r| r.namespace() == rollout.namespace() && r.uid() != ours.1)
+    });
+    let others = others.iter().filter_map(|guard| guard.0.as_ref().ok());
+    let rival = |other: &Rollout| Rival {
+        name: other.name_any(),
+        older: born(other) < ours,
+        route: Routing::of(&other.spec.traffic).route == route,
+        deployment: other.spec.target_ref.name == rollout.spec.target_ref.name,
+    };
+    others.map(rival).filter(|rival| rival.route || rival.deployment).collect()
 }
 
 fn templates(cache: &Cache, namespace: &str) -> Templates {

@@ -12,6 +12,7 @@ use surefoot_core::api::{Rollout, RolloutStatus};
 use surefoot_core::decide::{changed, decide};
 use surefoot_core::desired::writes;
 use surefoot_core::metrics::wanted;
+use surefoot_core::observed::Rival;
 use surefoot_core::plan::Plan;
 use surefoot_core::takeover::{claim, owned, stamps};
 use surefoot_core::write::{Author, Write};
@@ -62,7 +63,7 @@ pub async fn reconcile(
         return Ok(Action::await_change());
     }
     let now = context.clock.now();
-    let (seen, epochs) = observe(&context, &rollout);
+    let (seen, stamped) = observe(&context, &rollout);
     let old = rollout.status.clone().unwrap_or_default();
     let number = old.release.as_ref().map_or(0, |r| r.number);
     let samples = context.sampler.of(&uid, number);
@@ -83,7 +84,7 @@ pub async fn reconcile(
     let rollout = if owned(&old, &context.holder) {
         rollout
     } else {
-        let highest = epochs.iter().map(|(_, epoch)| *epoch).max().unwrap_or(0);
+        let highest = stamped.iter().map(|s| s.epoch).max().unwrap_or(0);
         let claimed = claim(&old, highest, &context.holder, now);
         tracing::info!(
             name = rollout.name_any(),
@@ -94,9 +95,9 @@ pub async fn reconcile(
         return Ok(Action::requeue(Duration::ZERO));
     };
     // Nor before every object that an earlier leader may still write carries our epoch.
-    let stamps = stamps(&old, &epochs);
+    let stamps = stamps(&old, &stamped);
     if !stamps.is_empty() {
-        perform_all(&context, &rollout, plan, &stamps).await?;
+        perform_all(&context, &rollout, plan, &seen.rivals, &stamps).await?;
         return Ok(Action::requeue(Duration::ZERO));
     }
     let committed = if commits {
@@ -108,7 +109,7 @@ pub async fn reconcile(
     };
     let status = committed.status.clone().unwrap_or_default();
     sample(&context, &committed, &status, plan);
-    if perform_all(&context, &committed, plan, &acts).await? == Done::Released {
+    if perform_all(&context, &committed, plan, &seen.rivals, &acts).await? == Done::Released {
         context.notifier.deliver(&committed).await;
         context.forget(&uid);
         return Ok(Action::await_change());
@@ -133,6 +134,7 @@ async fn perform_all(
     context: &Context,
     rollout: &Rollout,
     plan: Option<&Plan>,
+    rivals: &[Rival],
     acts: &[Write],
 ) -> Result<Done, ReconcileError> {
     let decision = rollout.status.as_ref().and_then(|s| s.decision.as_ref());
@@ -145,6 +147,7 @@ async fn perform_all(
         namespace: &namespace,
         deployment: &plan.deployment,
         epoch: decision.epoch,
+        rivals,
     };
     let by = Committed { author, seq: decision.seq };
     for write in acts {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use surefoot_core::metrics::Wanted;
 use surefoot_core::metrics::answer::{self, Point};
-use surefoot_core::metrics::query::Family;
+use surefoot_core::metrics::query::{By, Family, POD_LABELS, Series};
 use surefoot_core::metrics::tick;
 use surefoot_core::samples::{BaselineSample, Health, Samples, Scalar, Tick};
 use tokio::sync::watch;
@@ -25,6 +25,8 @@ const SCALAR_EVERY: SignedDuration = SignedDuration::from_secs(15);
 const LIVE_GAPS: f64 = 3.0;
 /// The window in which gaps are counted.
 const DENSITY_WINDOW: Duration = Duration::from_secs(120);
+/// How soon the label that names pods is looked for again.
+const LABEL_AGAIN: SignedDuration = SignedDuration::from_secs(15);
 /// Reset series whose raw samples are fetched.
 const MOST_RESETS: usize = 50;
 /// How many instants of news are remembered.
@@ -104,6 +106,7 @@ impl Sampler {
             samples: samples.clone(),
             gap: 15.0,
             gap_known: None,
+            pod_label: PodLabel::Unknown,
             news: VecDeque::new(),
             targets: HashSet::new(),
             asked: HashMap::new(),
@@ -117,6 +120,14 @@ impl Sampler {
 /// Up to when there are samples, what has gone missing since the last tick, and who is live.
 type News = (Timestamp, Option<String>, HashSet<(String, String)>);
 
+/// What is known of the label that names pods.
+enum PodLabel {
+    Unknown,
+    /// There was none.
+    Missed(Timestamp),
+    Found(&'static str),
+}
+
 struct Worker {
     prometheus: Arc<Prometheus>,
     clock: Clock,
@@ -126,6 +137,8 @@ struct Worker {
     gap_known: Option<Timestamp>,
     /// The last instants to which all targets had samples: the pace at which news comes.
     news: VecDeque<Timestamp>,
+    /// The label by which this Prometheus names pods.
+    pod_label: PodLabel,
     /// Targets of the last tick.
     targets: HashSet<(String, String)>,
     /// When each user's query was last asked.
@@ -182,9 +195,57 @@ impl Worker {
 
     async fn sample(&mut self, url: &str, wanted: &Wanted) -> Result<bool, String> {
         // A query of the user's that fails must not keep the crash guard from looking.
-        let ticked = self.ticks(url, wanted).await;
+        let ticked = match self.attributed(url, wanted).await {
+            Ok(wanted) => self.ticks(url, &wanted).await,
+            Err(problem) => Err(problem),
+        };
         let scalars = self.scalars(url, wanted, self.clock.now()).await;
         Ok(ticked? | scalars?)
+    }
+
+    /// The same with the label by which this Prometheus names pods, where pods are asked for.
+    async fn attributed(&mut self, url: &str, wanted: &Wanted) -> Result<Wanted, String> {
+        let mut wanted = wanted.clone();
+        if wanted.series.by != By::Service {
+            let series = self.by_pod(url, &wanted.series).await?;
+            wanted.series = series.ok_or_else(|| {
+                format!(
+                    "no requests that the proxies of {}'s pods report can be told by pod \
+                     (MetricsUnattributable): does Prometheus scrape them, and with one of the \
+                     labels {}?",
+                    wanted.series.stable,
+                    POD_LABELS.join(", ")
+                )
+            })?;
+        }
+        wanted.reached = match &wanted.reached {
+            Some(series) => self.by_pod(url, series).await?,
+            None => None,
+        };
+        Ok(wanted)
+    }
+
+    /// The series by the label that names pods here; `None` where no pod's proxy is scraped, which
+    /// is looked for again now and then.
+    async fn by_pod(&mut self, url: &str, series: &Series) -> Result<Option<Series>, String> {
+        let labelled =
+            |label: &str| Series { by: By::Pod { label: label.to_owned() }, ..series.clone() };
+        let now = self.clock.now();
+        match self.pod_label {
+            PodLabel::Found(label) => return Ok(Some(labelled(label))),
+            PodLabel::Missed(at) if now.duration_since(at) < LABEL_AGAIN => return Ok(None),
+            PodLabel::Missed(_) | PodLabel::Unknown => {}
+        }
+        for label in POD_LABELS {
+            let series = labelled(label);
+            let found = self.vector(url, &series.found(), now).await?;
+            if found.iter().any(|point| point.value > 0.0) {
+                self.pod_label = PodLabel::Found(label);
+                return Ok(Some(series));
+            }
+        }
+        self.pod_label = PodLabel::Missed(now);
+        Ok(None)
     }
 
     async fn ticks(&mut self, url: &str, wanted: &Wanted) -> Result<bool, String> {
@@ -284,29 +345,47 @@ impl Worker {
         to: Timestamp,
         gone: Option<String>,
     ) -> Result<Tick, String> {
-        let (points, mut partial) = self.counts(url, wanted, Family::Requests, from, to).await?;
+        let (points, mut partial) =
+            self.counts(url, &wanted.series, Family::Requests, from, to).await?;
         let [canary, stable] =
             tick::requests(&wanted.series, &points).map_err(|e| say(&e.into()))?;
         let latency = if wanted.latency {
-            let (points, missing) = self.counts(url, wanted, Family::Latency, from, to).await?;
+            let (points, missing) =
+                self.counts(url, &wanted.series, Family::Latency, from, to).await?;
             partial = partial.or(missing);
             Some(tick::latencies(&wanted.series, &points).map_err(|e| say(&e.into()))?)
         } else {
             None
         };
-        Ok(Tick { from, to, canary, stable, latency, partial: gone.or(partial) })
+        let reached = match &wanted.reached {
+            Some(series) => self.reached(url, series, from, to).await?,
+            None => None,
+        };
+        Ok(Tick { from, to, canary, stable, latency, reached, partial: gone.or(partial) })
+    }
+
+    /// The canary's requests by its own pods' count; `None` where some of them are unknown.
+    async fn reached(
+        &self,
+        url: &str,
+        series: &Series,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Option<u64>, String> {
+        let (points, missing) = self.counts(url, series, Family::Requests, from, to).await?;
+        let [canary, _] = tick::requests(series, &points).map_err(|e| say(&e.into()))?;
+        Ok(missing.is_none().then_some(canary.requests))
     }
 
     /// Sums over all series, births and resets included; and why some are missing.
     async fn counts(
         &self,
         url: &str,
-        wanted: &Wanted,
+        series: &Series,
         family: Family,
         from: Timestamp,
         to: Timestamp,
     ) -> Result<(Vec<Point>, Option<String>), String> {
-        let series = &wanted.series;
         let mut points = self.vector(url, &series.increments(family, from, to), to).await?;
         let irregular = self.vector(url, &series.irregular(family, from, to), to).await?;
         if irregular.iter().all(|p| p.value == 0.0) {
@@ -318,9 +397,14 @@ impl Worker {
             let up = self.vector(url, &series.up(from, to), to).await?;
             let name = |p: &Point| (p.label("job").to_owned(), p.label("instance").to_owned());
             let up: HashSet<_> = up.iter().map(name).collect();
-            // A new series of a target that was already being scraped began at 0; of any other
-            // target nobody knows what it counted before.
-            let unknown = births.iter().find(|p| !up.contains(&name(p)));
+            let jobs: HashSet<_> = up.iter().map(|(job, _)| job.as_str()).collect();
+            // A new series of a target that was already being scraped began at 0. So did a pod that
+            // turned up while its job was being scraped: its name is its own. Of any other target
+            // nobody knows what it counted before.
+            let pods = series.by != By::Service;
+            let began =
+                |p: &Point| up.contains(&name(p)) || (pods && jobs.contains(p.label("job")));
+            let unknown = births.iter().find(|p| !began(p));
             partial = unknown.map(|p| {
                 let (job, instance) = name(p);
                 format!("target {job}/{instance} is new: what it counted before is unknown")

@@ -6,6 +6,7 @@ use crate::api::status::Revision;
 use crate::observed::{Observed, Owner, Service};
 use crate::plan::Plan;
 use crate::route::RouteProblem;
+use crate::routing::Side;
 use crate::write::Write;
 
 /// The state that a decision wants at this moment. What is left out is left alone. Stages that must
@@ -20,6 +21,8 @@ pub struct Desired {
     pub pin_stable: Pin,
     /// What the canary Service selects.
     pub pin_canary: Pin,
+    /// What the Service that clients call selects.
+    pub pin_apex: Pin,
     /// The canary's pods.
     pub canary: CanaryWanted,
     /// The canary's weight on the route, per cent.
@@ -30,6 +33,8 @@ pub struct Desired {
     pub retired: Option<String>,
     /// The Deployment.
     pub deployment: DeploymentWanted,
+    /// The route is no longer ours.
+    pub disowned: bool,
 }
 
 /// What a Service selects beside the Deployment's own labels.
@@ -88,9 +93,11 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
         writes.push(Write::Finalizer { present: true });
     }
     if desired.services {
-        let missing = [(&plan.stable_service, &seen.stable), (&plan.canary_service, &seen.canary)];
-        for (name, _) in missing.into_iter().filter(|(_, s)| s.is_none()) {
-            writes.push(Write::CreateService { name: name.clone(), like: plan.service.clone() });
+        let sides = [(Side::Stable, &seen.stable), (Side::Canary, &seen.canary)];
+        let missing = sides.into_iter().filter(|(_, found)| found.is_none());
+        for name in missing.filter_map(|(side, _)| plan.routing.own_service(side)) {
+            let like = plan.routing.service.clone();
+            writes.push(Write::CreateService { name: name.to_owned(), like });
         }
     }
     let now = seen.weight();
@@ -99,8 +106,12 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
     let lowered = desired.weight.filter(|w| !missing && now.is_none_or(|now| *w < now));
     let raised = desired.weight.filter(|w| now.is_some_and(|now| *w > now));
     writes.extend(lowered.map(|percent| set_weight(plan, percent)));
-    pin(&desired.pin_stable, seen.stable.as_ref(), &mut writes);
-    pin(&desired.pin_canary, seen.canary.as_ref(), &mut writes);
+    let pins = [(&desired.pin_stable, &seen.stable), (&desired.pin_canary, &seen.canary)];
+    for (wanted, found) in pins {
+        writes.extend(found.as_ref().and_then(|found| pin(wanted, found, seen, plan)));
+    }
+    let apex = seen.apex.as_ref().and_then(|apex| pin_service(&desired.pin_apex, apex));
+    writes.extend(apex);
     canary_writes(&desired.canary, seen, &mut writes);
     if let Some((replica_set, replicas)) = desired.revived.clone() {
         writes.push(Write::Scale { replica_set, replicas });
@@ -111,6 +122,10 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
     }
     writes.extend(raised.map(|percent| set_weight(plan, percent)));
     deployment_writes(&desired.deployment, seen, plan, &mut writes);
+    let owned = seen.route.as_ref().is_ok_and(|route| route.owner.is_some());
+    if desired.disowned && owned {
+        writes.push(Write::Disown { route: plan.routing.route.clone() });
+    }
     if desired.finalizer == Some(false) {
         writes.push(Write::Finalizer { present: false });
     }
@@ -118,24 +133,31 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
 }
 
 fn set_weight(plan: &Plan, percent: i32) -> Write {
-    Write::SetWeight {
-        route: plan.route.clone(),
-        stable: plan.stable_service.clone(),
-        canary: plan.canary_service.clone(),
-        percent,
+    Write::SetWeight { routing: plan.routing.clone(), percent }
+}
+
+impl Pin {
+    /// The hash to be pinned to, or none; `None` when it is to be left as it is.
+    fn wanted(&self) -> Option<Option<String>> {
+        match self {
+            Pin::Leave => None,
+            Pin::Off => Some(None),
+            Pin::To(hash) => Some(Some(hash.clone())),
+        }
     }
 }
 
-fn pin(wanted: &Pin, seen: Option<&Service>, writes: &mut Vec<Write>) {
-    let Some(service) = seen else { return };
-    let hash = match wanted {
-        Pin::Leave => return,
-        Pin::Off => None,
-        Pin::To(hash) => Some(hash.clone()),
-    };
-    if service.pin != hash {
-        writes.push(Write::Pin { service: service.name.clone(), hash });
-    }
+fn pin_service(wanted: &Pin, found: &Service) -> Option<Write> {
+    let hash = wanted.wanted().filter(|hash| *hash != found.pin)?;
+    Some(Write::Pin { service: found.name.clone(), hash })
+}
+
+fn pin(wanted: &Pin, found: &Service, seen: &Observed, plan: &Plan) -> Option<Write> {
+    let Some(rule) = plan.routing.rule() else { return pin_service(wanted, found) };
+    let foreign = found.foreign && plan.adopt;
+    let hash = wanted.wanted().filter(|hash| foreign || *hash != found.pin)?;
+    let labels = seen.deployment.as_ref().filter(|_| foreign).map(|d| d.selector.clone());
+    Some(Write::PinSubset { rule: rule.to_owned(), subset: found.name.clone(), hash, labels })
 }
 
 fn canary_writes(wanted: &CanaryWanted, seen: &Observed, writes: &mut Vec<Write>) {

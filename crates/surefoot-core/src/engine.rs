@@ -26,7 +26,7 @@ const ISTIO_BOUNDARIES: [f64; 15] = [
     0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0,
     30_000.0, 60_000.0,
 ];
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Engine {
@@ -42,6 +42,8 @@ struct Engine {
     step: Block,
     /// All requests since the release had traffic.
     total: Block,
+    /// The canary's requests of the last block, counted twice.
+    reached: Reached,
     /// End of the last tick with canary requests.
     canary_seen: Option<i64>,
     /// One for each threshold, in the plan's order: its count, and the last answer counted.
@@ -54,6 +56,26 @@ struct Pending {
     requests: Block,
     /// Latencies at the policy's boundaries; `None` before the first.
     slow: Option<SlowBlock>,
+    /// The canary's requests by its own pods' count, and by the route's for the same time.
+    reached: Reached,
+}
+
+/// The canary's requests, counted twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// As its own pods' proxies count them.
+    pub pods: u64,
+    /// As those count them that go by the route.
+    pub route: u64,
+}
+
+impl Reached {
+    /// Whether more requests reach the canary than the route sends there. Retries and the time
+    /// between two scrapes explain a few.
+    #[must_use]
+    pub fn leaks(self) -> bool {
+        self.pods > self.route.saturating_add(self.route / 4).saturating_add(20)
+    }
 }
 
 /// What there is to be said of a step.
@@ -73,6 +95,8 @@ pub struct Judgement {
     pub canary_requests: u64,
     /// The canary's share of this step's requests.
     pub share: Option<f64>,
+    /// The canary's requests of the last block, counted twice.
+    pub reached: Reached,
     /// The last tick.
     pub last: Option<Tick>,
     /// Up to when counts are known.
@@ -102,6 +126,7 @@ pub fn begin(plan: &Plan, baseline: Option<&BaselineSample>, now: Timestamp) -> 
         judged: 0,
         step: Block::default(),
         total: Block::default(),
+        reached: Reached::default(),
         canary_seen: None,
         tallies: vec![(Tally::default(), 0); thresholds],
     };
@@ -254,6 +279,11 @@ impl Engine {
         let Some(requests) = self.pending.requests.checked_add(block) else { return };
         self.pending.millis += u64::try_from(millis).unwrap_or(0);
         self.pending.requests = requests;
+        if let Some(pods) = tick.reached {
+            let reached = &mut self.pending.reached;
+            reached.pods = reached.pods.saturating_add(pods);
+            reached.route = reached.route.saturating_add(block.canary.n());
+        }
         let boundaries = self.boundaries();
         if let (Some(latencies), Some(boundaries)) = (&tick.latency, boundaries)
             && let Some(slow) = slower(latencies, &boundaries)
@@ -303,6 +333,7 @@ impl Engine {
             }
         }
         self.judged += pending.millis;
+        self.reached = pending.reached;
         self.step = self.step.checked_add(pending.requests).unwrap_or(self.step);
     }
 }
@@ -412,6 +443,7 @@ fn verdict(
             .ok()
             .filter(|_| all >= 100)
             .and_then(Arm::rate),
+        reached: engine.reached,
         last,
         until: stamp(engine.folded_until),
         canary_seen: engine.canary_seen.map(stamp),
@@ -428,6 +460,7 @@ fn nothing(text: &str, until: Timestamp) -> Judgement {
         judged: Duration::ZERO,
         canary_requests: 0,
         share: None,
+        reached: Reached::default(),
         last: None,
         until,
         canary_seen: None,

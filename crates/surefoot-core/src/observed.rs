@@ -6,7 +6,9 @@ use serde_json::Value;
 use crate::api::RolloutActionSpec;
 use crate::api::rollout::RolloutSpec;
 use crate::plan::PlanError;
-use crate::route::{RouteProblem, Weights};
+use crate::route::subset::{self, Labels};
+use crate::route::{OWNER, RouteProblem, Weights, annotation};
+use crate::split::SplitProblem;
 use crate::template::HASH_LABEL;
 
 /// Label on a Deployment whose new templates are held.
@@ -27,10 +29,14 @@ pub struct Observed {
     pub replica_sets: Vec<ReplicaSet>,
     /// The Service that clients call.
     pub apex: Option<Service>,
-    /// The Service that reaches stable, with its endpoints.
+    /// The Service or subset that reaches stable, with its endpoints.
     pub stable: Option<Service>,
-    /// The Service that reaches the canary.
+    /// The Service or subset that reaches the canary.
     pub canary: Option<Service>,
+    /// Whether Services and DestinationRules can tell the two versions apart.
+    pub split: Result<(), SplitProblem>,
+    /// Other Rollouts that name the same route or Deployment.
+    pub rivals: Vec<Rival>,
     /// The route.
     pub route: Result<Route, RouteProblem>,
     /// Commands for this Rollout (by uid), oldest first.
@@ -41,6 +47,19 @@ pub struct Observed {
     pub delivered: Vec<String>,
     /// The namespace is being deleted.
     pub namespace_terminating: bool,
+}
+
+/// Another Rollout with a claim on the same things.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rival {
+    /// Its name.
+    pub name: String,
+    /// It was made before ours.
+    pub older: bool,
+    /// It names the same route.
+    pub route: bool,
+    /// It names the same Deployment.
+    pub deployment: bool,
 }
 
 /// How new templates are held.
@@ -72,6 +91,10 @@ pub struct Deployment {
     pub managed: bool,
     /// Our policy held it.
     pub held: bool,
+    /// The Rollout that it belongs to, by its annotation.
+    pub owner: Option<String>,
+    /// `spec.selector.matchLabels`.
+    pub selector: Labels,
     /// `spec.template`, raw.
     pub template: Value,
     /// `status.updatedReplicas`.
@@ -116,13 +139,15 @@ pub enum Owner {
     Rollout,
 }
 
-/// A Service and its endpoints.
+/// A Service, or a subset of one, and its endpoints.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Service {
     /// Its name.
     pub name: String,
-    /// The hash its selector is pinned to, if it is.
+    /// The hash it is pinned to, if it is.
     pub pin: Option<String>,
+    /// It is a subset with labels that aren't the Deployment's own.
+    pub foreign: bool,
     /// Its pods.
     pub endpoints: Vec<Endpoint>,
 }
@@ -155,9 +180,16 @@ impl Service {
 /// hold (58 characters), and five more.
 #[must_use]
 pub fn is_pod_of(pod: &str, replica_set: &str) -> bool {
-    let base = format!("{replica_set}-");
-    let base = base.get(..58).unwrap_or(&base);
-    pod.strip_prefix(base).is_some_and(|rest| rest.len() == 5)
+    pod.strip_prefix(&pod_prefix(replica_set)).is_some_and(|rest| rest.len() == 5)
+}
+
+/// What the names of a ReplicaSet's pods begin with.
+#[must_use]
+pub fn pod_prefix(replica_set: &str) -> String {
+    let mut prefix = format!("{replica_set}-");
+    // A name of ours is ASCII: any place is a boundary.
+    prefix.truncate(58);
+    prefix
 }
 
 /// The route.
@@ -167,10 +199,12 @@ pub struct Route {
     pub weights: Weights,
     /// Since when this process has seen these weights.
     pub since: Timestamp,
-    /// Its timeout, seconds.
+    /// Its longest timeout, seconds.
     pub timeout: Option<f64>,
     /// Who last changed it besides us, by its field managers.
     pub manager: Option<String>,
+    /// The Rollout that it belongs to, by its annotation.
+    pub owner: Option<String>,
 }
 
 fn count(object: &Value, pointer: &str) -> u32 {
@@ -179,10 +213,6 @@ fn count(object: &Value, pointer: &str) -> u32 {
 
 fn text(object: &Value, pointer: &str) -> String {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
-    object.pointer("/metadata/annotations")?.get(key)?.as_str()
 }
 
 impl Deployment {
@@ -203,6 +233,12 @@ impl Deployment {
                 .and_then(|l| l.get(MANAGED))
                 .is_some_and(|v| v == "true"),
             held: annotation(object, HELD).is_some(),
+            owner: annotation(object, OWNER).map(str::to_owned),
+            selector: object
+                .pointer("/spec/selector/matchLabels")
+                .and_then(Value::as_object)
+                .map(subset::texts)
+                .unwrap_or_default(),
             template: object.pointer("/spec/template").cloned().unwrap_or(Value::Null),
             updated: count(object, "/status/updatedReplicas"),
             total: count(object, "/status/replicas"),
@@ -266,7 +302,30 @@ impl Service {
             })
             .collect();
         let pin = object.pointer("/spec/selector").and_then(|s| s.get(HASH_LABEL)?.as_str());
-        Self { name: text(object, "/metadata/name"), pin: pin.map(str::to_owned), endpoints }
+        let name = text(object, "/metadata/name");
+        Self { name, pin: pin.map(str::to_owned), foreign: false, endpoints }
+    }
+
+    /// Read a subset of `apex` from a raw DestinationRule: of the Service's endpoints those whose
+    /// pods carry the hash that the subset is pinned to. `None` when the rule has no such subset.
+    #[must_use]
+    pub fn of_subset(
+        rule: &Value,
+        subset: &str,
+        apex: &Service,
+        sets: &[ReplicaSet],
+        selector: &Labels,
+    ) -> Option<Self> {
+        let labels = subset::labels(rule, subset)?;
+        let pin = labels.get(HASH_LABEL).cloned();
+        let selected = |endpoint: &&Endpoint| {
+            let of = |set: &ReplicaSet| is_pod_of(&endpoint.pod, &set.name);
+            pin.as_ref().is_none_or(|hash| sets.iter().any(|set| set.hash == *hash && of(set)))
+        };
+        let endpoints = apex.endpoints.iter().filter(selected).cloned().collect();
+        let own = subset::without_hash(&labels);
+        let foreign = own.iter().any(|(key, value)| selector.get(key) != Some(value));
+        Some(Self { name: subset.to_owned(), pin, foreign, endpoints })
     }
 }
 

@@ -8,8 +8,9 @@ use serde::Serialize;
 use crate::api::analysis::{
     AnalysisTemplateSpec, Metric, MetricRole, NoDataAction, SourceKind, SourceRef, TemplateKind,
 };
-use crate::api::rollout::{Gate, OnDelete, OnInconclusive, RolloutSpec, Step, Undo};
+use crate::api::rollout::{Apex, Gate, OnDelete, OnInconclusive, RolloutSpec, Step, Undo};
 use crate::api::text::{CountOrPercent, Percent, Points, Ratio, Span, TextError};
+use crate::routing::{Routing, Side};
 
 /// Why a spec can't be followed: where, what, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,14 +48,10 @@ pub enum PlanError {
 pub struct Plan {
     /// The Deployment.
     pub deployment: String,
-    /// The Service that clients call.
-    pub service: String,
-    /// The Service that reaches stable.
-    pub stable_service: String,
-    /// The Service that reaches the canary.
-    pub canary_service: String,
-    /// The VirtualService.
-    pub route: String,
+    /// By which names its traffic goes.
+    pub routing: Routing,
+    /// Whether a route or subsets of another shape are brought into shape.
+    pub adopt: bool,
     /// How long a written weight may take to be in force.
     pub propagation_delay: Duration,
     /// The steps; the last has weight 100.
@@ -268,23 +265,11 @@ impl Plan {
                 remedy: "make a metric's role required, or give every step an approval".to_owned(),
             });
         }
-        let service = spec.traffic.service.clone();
-        let (stable_service, canary_service) = match &spec.traffic.split {
-            Some(split) => (split.services.stable.clone(), split.services.canary.clone()),
-            None => (format!("{service}-stable"), format!("{service}-canary")),
-        };
-        let route = spec.traffic.routes.first().ok_or_else(|| PlanError::Invalid {
-            path: "traffic.routes".to_owned(),
-            problem: "no route is named".to_owned(),
-            remedy: "name the VirtualService that routes to the Service".to_owned(),
-        })?;
         let no_data = analysis.no_data_policy.as_ref();
         Ok(Self {
             deployment: spec.target_ref.name.clone(),
-            service,
-            stable_service,
-            canary_service,
-            route: route.name.clone(),
+            routing: routing(spec)?,
+            adopt: spec.traffic.adopt,
             propagation_delay: span(
                 "traffic.propagationDelay",
                 spec.traffic.propagation_delay.as_ref(),
@@ -318,6 +303,41 @@ impl Plan {
         let steps = last.map(|s| StepPlan { approval: false, ..s }).collect();
         Self { steps, metrics: Vec::new(), ..self.clone() }
     }
+}
+
+fn routing(spec: &RolloutSpec) -> Result<Routing, PlanError> {
+    let invalid = |path: &str, problem: &str, remedy: &str| PlanError::Invalid {
+        path: format!("traffic.{path}"),
+        problem: problem.to_owned(),
+        remedy: remedy.to_owned(),
+    };
+    if spec.traffic.routes.is_empty() {
+        let remedy = "name the VirtualService that routes to the Service";
+        return Err(invalid("routes", "no route is named", remedy));
+    }
+    if let Some(split) = &spec.traffic.split
+        && split.services.is_some() == split.subsets.is_some()
+    {
+        return Err(invalid(
+            "split",
+            "not exactly one of services and subsets",
+            "give exactly one",
+        ));
+    }
+    let routing = Routing::of(&spec.traffic);
+    let [stable, canary] = [Side::Stable, Side::Canary].map(|side| routing.destination(side));
+    if stable == canary {
+        return Err(invalid("split", "stable and canary are the same", "give two names"));
+    }
+    if [stable, canary].iter().any(|d| d.subset.is_none() && d.service == routing.service) {
+        let remedy = "clients call that one: name two others";
+        return Err(invalid("split.services", "one of them is traffic.service", remedy));
+    }
+    if routing.apex == Apex::StableOnly && routing.rule().is_some() {
+        let remedy = "leave it at both, or split by services";
+        return Err(invalid("apex", "subsets reach both versions by traffic.service", remedy));
+    }
+    Ok(routing)
 }
 
 fn steps(spec: &RolloutSpec) -> Result<Vec<StepPlan>, PlanError> {
@@ -554,7 +574,7 @@ steps: [{weight: 10}, {weight: 50}, {weight: 100}]
     #[test]
     fn the_smallest_rollout_has_every_default() {
         let plan = Plan::of(&spec(SMALLEST)).unwrap();
-        assert_eq!(plan.stable_service, "checkout-stable");
+        assert_eq!(plan.routing.own_service(Side::Stable), Some("checkout-stable"));
         assert_eq!(plan.metrics.len(), 2);
         assert_eq!((plan.false_rollback, plan.false_pass), (0.01, 0.05));
         assert_eq!(plan.steps[0].min_duration, Duration::from_secs(120));

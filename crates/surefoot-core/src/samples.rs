@@ -35,6 +35,9 @@ pub struct Tick {
     pub stable: Count,
     /// Latencies, where they are judged.
     pub latency: Option<Latencies>,
+    /// The canary's requests as its own pods' proxies count them, where callers' proxies tell the
+    /// versions apart and the pods' are scraped too.
+    pub reached: Option<u64>,
     /// Why part of the counts is missing; such a tick is evidence of nothing.
     pub partial: Option<String>,
 }

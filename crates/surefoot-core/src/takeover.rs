@@ -8,6 +8,17 @@ use crate::api::RolloutStatus;
 use crate::api::status::{Decision, Phase, Verdict};
 use crate::write::{Kind, Target, Write};
 
+/// What stands on an object that a release writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamped {
+    /// The object.
+    pub target: Target,
+    /// The epoch of whoever wrote it last.
+    pub epoch: i64,
+    /// It carries the Rollout's name, where it must.
+    pub ours: bool,
+}
+
 /// Whether this controller has taken the Rollout over.
 #[must_use]
 pub fn owned(status: &RolloutStatus, holder: &str) -> bool {
@@ -41,19 +52,17 @@ pub fn claim(status: &RolloutStatus, highest: i64, holder: &str, now: Timestamp)
     status
 }
 
-/// The objects that don't carry the decision's epoch yet and must before anything else is written:
+/// The objects that don't carry the decision's epoch (or the Rollout's name) yet and must before anything else is written:
 /// at rest the route, in a release all of them.
 #[must_use]
-pub fn stamps(status: &RolloutStatus, epochs: &[(Target, i64)]) -> Vec<Write> {
+pub fn stamps(status: &RolloutStatus, stamped: &[Stamped]) -> Vec<Write> {
     let Some(decision) = &status.decision else { return Vec::new() };
     let rest = matches!(status.phase, Phase::Pending | Phase::Healthy | Phase::Degraded);
-    epochs
-        .iter()
-        .filter(|(target, epoch)| {
-            *epoch < decision.epoch && (!rest || target.kind == Kind::VirtualService)
-        })
-        .map(|(target, _)| Write::Stamp { target: target.clone() })
-        .collect()
+    let due = |s: &&Stamped| {
+        let written = !rest || s.target.kind == Kind::VirtualService;
+        written && (s.epoch < decision.epoch || !s.ours)
+    };
+    stamped.iter().filter(due).map(|s| Write::Stamp { target: s.target.clone() }).collect()
 }
 
 #[cfg(test)]
@@ -74,11 +83,18 @@ mod tests {
     #[test]
     fn at_rest_only_the_route_is_stamped() {
         let mut status = claim(&RolloutStatus::default(), 0, "a", Timestamp::UNIX_EPOCH);
-        let target = |kind| Target { kind, name: "x".to_owned() };
-        let epochs = [(target(Kind::VirtualService), 0), (target(Kind::Service), 0)];
+        let old = |kind| {
+            let target = Target { kind, name: "x".to_owned() };
+            Stamped { target, epoch: 0, ours: true }
+        };
+        let mut stamped = [old(Kind::VirtualService), old(Kind::Service)];
         status.phase = Phase::Healthy;
-        assert_eq!(stamps(&status, &epochs).len(), 1);
+        assert_eq!(stamps(&status, &stamped).len(), 1);
         status.phase = Phase::Stepping;
-        assert_eq!(stamps(&status, &epochs).len(), 2);
+        assert_eq!(stamps(&status, &stamped).len(), 2);
+        stamped[0].epoch = 1;
+        assert_eq!(stamps(&status, &stamped).len(), 1);
+        stamped[0].ours = false;
+        assert_eq!(stamps(&status, &stamped).len(), 2);
     }
 }

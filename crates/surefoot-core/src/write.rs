@@ -7,9 +7,10 @@ use serde_json::{Map, Value, json};
 use crate::api::GROUP;
 use crate::api::status::Revision;
 use crate::desired::DeploymentWanted;
-use crate::observed::{HELD, MANAGED};
-use crate::route::RouteProblem;
-use crate::route::istio::{self, EPOCH, Host};
+use crate::observed::{HELD, MANAGED, Rival};
+use crate::route::subset::{self, Labels};
+use crate::route::{EPOCH, Mark, OWNER, RouteProblem, annotation, istio};
+use crate::routing::Routing;
 use crate::template::{self, HASH_LABEL};
 
 /// Our finalizer on Rollouts.
@@ -38,6 +39,17 @@ pub enum Write {
         service: String,
         /// The hash, or none.
         hash: Option<String>,
+    },
+    /// Pin a subset of a DestinationRule to a hash, or let it go.
+    PinSubset {
+        /// The DestinationRule.
+        rule: String,
+        /// The subset.
+        subset: String,
+        /// The hash, or none.
+        hash: Option<String>,
+        /// Labels that take the place of the subset's own.
+        labels: Option<Labels>,
     },
     /// Make the canary's ReplicaSet from the Deployment, with no pods.
     CreateReplicaSet {
@@ -75,14 +87,15 @@ pub enum Write {
     },
     /// Set the weights of the route.
     SetWeight {
-        /// The VirtualService.
-        route: String,
-        /// The Service that reaches stable.
-        stable: String,
-        /// The Service that reaches the canary.
-        canary: String,
+        /// The VirtualService and its destinations.
+        routing: Routing,
         /// The canary's weight, per cent.
         percent: i32,
+    },
+    /// Take the Rollout's name off the route.
+    Disown {
+        /// The VirtualService.
+        route: String,
     },
     /// Change the Deployment.
     Deployment {
@@ -111,6 +124,8 @@ pub enum Kind {
     Service,
     /// networking.istio.io VirtualService.
     VirtualService,
+    /// networking.istio.io DestinationRule.
+    DestinationRule,
 }
 
 /// An object, in the Rollout's namespace.
@@ -155,6 +170,16 @@ pub enum Refusal {
         /// Ours.
         ours: i64,
     },
+    /// The object belongs to another Rollout.
+    #[error("{kind:?} {name} belongs to Rollout {owner}")]
+    Claimed {
+        /// Kind of the object.
+        kind: Kind,
+        /// Its name.
+        name: String,
+        /// Whose it is.
+        owner: String,
+    },
     /// The object is gone, or its model is.
     #[error("{kind:?} {name} is gone")]
     Gone {
@@ -184,6 +209,8 @@ pub struct Author<'a> {
     pub deployment: &'a str,
     /// Epoch of the committed decision.
     pub epoch: i64,
+    /// Other Rollouts that name the same route or Deployment.
+    pub rivals: &'a [Rival],
 }
 
 impl Write {
@@ -204,7 +231,9 @@ impl Write {
             | Write::DeleteReplicaSet { replica_set, .. } => {
                 (Kind::ReplicaSet, replica_set.as_str())
             }
-            Write::SetWeight { route, .. } => (Kind::VirtualService, route.as_str()),
+            Write::SetWeight { routing, .. } => (Kind::VirtualService, routing.route.as_str()),
+            Write::Disown { route } => (Kind::VirtualService, route.as_str()),
+            Write::PinSubset { rule, .. } => (Kind::DestinationRule, rule.as_str()),
             Write::Deployment { name, .. } => (Kind::Deployment, name.as_str()),
             Write::Stamp { target } => return target.clone(),
         };
@@ -260,11 +289,12 @@ impl Write {
         let fresh = fresh.ok_or_else(gone)?;
         if target.kind != Kind::Rollout {
             fence(fresh, &target, author.epoch)?;
+            unclaimed(fresh, &target, author.rivals)?;
         }
         match self {
-            Write::SetWeight { stable, canary, percent, .. } => {
-                let host = |service| Host { service, namespace: author.namespace };
-                let edit = istio::edit(fresh, host(stable), host(canary), *percent, author.epoch)?;
+            Write::SetWeight { routing, percent } => {
+                let mark = Mark { rollout: author.rollout, epoch: author.epoch };
+                let edit = istio::edit(fresh, routing, author.namespace, *percent, mark)?;
                 Ok(edit.map(Request::Patch))
             }
             Write::DeleteReplicaSet { uid, .. } => {
@@ -307,6 +337,10 @@ impl Write {
                 edit.set(&["spec", "selector", HASH_LABEL], json!(hash));
             }
             Write::Pin { hash: None, .. } => edit.remove(&["spec", "selector", HASH_LABEL]),
+            Write::PinSubset { subset, hash, labels, .. } => {
+                pin_subset(edit, subset, hash.as_deref(), labels.as_ref())?;
+            }
+            Write::Disown { .. } => edit.remove(&["metadata", "annotations", OWNER]),
             Write::TakeOver { .. } => {
                 edit.set(&["metadata", "ownerReferences"], owner_rollout(author))
             }
@@ -347,10 +381,14 @@ impl Write {
                     edit.set(&["spec", "template"], template.clone());
                 }
                 match wanted.managed {
-                    Some(true) => edit.set(&["metadata", "labels", MANAGED], json!("true")),
+                    Some(true) => {
+                        edit.set(&["metadata", "labels", MANAGED], json!("true"));
+                        edit.set(&["metadata", "annotations", OWNER], json!(author.rollout));
+                    }
                     Some(false) => {
                         edit.remove(&["metadata", "labels", MANAGED]);
                         edit.remove(&["metadata", "annotations", EPOCH]);
+                        edit.remove(&["metadata", "annotations", OWNER]);
                     }
                     None => {}
                 }
@@ -363,9 +401,12 @@ impl Write {
                     edit.remove(&["metadata", "annotations", HELD]);
                 }
             }
-            Write::Stamp { .. } => {
+            Write::Stamp { target } => {
                 let epoch = json!(author.epoch.to_string());
                 edit.set(&["metadata", "annotations", EPOCH], epoch);
+                if target.kind == Kind::VirtualService {
+                    edit.set(&["metadata", "annotations", OWNER], json!(author.rollout));
+                }
             }
             // Those that aren't edits have been dealt with.
             Write::CreateService { .. }
@@ -381,15 +422,52 @@ impl Write {
 /// The epoch stamped on an object, 0 where there is none.
 #[must_use]
 pub fn epoch_of(object: &Value) -> i64 {
-    let annotations = object.pointer("/metadata/annotations");
-    let epoch = annotations.and_then(|a| a.get(EPOCH)).and_then(Value::as_str);
-    epoch.and_then(|e| e.parse().ok()).unwrap_or(0)
+    annotation(object, EPOCH).and_then(|epoch| epoch.parse().ok()).unwrap_or(0)
 }
 
 fn fence(fresh: &Value, target: &Target, ours: i64) -> Result<(), Refusal> {
     let theirs = epoch_of(fresh);
     if theirs > ours {
         return Err(Refusal::Fenced { kind: target.kind, name: target.name.clone(), theirs, ours });
+    }
+    Ok(())
+}
+
+/// A route or Deployment that carries another living Rollout's name is that one's.
+fn unclaimed(fresh: &Value, target: &Target, rivals: &[Rival]) -> Result<(), Refusal> {
+    let owner = annotation(fresh, OWNER).unwrap_or_default();
+    if rivals.iter().any(|rival| rival.name == owner) {
+        let (kind, name) = (target.kind, target.name.clone());
+        return Err(Refusal::Claimed { kind, name, owner: owner.to_owned() });
+    }
+    Ok(())
+}
+
+/// The hash among a subset's labels; of the rule nothing else changes.
+fn pin_subset(
+    edit: &mut Edit<'_>,
+    subset: &str,
+    hash: Option<&str>,
+    labels: Option<&Labels>,
+) -> Result<(), Refusal> {
+    let place = subset::place(edit.fresh, subset)
+        .ok_or_else(|| Refusal::Changed(format!("the subset {subset} is gone")))?;
+    let place = place.to_string();
+    let path = ["spec", "subsets", &place];
+    let before = edit.ops.len();
+    if let Some(labels) = labels {
+        edit.set(&[&path[..], &["labels"]].concat(), json!(labels));
+        if let Some(hash) = hash {
+            edit.add(&[&path[..], &["labels", HASH_LABEL]].concat(), json!(hash));
+        }
+    } else if let Some(hash) = hash {
+        edit.set(&[&path[..], &["labels", HASH_LABEL]].concat(), json!(hash));
+    } else {
+        edit.remove(&[&path[..], &["labels", HASH_LABEL]].concat());
+    }
+    if edit.ops.len() > before {
+        // The resourceVersion says so too; this says it of the very thing that is meant.
+        edit.test_first(&[&path[..], &["name"]].concat(), json!(subset));
     }
     Ok(())
 }
@@ -430,7 +508,20 @@ impl<'a> Edit<'a> {
             self.push(json!({"op": "add", "path": parent, "value": {}}));
             self.made.push(parent);
         }
+        self.add(path, value);
+    }
+
+    fn add(&mut self, path: &[&str], value: Value) {
+        let pointer = PointerBuf::from_tokens(path.iter().copied());
         self.push(json!({"op": "add", "path": pointer.to_string(), "value": value}));
+    }
+
+    fn test_first(&mut self, path: &[&str], value: Value) {
+        let pointer = PointerBuf::from_tokens(path.iter().copied()).to_string();
+        let test = json!({"op": "test", "path": pointer, "value": value});
+        if let Ok(test) = serde_json::from_value(test) {
+            self.ops.insert(0, test);
+        }
     }
 
     fn remove(&mut self, path: &[&str]) {
@@ -542,8 +633,14 @@ fn replica_set(revision: &Revision, deployment: &Value, author: Author<'_>) -> V
 mod tests {
     use super::*;
 
-    const AUTHOR: Author<'_> =
-        Author { rollout: "shop", uid: "u1", namespace: "prod", deployment: "shop", epoch: 4 };
+    const AUTHOR: Author<'_> = Author {
+        rollout: "shop",
+        uid: "u1",
+        namespace: "prod",
+        deployment: "shop",
+        epoch: 4,
+        rivals: &[],
+    };
 
     fn apply(mut object: Value, request: Option<Request>) -> Value {
         match request {

@@ -8,6 +8,7 @@ mod people;
 mod pod_lives;
 mod promoted;
 mod rolled_back;
+mod routing;
 mod self_check;
 
 use crate::runner::Scenario;
@@ -50,6 +51,15 @@ fn all() -> Vec<Scenario> {
         scenario!("killed-7", faults::killed_7),
         scenario!("killed-8", faults::killed_8),
         scenario!("killed-9", faults::killed_9),
+        scenario!("promoted-by-subsets", routing::promoted_by_subsets),
+        scenario!("promoted-by-subsets-paused-at-rest", routing::promoted_by_subsets_paused),
+        scenario!("rolled-back-by-subsets", routing::rolled_back_by_subsets),
+        scenario!("named-http-routes", routing::named_http_routes),
+        scenario!("adopted-weights", routing::adopted_weights),
+        scenario!("adopted-subsets", routing::adopted_subsets),
+        scenario!("two-rollouts-on-one-route", routing::two_rollouts),
+        scenario!("stable-only", routing::stable_only),
+        scenario!("leak", routing::leak),
         scenario!("mutant-adopts-too-early", mutant::play),
         scenario!("pod-lives", pod_lives::play),
         scenario!("self-check", self_check::play, alone),

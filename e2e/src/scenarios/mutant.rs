@@ -27,6 +27,7 @@ pub async fn play(scene: Arc<Scene>) -> Result<()> {
     let set = delivery.scene.get("apps/v1", "ReplicaSet", &canary).await?;
     let rollout = delivery.rollout().await?;
     let author = Author {
+        rivals: &[],
         rollout: APP,
         uid: rollout["metadata"]["uid"].as_str().unwrap_or_default(),
         namespace: &delivery.scene.namespace,

@@ -48,10 +48,10 @@ use super::text::{CountOrPercent, Span};
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules(&[
-    ("!has(self.traffic.split) || self.traffic.split.services.stable != self.traffic.split.services.canary",
-     "traffic.split.services: stable and canary must be two Services"),
-    ("!has(self.traffic.split) || (self.traffic.split.services.stable != self.traffic.service && self.traffic.split.services.canary != self.traffic.service)",
+    ("!has(self.traffic.split) || !has(self.traffic.split.services) || (self.traffic.split.services.stable != self.traffic.service && self.traffic.split.services.canary != self.traffic.service)",
      "traffic.split.services: neither may be traffic.service, which clients call"),
+    ("!has(self.traffic.split) || !has(self.traffic.split.subsets) || !has(self.traffic.apex) || self.traffic.apex != 'stableOnly'",
+     "traffic.apex: with subsets both versions are reached by traffic.service itself: leave it at both, or split by services"),
     ("!has(self.analysis) || (has(self.analysis.templates) && size(self.analysis.templates) > 0) || !has(self.analysis.metrics) || size(self.analysis.metrics) == 0 || self.analysis.metrics.exists(m, !has(m.role) || m.role == 'required') || self.steps.all(s, has(s.approval))",
      "no metric is required, so nothing would ever pass a step: make a metric's role required, or give every step an approval"),
 ])))]
@@ -127,6 +127,14 @@ pub struct Traffic {
     /// The two destinations. Default: Services named after `service` with "-stable" and "-canary".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
+    /// Whom callers reach that don't go by the route (those outside of the mesh): both versions,
+    /// by their number of pods, or stable only. Default both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apex: Option<Apex>,
+    /// Bring a route that isn't 100/0, or subsets that tell versions apart by labels of their own,
+    /// into the shape that releases begin with. Without it such a Rollout waits for you to do that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopt: bool,
     /// A weight counts as in force this long after it was written, or once the metrics show it.
     /// Default "15s".
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -151,26 +159,72 @@ pub struct RouteRef {
     /// Its name, in this namespace.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+    /// Names of the http routes whose weights are shifted, all alike. May be left out where the
+    /// VirtualService has one http route only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    pub http: Vec<String>,
 }
 
 /// Kinds of route.
 #[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RouteKind {
-    /// networking.istio.io/v1 VirtualService with one http route to the two Services.
+    /// networking.istio.io/v1 VirtualService with http routes to the two destinations.
     VirtualService,
 }
 
-/// What the two versions are told apart by.
-#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Whom callers reach that don't go by the route.
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+pub enum Apex {
+    /// Both versions, by their number of pods.
+    #[default]
+    Both,
+    /// Stable: the Service is pinned to it while a release is under way.
+    StableOnly,
+}
+
+/// What the two versions are told apart by: exactly one of the two ways.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    ("has(self.services) != has(self.subsets)", "give exactly one of services and subsets"),
+])))]
 pub struct Split {
     /// One Service each. They are made when absent and stay when the Rollout is deleted.
-    pub services: SplitServices,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<SplitServices>,
+    /// One subset each of `service`. The DestinationRule is yours; only the two subsets' label
+    /// `pod-template-hash` is set during a release. The two versions are then told apart in the
+    /// metrics by what their own proxies report, by pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subsets: Option<SplitSubsets>,
+}
+
+/// The two subsets.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    ("self.stable != self.canary", "stable and canary must be two subsets"),
+])))]
+pub struct SplitSubsets {
+    /// Name of the DestinationRule, in this namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub destination_rule: String,
+    /// Name of the subset that reaches the stable version.
+    #[schemars(length(min = 1, max = 63))]
+    pub stable: String,
+    /// Name of the subset that reaches the canary.
+    #[schemars(length(min = 1, max = 63))]
+    pub canary: String,
 }
 
 /// The two Services.
 #[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    ("self.stable != self.canary", "stable and canary must be two Services"),
+])))]
 pub struct SplitServices {
     /// Reaches the stable version.
     #[schemars(length(min = 1, max = 63))]

@@ -392,6 +392,8 @@ pub enum WaitingKind {
     Metrics,
     /// The canary's share of the requests is far from its weight.
     ExposureMismatch,
+    /// Requests that don't go by the route reach the canary.
+    Leak,
     /// A person's approval.
     Approval,
     /// `spec.paused`.

@@ -4,9 +4,9 @@
 use super::Case;
 use crate::api::rollout::OnDelete;
 use crate::api::status::WaitingKind;
-use crate::desired::Pin;
 use crate::observed::HoldMode;
 use crate::plan::Plan;
+use crate::routing::Side;
 use crate::template::{equal, template_digest, without_hash};
 
 pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
@@ -16,15 +16,16 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     let seen = case.seen;
     let adopted = case.status.stable.is_some();
     // In a namespace that goes away nothing can be put right; without the Deployment nothing need be.
-    if seen.namespace_terminating || seen.deployment.is_none() || !adopted {
+    let others = super::rest::claimed(case, plan).is_some();
+    if seen.namespace_terminating || seen.deployment.is_none() || !adopted || others {
         case.desired.finalizer = Some(false);
         return;
     }
     if seen.route.is_ok() {
         case.desired.weight = Some(0);
     }
-    case.desired.pin_stable = Pin::Off;
-    case.desired.pin_canary = Pin::Off;
+    case.unpin();
+    case.desired.disowned = true;
     let Some(deployment) = &seen.deployment else { return };
     let stable = case.status.stable.as_ref().and_then(|s| seen.replica_set(&s.replica_set));
     let held_template = stable.is_some_and(|s| !equal(&s.template, &deployment.template));
@@ -42,21 +43,20 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     if !held_template && ours {
         case.desired.deployment.paused = Some(false);
     }
-    let pinned = [&seen.stable, &seen.canary].into_iter().flatten().any(|s| s.pin.is_some());
     let resumed = held_template || !ours || !deployment.paused;
-    let done = !pinned
+    let done = !case.pinned()
         && !deployment.managed
         && !deployment.held
         && resumed
-        && seen.route.as_ref().map_or(true, |r| r.weights.canary_percent() == Some(0));
+        && seen.route.as_ref().map_or(true, |route| {
+            route.weights.canary_percent() == Some(0) && route.owner.is_none()
+        });
     if !done {
         return case
             .wait(WaitingKind::Services, "the Deployment and the Services are being let go");
     }
-    let note = format!(
-        "Services {} and {} stay, since the route names them",
-        plan.stable_service, plan.canary_service
-    );
+    let [stable, canary] = [Side::Stable, Side::Canary].map(|side| plan.routing.destination(side));
+    let note = format!("{stable} and {canary} stay, since the route names them");
     if !case.status.outbox.iter().any(|n| n.reason == "Deleted") {
         case.notice("Deleted", note, false);
     }

@@ -23,7 +23,7 @@ use crate::api::status::{
     Decision, Hold, Notice, Phase, ReleaseKind, RolloutStatus, Verdict, Waiting, WaitingKind,
 };
 use crate::api::{Rollout, RolloutActionSpec};
-use crate::desired::Desired;
+use crate::desired::{Desired, Pin};
 use crate::observed::{HoldMode, Observed, Owner, ReplicaSet};
 use crate::plan::{Plan, PlanError};
 use crate::samples::Samples;
@@ -344,6 +344,19 @@ impl Case<'_> {
         self.notice("RollingBack", format!("release {release}: {reason}"), true);
         self.status.waiting_on.clear();
         rollback::desire(self);
+    }
+
+    /// Everything selects all versions again.
+    fn unpin(&mut self) {
+        self.desired.pin_stable = Pin::Off;
+        self.desired.pin_canary = Pin::Off;
+        self.desired.pin_apex = Pin::Off;
+    }
+
+    /// Whether something is still pinned to a version.
+    fn pinned(&self) -> bool {
+        let ways = [&self.seen.stable, &self.seen.canary, &self.seen.apex];
+        ways.into_iter().flatten().any(|way| way.pin.is_some())
     }
 
     fn hold(&mut self, hold: Hold) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Case, between, step};
+use crate::api::rollout::Apex;
 use crate::api::status::{ReleaseKind, Waiting, WaitingKind};
 use crate::desired::{CanaryWanted, Pin};
 use crate::plan::Plan;
@@ -15,7 +16,7 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     if case.interrupted() {
         return;
     }
-    if !pin(case) {
+    if !pin(case, plan) {
         return;
     }
     let Some(ready) = canary(case, plan, 0) else { return };
@@ -28,8 +29,8 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     step::enter(case, plan, 0);
 }
 
-/// Pin both Services to their versions; whether both are.
-pub(super) fn pin(case: &mut Case<'_>) -> bool {
+/// Pin both Services (or subsets) to their versions; whether both are.
+pub(super) fn pin(case: &mut Case<'_>, plan: &Plan) -> bool {
     let (Some(stable), Some(canary)) = (&case.status.stable, &case.status.canary) else {
         case.fail(
             "InvalidStatus",
@@ -42,12 +43,22 @@ pub(super) fn pin(case: &mut Case<'_>) -> bool {
     case.desired.deployment.paused = Some(true);
     case.desired.pin_stable = Pin::To(stable.hash.clone());
     case.desired.pin_canary = Pin::To(canary.hash.clone());
+    let alone = plan.routing.apex == Apex::StableOnly;
+    if alone {
+        case.desired.pin_apex = Pin::To(stable.hash.clone());
+    }
     let pinned = |service: &Option<crate::observed::Service>, hash: &String| {
         service.as_ref().is_some_and(|s| s.pin.as_ref() == Some(hash))
     };
-    let done = pinned(&case.seen.stable, &stable.hash) && pinned(&case.seen.canary, &canary.hash);
+    let done = pinned(&case.seen.stable, &stable.hash)
+        && pinned(&case.seen.canary, &canary.hash)
+        && (!alone || pinned(&case.seen.apex, &stable.hash));
     if !done {
-        case.wait(WaitingKind::Services, "the two Services are being pinned to the two versions");
+        // A subset that somebody takes away in the middle of a release can't be pinned.
+        match &case.seen.split {
+            Err(problem) => case.wait(WaitingKind::Prerequisite, problem.to_string()),
+            Ok(()) => case.wait(WaitingKind::Services, "the two versions are being told apart"),
+        }
     }
     done
 }

@@ -3,10 +3,12 @@
 //! a restart goes on where it stopped.
 
 use super::{CONTROLLER, Case, rest, step};
+use crate::api::rollout::Apex;
 use crate::api::status::{Outcome, PastRelease, Phase, Revision, Verdict, Waiting, WaitingKind};
 use crate::desired::{CanaryWanted, Pin};
 use crate::observed::{Deployment, HoldMode, Service};
 use crate::plan::Plan;
+use crate::routing::Side;
 use crate::template::{equal, template_digest};
 
 /// All steps have passed.
@@ -32,6 +34,10 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     let need = deployment.replicas;
     case.desired.pin_stable = Pin::To(canary.hash.clone());
     case.desired.pin_canary = Pin::To(canary.hash.clone());
+    let alone = plan.routing.apex == Apex::StableOnly;
+    if alone {
+        case.desired.pin_apex = Pin::To(canary.hash.clone());
+    }
     case.desired.canary = CanaryWanted::Pods { revision: canary.clone(), replicas: need };
     case.desired.weight = Some(case.allowed());
     if need == 0 {
@@ -46,11 +52,11 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
                 && s.ready() == s.ready_of(&canary.replica_set)
         })
     };
-    if !serves(&case.seen.stable) {
-        let service = &plan.stable_service;
+    if !serves(&case.seen.stable) || (alone && !serves(&case.seen.apex)) {
+        let stable = plan.routing.destination(Side::Stable);
         return case.wait(
             WaitingKind::Services,
-            format!("Service {service} must reach the {need} tested pods and no others"),
+            format!("{stable} must reach the {need} tested pods and no others"),
         );
     }
     if case.allowed() != 0 {
@@ -138,10 +144,8 @@ fn hand_back(case: &mut Case<'_>) {
     if old.is_some_and(|s| s.current > 0) || leftover(&case.seen.apex) {
         return case.wait(WaitingKind::OldPods, "the old pods are going");
     }
-    case.desired.pin_stable = Pin::Off;
-    case.desired.pin_canary = Pin::Off;
-    let pinned = |s: &Option<Service>| s.as_ref().is_some_and(|s| s.pin.is_some());
-    if pinned(&case.seen.stable) || pinned(&case.seen.canary) {
+    case.unpin();
+    if case.pinned() {
         return case.wait(WaitingKind::Services, "the Services are being unpinned");
     }
     finish(case);

@@ -8,6 +8,9 @@ use crate::api::status::{
 use crate::desired::Pin;
 use crate::observed::{Deployment, HoldMode, Owner, ReplicaSet};
 use crate::plan::{Plan, digest};
+use crate::route::RouteProblem;
+use crate::routing::Side;
+use crate::split::SplitProblem;
 use crate::template::{canary_hash, equal, images, template_digest};
 
 /// How many ended releases are remembered; a template promoted in one of them is an undo.
@@ -20,16 +23,19 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
         return case.fail("TargetMissing", &missing);
     };
     if seen.apex.is_none() {
-        let missing = format!("Service {:?} doesn't exist: create it", plan.service);
+        let missing = format!("Service {:?} doesn't exist: create it", plan.routing.service);
         return case.fail("ServiceMissing", &missing);
     }
+    if let Some(claim) = claimed(case, plan) {
+        return case.fail("Claimed", &claim);
+    }
     case.desired.services = true;
-    if let Err(problem) = &seen.route {
-        return case.fail("RouteUnusable", &problem.to_string());
+    if !shaped(case, plan) {
+        return;
     }
     let stable = case.status.stable.as_ref().and_then(|s| seen.replica_set(&s.replica_set));
     let Some(stable) = stable.filter(|set| set.owner == Owner::Deployment) else {
-        return adopt(case, deployment, plan);
+        return adopt(case, deployment);
     };
     if equal(&stable.template, &deployment.template) {
         return rest(case);
@@ -37,13 +43,86 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     changed(case, deployment, stable, plan);
 }
 
+/// Whose the route or the Deployment is, where that is another Rollout. What belongs to nobody goes
+/// to the Rollout that was made first.
+pub(super) fn claimed(case: &Case<'_>, plan: &Plan) -> Option<String> {
+    let us = case.rollout.metadata.name.as_deref();
+    let route = case.seen.route.as_ref().ok().and_then(|route| route.owner.as_deref());
+    let deployment = case.seen.deployment.as_ref().and_then(|d| d.owner.as_deref());
+    let rival = case.seen.rivals.iter().find(|rival| {
+        let takes = |names: bool, owner: Option<&str>| {
+            names && (owner == Some(&rival.name) || (owner.is_none() && rival.older))
+        };
+        let ours = |owner: Option<&str>| owner.is_some() && owner == us;
+        (takes(rival.route, route) && !ours(route))
+            || (takes(rival.deployment, deployment) && !ours(deployment))
+    })?;
+    let (kind, name) = if rival.route {
+        ("VirtualService", &plan.routing.route)
+    } else {
+        ("Deployment", &plan.deployment)
+    };
+    Some(format!(
+        "{kind} {name:?} belongs to Rollout {:?}: delete one of the two Rollouts, or let this one \
+         name another",
+        rival.name
+    ))
+}
+
+/// Whether Services, subsets and route have the shape that a release begins with; brings them into
+/// it where the user says so.
+fn shaped(case: &mut Case<'_>, plan: &Plan) -> bool {
+    match &case.seen.split {
+        Ok(()) => {}
+        Err(SplitProblem::SubsetLabels { .. }) if plan.adopt => {
+            case.desired.pin_stable = Pin::Off;
+            case.desired.pin_canary = Pin::Off;
+            case.wait(WaitingKind::Services, "the subsets get the Deployment's own selector");
+            return false;
+        }
+        Err(problem) => {
+            case.fail("SplitUnusable", &problem.to_string());
+            return false;
+        }
+    }
+    let first = case.status.stable.is_none();
+    let bad = match &case.seen.route {
+        Ok(route) if first => {
+            (route.weights.canary_percent() != Some(0)).then(|| route.weights.words())
+        }
+        Ok(_) => None,
+        Err(RouteProblem::BadWeights { stable, canary, .. }) if first => {
+            Some(format!("{stable}/{canary}"))
+        }
+        Err(problem) => {
+            case.fail("RouteUnusable", &problem.to_string());
+            return false;
+        }
+    };
+    let Some(found) = bad else { return true };
+    if !plan.adopt {
+        let remedy = format!(
+            "the route's weights are {found}: write 100 for {} and 0 for {} before the first \
+             release, or set traffic.adopt: true",
+            plan.routing.destination(Side::Stable),
+            plan.routing.destination(Side::Canary)
+        );
+        case.fail("StartingWeights", &remedy);
+    } else if case.seen.stable.as_ref().is_some_and(|service| service.ready() > 0) {
+        case.desired.weight = Some(0);
+        case.wait(WaitingKind::RouteWritten, "all traffic goes to stable before the first release");
+    } else {
+        case.wait(WaitingKind::Endpoints, "stable must have a ready pod to take all traffic");
+    }
+    false
+}
+
 /// Nothing to do but to keep things as they are.
 fn rest(case: &mut Case<'_>) {
     case.status.phase = Phase::Healthy;
     case.rest_deployment();
     case.desired.weight = Some(0);
-    case.desired.pin_stable = Pin::Off;
-    case.desired.pin_canary = Pin::Off;
+    case.unpin();
     if case.seen.hold == (HoldMode::Policy { ready: false }) {
         case.wait(
             WaitingKind::HoldReady,
@@ -54,7 +133,7 @@ fn rest(case: &mut Case<'_>) {
 }
 
 /// What runs is stable: at the first look, and after a native rollout that went past us.
-fn adopt(case: &mut Case<'_>, deployment: &Deployment, plan: &Plan) {
+fn adopt(case: &mut Case<'_>, deployment: &Deployment) {
     let current = current(case, deployment).cloned();
     let (Some(set), true) = (current, deployment.settled()) else {
         let message = "the Deployment's own rollout must end first: what runs then is stable";
@@ -62,15 +141,6 @@ fn adopt(case: &mut Case<'_>, deployment: &Deployment, plan: &Plan) {
         return;
     };
     let first = case.status.stable.is_none();
-    let weight = case.seen.weight();
-    if first && weight != Some(0) {
-        let found = weight.map_or("unreadable".to_owned(), |w| format!("{}/{w}", 100 - w));
-        let remedy = format!(
-            "the route's weights are {found}: write 100 for {} and 0 for {} before the first release",
-            plan.stable_service, plan.canary_service
-        );
-        return case.fail("StartingWeights", &remedy);
-    }
     let now = Revision {
         replica_set: set.name.clone(),
         hash: set.hash.clone(),
@@ -135,7 +205,7 @@ fn changed(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, pl
     };
     if !held {
         if deployment.settled() && !deployment.paused {
-            return adopt(case, deployment, plan);
+            return adopt(case, deployment);
         }
         let message = if deployment.paused {
             "the Deployment is paused by somebody else with a new template: resume it to roll out \
@@ -148,7 +218,7 @@ fn changed(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, pl
     // A hand-over that could no longer be stopped: what was tested runs.
     let runs = current(case, deployment).is_some_and(|s| s.ready > 0) && stable.current == 0;
     if runs && deployment.settled() {
-        return adopt(case, deployment, plan);
+        return adopt(case, deployment);
     }
     if failed_before(case, deployment) {
         case.status.phase = Phase::Degraded;
@@ -235,5 +305,5 @@ fn begin(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, plan
     case.record(Verdict::Start, 0, CONTROLLER, reason.clone());
     case.notice("Started", format!("release {number}: {reason}"), false);
     case.desired.pin_stable = Pin::To(stable.hash.clone());
-    case.wait(WaitingKind::Services, "the two Services are being pinned to the two versions");
+    case.wait(WaitingKind::Services, "the two versions are being told apart");
 }

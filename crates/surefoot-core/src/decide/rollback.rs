@@ -3,6 +3,7 @@
 use super::{Case, rest, step};
 use crate::api::status::{Outcome, PastRelease, Phase, WaitingKind};
 use crate::desired::{CanaryWanted, Pin};
+use crate::observed::Service;
 use crate::plan::Plan;
 
 pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
@@ -44,13 +45,18 @@ pub(super) fn desire(case: &mut Case<'_>) {
     case.desired.pin_canary = Pin::Leave;
     if handed_over(case) {
         // Either version's pods may be the ones that go.
-        case.desired.pin_stable = Pin::Off;
-        case.desired.pin_canary = Pin::Off;
+        case.unpin();
     } else if let Some(stable) = &case.status.stable {
-        let flipped = case.seen.stable.as_ref().and_then(|s| s.pin.as_ref());
-        // Only a hand-over that was stopped has stable's Service on other pods.
-        if flipped.is_some_and(|hash| *hash != stable.hash) {
+        // Only a hand-over that was stopped has these on other pods.
+        let flipped = |service: &Option<Service>| {
+            let pin = service.as_ref().and_then(|s| s.pin.as_ref());
+            pin.is_some_and(|hash| *hash != stable.hash)
+        };
+        if flipped(&case.seen.stable) {
             case.desired.pin_stable = Pin::To(stable.hash.clone());
+        }
+        if flipped(&case.seen.apex) {
+            case.desired.pin_apex = Pin::To(stable.hash.clone());
         }
     }
     case.desired.weight = stable_serves(case).then_some(0);
@@ -60,7 +66,7 @@ pub(super) fn desire(case: &mut Case<'_>) {
 fn stable_serves(case: &Case<'_>) -> bool {
     let Some(stable) = &case.status.stable else { return true };
     let reached = case.seen.stable.as_ref().map_or(0, |s| s.ready_of(&stable.replica_set));
-    let canary = case.seen.canary.as_ref().map_or(0, crate::observed::Service::ready);
+    let canary = case.seen.canary.as_ref().map_or(0, Service::ready);
     reached > 0 || canary == 0
 }
 
@@ -105,10 +111,8 @@ fn away(case: &mut Case<'_>, plan: &Plan) -> bool {
 
 /// The canary is gone: unpin, then say how it ended.
 fn ended(case: &mut Case<'_>) {
-    case.desired.pin_stable = Pin::Off;
-    case.desired.pin_canary = Pin::Off;
-    let pinned = [&case.seen.stable, &case.seen.canary];
-    if pinned.into_iter().flatten().any(|s| s.pin.is_some()) {
+    case.unpin();
+    if case.pinned() {
         return case.wait(WaitingKind::Services, "the Services are being unpinned");
     }
     let canary = case.status.canary.take();

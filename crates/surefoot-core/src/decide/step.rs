@@ -65,7 +65,7 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     if case.allowed() < step.weight {
         return advance(case, plan, index, step);
     }
-    if !prepare::pin(case) {
+    if !prepare::pin(case, plan) {
         return;
     }
     follow(case, plan, index);
@@ -120,7 +120,7 @@ fn immediate(case: &Case<'_>, plan: &Plan) -> bool {
 
 /// The pods are ready: the step's weight may be written.
 fn advance(case: &mut Case<'_>, plan: &Plan, index: usize, step: &StepPlan) {
-    if !prepare::pin(case) {
+    if !prepare::pin(case, plan) {
         return;
     }
     // What the step before was allowed stays in force meanwhile.
@@ -209,11 +209,10 @@ fn in_force(case: &mut Case<'_>, step: &StepPlan) -> Option<Route> {
             return None;
         }
     };
-    let weight = route.weights.canary_percent().unwrap_or(-1);
     let confirmed = case.status.step.as_ref().is_some_and(|s| s.started_at.is_some());
     let lowered = case.status.step.as_ref().and_then(|s| s.hold.as_ref());
     let lowered = lowered.is_some_and(|h| h.reason == HoldReason::WeightLowered);
-    if weight == step.weight {
+    if route.weights.canary_percent() == Some(step.weight) {
         if lowered && let Some(step) = case.status.step.as_mut() {
             step.hold = None;
             step.started_at = None;
@@ -221,7 +220,7 @@ fn in_force(case: &mut Case<'_>, step: &StepPlan) -> Option<Route> {
         }
         return Some(route);
     }
-    if weight < step.weight && (confirmed || lowered) {
+    if route.weights.highest() <= step.weight && (confirmed || lowered) {
         if let Some(who) = case.promote_asked() {
             // Whoever promotes wants the step's weight back.
             case.notice("Resumed", format!("{who} asked for {}% again", step.weight), false);
@@ -236,9 +235,10 @@ fn in_force(case: &mut Case<'_>, step: &StepPlan) -> Option<Route> {
         }
         let manager = route.manager.as_deref().unwrap_or("somebody");
         let message = format!(
-            "{manager} lowered the canary's weight from {}% to {weight}%: it stays there until \
+            "{manager} lowered the canary's weight from {}%: the route is {} and stays so until \
              `kubectl surefoot promote` or `abort`",
-            step.weight
+            step.weight,
+            route.weights.words()
         );
         if !lowered {
             let since = case.now;
@@ -435,6 +435,22 @@ fn gate(
                  one client stick to a version?",
                 words::percent(share),
                 step.weight
+            ),
+            until: None,
+        });
+    }
+    if step.weight < 100 && judgement.reached.leaks() {
+        let engine::Reached { pods, route } = judgement.reached;
+        evidence.push(Waiting {
+            kind: WaitingKind::Leak,
+            name: None,
+            have: i64::try_from(pods).ok(),
+            need: i64::try_from(route).ok(),
+            message: format!(
+                "the canary's pods count {} requests where the route sends {}: somebody reaches \
+                 them past it; set traffic.apex: stableOnly, or bring the callers into the mesh",
+                words::count(pods),
+                words::count(route)
             ),
             until: None,
         });

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::observed::{is_pod_of, pod_prefix};
+use crate::routing::Side;
+
 /// How much further back than the block a last sample is looked for.
 const LOOKBACK: Duration = Duration::from_secs(300);
 
@@ -28,28 +31,44 @@ impl Family {
         }
     }
 
-    /// Labels that tell counts apart.
+    /// Labels that tell counts apart, beside that of the version.
     fn labels(self) -> &'static str {
         match self {
             Family::Requests => {
-                "destination_service_name, request_protocol, response_code, grpc_response_status, response_flags"
+                "request_protocol, response_code, grpc_response_status, response_flags"
             }
-            Family::Latency => "destination_service_name, response_code, response_flags, le",
+            Family::Latency => "response_code, response_flags, le",
         }
     }
 }
 
-/// The series of the two Services, as their callers' proxies report them: that sees what never
-/// reached a pod.
+/// The series of the two versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Series {
     /// Namespace of both.
     pub namespace: String,
-    /// The Service that reaches stable.
+    /// Stable's name in them.
     pub stable: String,
-    /// The Service that reaches the canary.
+    /// The canary's.
     pub canary: String,
+    /// What those names are, and who reports.
+    pub by: By,
 }
+
+/// Who reports the series, and by what they tell the versions apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum By {
+    /// The callers' proxies, by the Service called: they see what never reached a pod.
+    Service,
+    /// The pods' own proxies, by the pod; the names are those of the ReplicaSets.
+    Pod {
+        /// The label that names the pod. Prometheus set-ups differ: [`POD_LABELS`].
+        label: String,
+    },
+}
+
+/// Labels by which Prometheus set-ups name the scraped pod, the likeliest first.
+pub const POD_LABELS: [&str; 3] = ["pod", "pod_name", "kubernetes_pod_name"];
 
 /// A PromQL string literal.
 #[must_use]
@@ -91,13 +110,52 @@ fn range(from: Timestamp, to: Timestamp) -> String {
 
 impl Series {
     fn selector(&self, family: Family) -> String {
-        let names = format!("{}|{}", exactly(&self.stable), exactly(&self.canary));
-        format!(
-            "{}{{reporter=\"source\", destination_service_namespace={}, destination_service_name=~{}}}",
-            family.metric(),
-            literal(&self.namespace),
-            literal(&names)
-        )
+        let namespace = literal(&self.namespace);
+        let chosen = match &self.by {
+            By::Service => format!(
+                "reporter=\"source\", destination_service_namespace={namespace}, \
+                 destination_service_name=~{}",
+                literal(&format!("{}|{}", exactly(&self.stable), exactly(&self.canary)))
+            ),
+            By::Pod { label } => {
+                let pods = [&self.stable, &self.canary]
+                    .map(|set| format!("{}.{{5}}", exactly(&pod_prefix(set))));
+                format!(
+                    "reporter=\"destination\", destination_workload_namespace={namespace}, \
+                     {label}=~{}",
+                    literal(&pods.join("|"))
+                )
+            }
+        };
+        format!("{}{{{chosen}}}", family.metric())
+    }
+
+    /// Which version a series with these labels is of.
+    #[must_use]
+    pub fn side(&self, label: impl Fn(&str) -> String) -> Option<Side> {
+        let (name, of): (String, fn(&str, &str) -> bool) = match &self.by {
+            By::Service => (label("destination_service_name"), |name, service| name == service),
+            By::Pod { label: pod } => (label(pod), is_pod_of),
+        };
+        if of(&name, &self.canary) {
+            return Some(Side::Canary);
+        }
+        of(&name, &self.stable).then_some(Side::Stable)
+    }
+
+    /// The label that tells the versions apart.
+    fn version_label(&self) -> &str {
+        match &self.by {
+            By::Service => "destination_service_name",
+            By::Pod { label } => label,
+        }
+    }
+
+    /// How many series there are in the last minutes: whether this is how they are labelled.
+    #[must_use]
+    pub fn found(&self) -> String {
+        let selector = self.selector(Family::Requests);
+        format!("count(count_over_time({selector}[{}s]))", LOOKBACK.as_secs())
     }
 
     /// For each scraped target, the time of its newest sample.
@@ -120,7 +178,8 @@ impl Series {
     #[must_use]
     pub fn increments(&self, family: Family, from: Timestamp, to: Timestamp) -> String {
         let (last, first, resets) = self.ends(family, from, to);
-        format!("sum by ({}) (({last} - {first}) unless {resets})", family.labels())
+        let (version, labels) = (self.version_label(), family.labels());
+        format!("sum by ({version}, {labels}) (({last} - {first}) unless {resets})")
     }
 
     /// The series that were born or reset between: usually none.
@@ -134,8 +193,10 @@ impl Series {
     #[must_use]
     pub fn births(&self, family: Family, from: Timestamp, to: Timestamp) -> String {
         let (last, first, resets) = self.ends(family, from, to);
-        let labels = family.labels();
-        format!("sum by (job, instance, {labels}) (({last} unless {first}) unless {resets})")
+        let (version, labels) = (self.version_label(), family.labels());
+        format!(
+            "sum by (job, instance, {version}, {labels}) (({last} unless {first}) unless {resets})"
+        )
     }
 
     /// The series that were reset between, each with all of its labels.
@@ -187,7 +248,23 @@ mod tests {
             namespace: "shop".into(),
             stable: "checkout-stable".into(),
             canary: "checkout-canary".into(),
+            by: By::Service,
         }
+    }
+
+    #[test]
+    fn pods_are_told_apart_by_the_names_of_their_replica_sets() {
+        let by = By::Pod { label: "pod_name".into() };
+        let series = Series { stable: "web-6c".into(), canary: "web-sf1".into(), by, ..series() };
+        let query = series.found();
+        assert!(query.contains("reporter=\"destination\""), "{query}");
+        assert!(query.contains(r#"pod_name=~"web-6c-.{5}|web-sf1-.{5}""#), "{query}");
+        let side = |pod: &str| {
+            series.side(|label| if label == "pod_name" { pod.into() } else { String::new() })
+        };
+        assert_eq!(side("web-6c-x7k2p"), Some(Side::Stable));
+        assert_eq!(side("web-sf1-x7k2p"), Some(Side::Canary));
+        assert_eq!(side("web-6c-x7k2p-q"), None);
     }
 
     #[test]

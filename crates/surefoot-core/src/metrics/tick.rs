@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::answer::{AnswerError, Point, count};
 use super::query::Series;
+use crate::routing::Side;
 use crate::samples::{Count, Histogram, Latencies};
 
 /// gRPC statuses that are failures of the server.
@@ -31,11 +32,10 @@ pub fn requests(series: &Series, points: &[Point]) -> Result<[Count; 2], AnswerE
 
 /// 0 for the canary, 1 for stable.
 fn arm(series: &Series, point: &Point) -> Option<usize> {
-    match point.label("destination_service_name") {
-        name if name == series.canary => Some(0),
-        name if name == series.stable => Some(1),
-        _ => None,
-    }
+    series.side(|label| point.label(label).to_owned()).map(|side| match side {
+        Side::Canary => 0,
+        Side::Stable => 1,
+    })
 }
 
 /// The client went away before the answer: no version's doing.
@@ -109,9 +109,10 @@ pub fn raw_increase(samples: &[(f64, f64)], from: f64, to: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::query::By;
 
     fn series() -> Series {
-        Series { namespace: "n".into(), stable: "s".into(), canary: "c".into() }
+        Series { namespace: "n".into(), stable: "s".into(), canary: "c".into(), by: By::Service }
     }
 
     fn point(labels: &[(&str, &str)], value: f64) -> Point {

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::query::Series;
+use super::query::{By, POD_LABELS, Series};
 use crate::api::analysis::SourceRef;
+use crate::api::rollout::Apex;
 use crate::api::status::{Phase, RolloutStatus};
 use crate::engine;
 use crate::plan::{MetricKind, Plan};
+use crate::routing::Side;
 
 /// The sampler's task.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +19,8 @@ pub struct Wanted {
     pub source: SourceRef,
     /// Whose series.
     pub series: Series,
+    /// The canary's pods by their own proxies, to see what reaches them past the route.
+    pub reached: Option<Series>,
     /// Where the next tick begins; `None` before there is anything to judge.
     pub ticks_from: Option<Timestamp>,
     /// Whether latencies are judged.
@@ -47,14 +51,36 @@ pub fn wanted(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Wa
     });
     Some(Wanted {
         source: plan.source.clone(),
-        series: Series {
-            namespace: namespace.to_owned(),
-            stable: plan.stable_service.clone(),
-            canary: plan.canary_service.clone(),
-        },
+        series: series(plan, status, namespace)?,
+        reached: reached(plan, status, namespace).filter(|_| judging),
         ticks_from,
         latency: plan.metrics.iter().any(|m| matches!(m.kind, MetricKind::Latency { .. })),
         baseline,
         queries: queries.collect(),
     })
+}
+
+/// Where each version has a Service the callers' proxies tell; subsets of one are told apart by
+/// their pods' own.
+fn series(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Series> {
+    let namespace = namespace.to_owned();
+    let services = [Side::Stable, Side::Canary].map(|side| plan.routing.own_service(side));
+    if let [Some(stable), Some(canary)] = services {
+        let (stable, canary) = (stable.to_owned(), canary.to_owned());
+        return Some(Series { namespace, stable, canary, by: By::Service });
+    }
+    by_pod(status, namespace)
+}
+
+fn by_pod(status: &RolloutStatus, namespace: String) -> Option<Series> {
+    let (stable, canary) = (status.stable.as_ref()?, status.canary.as_ref()?);
+    let (stable, canary) = (stable.replica_set.clone(), canary.replica_set.clone());
+    Some(Series { namespace, stable, canary, by: By::Pod { label: POD_LABELS[0].to_owned() } })
+}
+
+/// Subsets are told apart by their pods anyway, and with stableOnly nobody comes past the route.
+fn reached(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Series> {
+    let weight = status.step.as_ref().map_or(100, |step| step.weight);
+    let open = plan.routing.apex == Apex::Both && plan.routing.rule().is_none() && weight < 100;
+    by_pod(status, namespace.to_owned()).filter(|_| open)
 }

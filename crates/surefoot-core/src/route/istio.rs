@@ -1,104 +1,157 @@
-//! `networking.istio.io/v1` VirtualService, host level: one http route to two Services.
+//! `networking.istio.io/v1` VirtualService: http routes to the two destinations.
 //!
 //! Lists there carry no list type, so a server-side apply would own all of `http` and a merge patch
-//! replace it. The edit is a JSON Patch that changes two numbers, guarded by tests on what it
-//! believes to be there; everything else, known to us or not, stays as it is.
+//! replace it. The edit is a JSON Patch that changes two numbers an entry, guarded by tests on what
+//! it believes to be there; everything else, known to us or not, stays as it is.
 
 use json_patch::{Patch, PatchOperation, jsonptr::PointerBuf};
 use serde_json::{Value, json};
 
-use super::{RouteProblem, Weights};
+use super::{EPOCH, Mark, OWNER, Pair, RouteProblem, Weights, annotation};
+use crate::routing::{Destination, Routing, Side};
 
-/// Annotation with the epoch of the controller that wrote last.
-pub const EPOCH: &str = "surefoot.dev/epoch";
-
-/// A Service as a VirtualService may name it.
-#[derive(Debug, Clone, Copy)]
-pub struct Host<'a> {
-    /// Name of the Service.
-    pub service: &'a str,
-    /// Its namespace, which is the route's too.
-    pub namespace: &'a str,
+/// Whether `written` names the Service: short, with namespace, or fully qualified.
+#[must_use]
+pub fn is_host(service: &str, namespace: &str, written: &str) -> bool {
+    let Some(rest) = written.strip_prefix(service) else { return false };
+    let Some(rest) = rest.strip_prefix('.') else { return rest.is_empty() };
+    let Some(rest) = rest.strip_prefix(namespace) else { return false };
+    rest.is_empty() || rest == ".svc" || rest.starts_with(".svc.")
 }
 
-impl Host<'_> {
-    /// Whether `written` names this Service: short, with namespace, or fully qualified.
-    #[must_use]
-    pub fn is(&self, written: &str) -> bool {
-        let Some(rest) = written.strip_prefix(self.service) else { return false };
-        let Some(rest) = rest.strip_prefix('.') else { return rest.is_empty() };
-        let Some(rest) = rest.strip_prefix(self.namespace) else { return false };
-        rest.is_empty() || rest == ".svc" || rest.starts_with(".svc.")
+/// Whether a `destination` of the route is this one, a subset included: a subset narrows a host to
+/// some of its pods.
+fn is_destination(of: Destination<'_>, namespace: &str, written: &Value) -> bool {
+    let text = |key: &str| written.get(key).and_then(Value::as_str);
+    text("host").is_some_and(|host| is_host(of.service, namespace, host))
+        && text("subset") == of.subset
+}
+
+fn shown(written: &Value) -> String {
+    let text = |key: &str| written.get(key).and_then(Value::as_str);
+    match (text("host"), text("subset")) {
+        (Some(host), Some(subset)) => format!("{host} subset {subset}"),
+        (Some(host), None) => host.to_owned(),
+        (None, _) => "a destination without host".to_owned(),
     }
 }
 
-/// The two destinations, by their places in the route.
+/// An entry of `http` with the places of the two destinations in it.
 struct Found {
+    entry: usize,
     stable: usize,
     canary: usize,
 }
 
-fn find(route: &Value, stable: Host<'_>, canary: Host<'_>) -> Result<Found, RouteProblem> {
-    let name = || route.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("").to_owned();
-    let http = route.pointer("/spec/http").and_then(Value::as_array);
-    let http =
-        http.filter(|h| !h.is_empty()).ok_or_else(|| RouteProblem::NoHttp { name: name() })?;
-    let [entry] = http.as_slice() else {
-        return Err(RouteProblem::SeveralHttp { name: name(), count: http.len() });
+fn name_of(route: &Value) -> String {
+    route.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("").to_owned()
+}
+
+/// Which entries of `http` are shifted.
+fn entries(route: &Value, routing: &Routing) -> Result<Vec<usize>, RouteProblem> {
+    let list = |kind: &str| {
+        let list = route.pointer("/spec").and_then(|spec| spec.get(kind)?.as_array());
+        list.filter(|list| !list.is_empty())
     };
-    let destinations = entry.get("route").and_then(Value::as_array).cloned().unwrap_or_default();
-    let hosts: Vec<&str> = destinations
-        .iter()
-        .map(|d| {
-            // A subset narrows a host to some of its pods: then it isn't the Service we mean.
-            let subset = d.pointer("/destination/subset").is_some();
-            let host = d.pointer("/destination/host").and_then(Value::as_str);
-            host.filter(|_| !subset).unwrap_or("a subset")
-        })
-        .collect();
-    let place = |host: Host<'_>| hosts.iter().position(|h| host.is(h));
-    match (place(stable), place(canary), hosts.len()) {
-        (Some(stable), Some(canary), 2) => Ok(Found { stable, canary }),
-        _ => Err(RouteProblem::Destinations {
-            name: name(),
-            stable: stable.service.to_owned(),
-            canary: canary.service.to_owned(),
-            found: if hosts.is_empty() { "nothing".to_owned() } else { hosts.join(", ") },
-        }),
+    let Some(http) = list("http") else {
+        let other = ["tcp", "tls"].into_iter().find(|kind| list(kind).is_some());
+        return Err(match other {
+            Some(kind) => {
+                RouteProblem::OtherProtocol { name: name_of(route), kind: kind.to_owned() }
+            }
+            None => RouteProblem::NoHttp { name: name_of(route) },
+        });
+    };
+    let called = |entry: &Value| entry.get("name").and_then(Value::as_str).map(str::to_owned);
+    let names = || {
+        let names: Vec<String> =
+            http.iter().map(|e| called(e).unwrap_or_else(|| "one without name".into())).collect();
+        names.join(", ")
+    };
+    if routing.http.is_empty() {
+        return match http.len() {
+            1 => Ok(vec![0]),
+            count => Err(RouteProblem::SeveralHttp { name: name_of(route), count, names: names() }),
+        };
     }
+    let place = |wanted: &String| {
+        let is = |entry: &Value| called(entry).as_ref() == Some(wanted);
+        match http.iter().filter(|entry| is(entry)).count() {
+            1 => Ok(http.iter().position(is).unwrap_or_default()),
+            0 => Err(RouteProblem::HttpMissing {
+                name: name_of(route),
+                http: wanted.clone(),
+                names: names(),
+            }),
+            _ => Err(RouteProblem::HttpTwice { name: name_of(route), http: wanted.clone() }),
+        }
+    };
+    routing.http.iter().map(place).collect()
 }
 
-fn weight(route: &Value, place: usize) -> i64 {
-    let pointer = format!("/spec/http/0/route/{place}/weight");
-    route.pointer(&pointer).and_then(Value::as_i64).unwrap_or(0)
+fn find(route: &Value, routing: &Routing, namespace: &str) -> Result<Vec<Found>, RouteProblem> {
+    let (stable, canary) = (routing.destination(Side::Stable), routing.destination(Side::Canary));
+    let found = |entry: usize| {
+        let http = &route["spec"]["http"][entry];
+        if http.get("delegate").is_some() {
+            return Err(RouteProblem::Delegates { name: name_of(route) });
+        }
+        let list = http.get("route").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let written: Vec<&Value> = list.iter().map(|d| &d["destination"]).collect();
+        let place = |of| written.iter().position(|w| is_destination(of, namespace, w));
+        match (place(stable), place(canary), written.len()) {
+            (Some(stable), Some(canary), 2) => Ok(Found { entry, stable, canary }),
+            _ => Err(RouteProblem::Destinations {
+                name: name_of(route),
+                stable: stable.to_string(),
+                canary: canary.to_string(),
+                found: match written.as_slice() {
+                    [] => "nothing".to_owned(),
+                    some => some.iter().map(|w| shown(w)).collect::<Vec<_>>().join(", "),
+                },
+            }),
+        }
+    };
+    entries(route, routing)?.into_iter().map(found).collect()
 }
 
-/// The weights of the two Services.
+fn written_weight(route: &Value, entry: usize, place: usize) -> Option<i64> {
+    let pointer = format!("/spec/http/{entry}/route/{place}/weight");
+    route.pointer(&pointer).and_then(Value::as_i64)
+}
+
+/// The weights of the two destinations, in each entry that is shifted.
 ///
 /// # Errors
-/// When the route isn't one http route to exactly these two, or the weights aren't a pair that sums
-/// to 100.
-pub fn read(route: &Value, stable: Host<'_>, canary: Host<'_>) -> Result<Weights, RouteProblem> {
-    let found = find(route, stable, canary)?;
-    let weights =
-        Weights { stable: weight(route, found.stable), canary: weight(route, found.canary) };
-    if weights.canary_percent().is_none() {
-        let name = route.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("").to_owned();
-        return Err(RouteProblem::BadWeights {
-            name,
-            stable: weights.stable,
-            canary: weights.canary,
-        });
-    }
-    Ok(weights)
+/// When the route isn't one to exactly these two, or weights aren't a pair that sums to 100.
+pub fn read(route: &Value, routing: &Routing, namespace: &str) -> Result<Weights, RouteProblem> {
+    let pairs = find(route, routing, namespace)?.into_iter().map(|found| {
+        let weight = |place| written_weight(route, found.entry, place).unwrap_or(0);
+        let pair = Pair { stable: weight(found.stable), canary: weight(found.canary) };
+        match pair.canary_percent() {
+            Some(_) => Ok(pair),
+            None => Err(RouteProblem::BadWeights {
+                name: name_of(route),
+                stable: pair.stable,
+                canary: pair.canary,
+            }),
+        }
+    });
+    pairs.collect::<Result<_, _>>().map(Weights)
 }
 
-/// The longest timeout of the route in seconds, where it sets one. Istio's default is none.
+/// The longest timeout of the entries that are shifted, in seconds; `None` where one sets none,
+/// which is Istio's default.
 #[must_use]
-pub fn timeout_seconds(route: &Value) -> Option<f64> {
-    let text = route.pointer("/spec/http/0/timeout").and_then(Value::as_str)?;
-    let span: jiff::SignedDuration = text.parse().ok()?;
-    Some(span.as_secs_f64()).filter(|s| *s > 0.0)
+pub fn timeout_seconds(route: &Value, routing: &Routing) -> Option<f64> {
+    let timeout = |entry: usize| {
+        let text = route["spec"]["http"][entry].get("timeout").and_then(Value::as_str)?;
+        let span: jiff::SignedDuration = text.parse().ok()?;
+        Some(span.as_secs_f64()).filter(|s| *s > 0.0)
+    };
+    let timeouts: Option<Vec<f64>> =
+        entries(route, routing).ok()?.into_iter().map(timeout).collect();
+    timeouts?.into_iter().max_by(f64::total_cmp)
 }
 
 fn op(kind: &str, path: &[&str], value: Value) -> Option<PatchOperation> {
@@ -107,54 +160,60 @@ fn op(kind: &str, path: &[&str], value: Value) -> Option<PatchOperation> {
     serde_json::from_value(op).ok()
 }
 
-/// The patch that sets the canary's weight and the epoch on `route`, which must be freshly read.
-/// `None` when there is nothing to change.
+/// The patch that sets the canary's weight and our annotations on `route`, which must be freshly
+/// read. `None` when there is nothing to change.
 ///
 /// # Errors
 /// As [`read`], except that weights that are no pair of ours are put right.
 pub fn edit(
     route: &Value,
-    stable: Host<'_>,
-    canary: Host<'_>,
+    routing: &Routing,
+    namespace: &str,
     percent: i32,
-    epoch: i64,
+    mark: Mark<'_>,
 ) -> Result<Option<Patch>, RouteProblem> {
-    let found = find(route, stable, canary)?;
-    let wanted = [(found.stable, i64::from(100 - percent)), (found.canary, i64::from(percent))];
-    let stamp = epoch.to_string();
-    let annotations = route.pointer("/metadata/annotations").and_then(Value::as_object);
-    let stamped = annotations.and_then(|a| a.get(EPOCH)).and_then(Value::as_str);
-    let right = wanted.iter().all(|(place, percent)| {
-        route.pointer(&format!("/spec/http/0/route/{place}/weight")).and_then(Value::as_i64)
-            == Some(*percent)
+    let found = find(route, routing, namespace)?;
+    let (to_stable, to_canary) = (i64::from(100 - percent), i64::from(percent));
+    let epoch = mark.epoch.to_string();
+    let right = found.iter().all(|f| {
+        written_weight(route, f.entry, f.stable) == Some(to_stable)
+            && written_weight(route, f.entry, f.canary) == Some(to_canary)
     });
-    if right && stamped == Some(stamp.as_str()) {
+    let marks = [(EPOCH, epoch.as_str()), (OWNER, mark.rollout)];
+    if right && marks.iter().all(|(key, value)| annotation(route, key) == Some(value)) {
         return Ok(None);
     }
     let version = route.pointer("/metadata/resourceVersion").cloned().unwrap_or(Value::Null);
     let mut ops = vec![op("replace", &["metadata", "resourceVersion"], version)];
-    let http = ["spec", "http", "0"];
-    if let Some(name) = route.pointer("/spec/http/0/name") {
-        ops.push(op("test", &[&http[..], &["name"]].concat(), name.clone()));
+    for Found { entry, stable, canary } in found {
+        let index = entry.to_string();
+        let http = ["spec", "http", &index];
+        let written = &route["spec"]["http"][entry];
+        if let Some(name) = written.get("name") {
+            ops.push(op("test", &[&http[..], &["name"]].concat(), name.clone()));
+        }
+        for (place, percent) in [(stable, to_stable), (canary, to_canary)] {
+            let destination = written["route"][place]["destination"].clone();
+            let place = place.to_string();
+            let at = |field: &'static str| [&http[..], &["route", &place, field]].concat();
+            ops.push(op("test", &at("destination"), destination));
+            ops.push(op("add", &at("weight"), Value::from(percent)));
+        }
     }
-    for (place, percent) in wanted {
-        let place = place.to_string();
-        let at = |field: &'static str| [&http[..], &["route", &place, field]].concat();
-        let pointer = format!("/spec/http/0/route/{place}/destination");
-        let destination = route.pointer(&pointer).cloned().unwrap_or(Value::Null);
-        ops.push(op("test", &at("destination"), destination));
-        ops.push(op("add", &at("weight"), Value::from(percent)));
-    }
-    if annotations.is_none() {
+    if route.pointer("/metadata/annotations").is_none() {
         ops.push(op("add", &["metadata", "annotations"], json!({})));
     }
-    ops.push(op("add", &["metadata", "annotations", EPOCH], Value::from(stamp)));
+    for (key, value) in marks {
+        ops.push(op("add", &["metadata", "annotations", key], Value::from(value)));
+    }
     Ok(Some(Patch(ops.into_iter().flatten().collect())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::rollout::Apex;
+    use crate::routing::Split;
 
     fn route() -> Value {
         json!({
@@ -168,47 +227,122 @@ mod tests {
             }]}
         })
     }
-    const STABLE: Host<'_> = Host { service: "shop-stable", namespace: "prod" };
-    const CANARY: Host<'_> = Host { service: "shop-canary", namespace: "prod" };
+
+    /// Three entries: two of ours, one of somebody else's between them.
+    fn several() -> Value {
+        let mut several = route();
+        let mut second = several["spec"]["http"][0].clone();
+        second["name"] = json!("secondary");
+        second["timeout"] = json!("5s");
+        let other = json!({"name": "static", "route": [{"destination": {"host": "files"}}]});
+        several["spec"]["http"].as_array_mut().unwrap().extend([other, second]);
+        several
+    }
+
+    fn routing(http: &[&str]) -> Routing {
+        Routing {
+            service: "shop".into(),
+            apex: Apex::Both,
+            split: Split::Services { stable: "shop-stable".into(), canary: "shop-canary".into() },
+            route: "shop".into(),
+            http: http.iter().map(|&name| name.into()).collect(),
+        }
+    }
+
+    fn by_subset() -> Routing {
+        let (rule, stable, canary) = ("shop".into(), "stable".into(), "canary".into());
+        Routing { split: Split::Subsets { rule, stable, canary }, ..routing(&[]) }
+    }
+
+    const MARK: Mark<'_> = Mark { rollout: "shop", epoch: 3 };
 
     #[test]
-    fn only_two_weights_and_the_epoch_change() {
-        let mut edited = route();
-        let patch = edit(&edited, STABLE, CANARY, 10, 3).unwrap().unwrap();
+    fn only_two_weights_and_our_annotations_change() {
+        let (routing, mut edited) = (routing(&[]), route());
+        let patch = edit(&edited, &routing, "prod", 10, MARK).unwrap().unwrap();
         json_patch::patch(&mut edited, &patch).unwrap();
-        assert_eq!(read(&edited, STABLE, CANARY).unwrap().canary_percent(), Some(10));
+        assert_eq!(read(&edited, &routing, "prod").unwrap().canary_percent(), Some(10));
         let mut expected = route();
         expected["spec"]["http"][0]["route"][0]["weight"] = json!(10);
         expected["spec"]["http"][0]["route"][1]["weight"] = json!(90);
-        expected["metadata"]["annotations"] = json!({EPOCH: "3"});
+        expected["metadata"]["annotations"] = json!({EPOCH: "3", OWNER: "shop"});
         assert_eq!(edited, expected);
-        assert_eq!(edit(&edited, STABLE, CANARY, 10, 3).unwrap(), None);
+        assert_eq!(edit(&edited, &routing, "prod", 10, MARK).unwrap(), None);
     }
 
     #[test]
     fn a_route_rewritten_meanwhile_fails_the_test_operation() {
-        let patch = edit(&route(), STABLE, CANARY, 10, 3).unwrap().unwrap();
+        let patch = edit(&route(), &routing(&[]), "prod", 10, MARK).unwrap().unwrap();
         let mut swapped = route();
         swapped["spec"]["http"][0]["route"].as_array_mut().unwrap().swap(0, 1);
         assert!(json_patch::patch(&mut swapped, &patch).is_err());
+        let mut renamed = route();
+        renamed["spec"]["http"][0]["name"] = json!("other");
+        assert!(json_patch::patch(&mut renamed, &patch).is_err());
+    }
+
+    #[test]
+    fn named_entries_move_as_one_and_the_others_stay() {
+        let (routing, mut edited) = (routing(&["secondary", "primary"]), several());
+        let patch = edit(&edited, &routing, "prod", 25, MARK).unwrap().unwrap();
+        json_patch::patch(&mut edited, &patch).unwrap();
+        assert_eq!(read(&edited, &routing, "prod").unwrap().words(), "75/25, 75/25");
+        assert_eq!(edited["spec"]["http"][1], several()["spec"]["http"][1]);
+        assert_eq!(timeout_seconds(&edited, &routing), Some(5.0));
+        edited["spec"]["http"][2]["route"][0]["weight"] = json!(40);
+        edited["spec"]["http"][2]["route"][1]["weight"] = json!(60);
+        let uneven = read(&edited, &routing, "prod").unwrap();
+        assert_eq!((uneven.canary_percent(), uneven.highest()), (None, 40));
+    }
+
+    #[test]
+    fn names_that_mean_nothing_or_two_things_are_refused() {
+        let said = |route: &Value, http: &[&str]| {
+            read(route, &routing(http), "prod").unwrap_err().to_string()
+        };
+        assert!(said(&several(), &[]).contains("(it has: primary, static, secondary)"));
+        assert!(said(&several(), &["third"]).contains("no http route named \"third\""));
+        let mut twice = several();
+        twice["spec"]["http"][2]["name"] = json!("primary");
+        assert!(said(&twice, &["primary"]).contains("two http routes named"));
+    }
+
+    #[test]
+    fn a_subset_is_a_destination_of_its_own() {
+        let mut route = route();
+        for (place, subset) in [(0, "canary"), (1, "stable")] {
+            let destination = json!({"host": "shop.prod.svc.cluster.local", "subset": subset});
+            route["spec"]["http"][0]["route"][place]["destination"] = destination;
+        }
+        let weights = read(&route, &by_subset(), "prod").unwrap();
+        assert_eq!(weights.canary_percent(), Some(0));
+        let refused = read(&route, &routing(&[]), "prod").unwrap_err().to_string();
+        assert!(refused.contains("shop.prod.svc.cluster.local subset canary"), "{refused}");
+        assert!(read(&super::tests::route(), &by_subset(), "prod").is_err());
     }
 
     #[test]
     fn routes_that_are_not_ours_are_refused_by_name() {
+        let read = |route: &Value| read(route, &routing(&[]), "prod");
         let mut three = route();
         let extra = json!({"destination": {"host": "other"}});
         three["spec"]["http"][0]["route"].as_array_mut().unwrap().push(extra);
-        assert!(matches!(read(&three, STABLE, CANARY), Err(RouteProblem::Destinations { .. })));
+        assert!(matches!(read(&three), Err(RouteProblem::Destinations { .. })));
         let mut subset = route();
         subset["spec"]["http"][0]["route"][0]["destination"]["subset"] = json!("v2");
-        assert!(matches!(read(&subset, STABLE, CANARY), Err(RouteProblem::Destinations { .. })));
+        assert!(matches!(read(&subset), Err(RouteProblem::Destinations { .. })));
         let mut odd = route();
         odd["spec"]["http"][0]["route"][1]["weight"] = json!(60);
-        assert!(matches!(read(&odd, STABLE, CANARY), Err(RouteProblem::BadWeights { .. })));
+        assert!(matches!(read(&odd), Err(RouteProblem::BadWeights { .. })));
         odd["spec"]["http"] = json!([]);
-        assert!(matches!(read(&odd, STABLE, CANARY), Err(RouteProblem::NoHttp { .. })));
-        assert!(!STABLE.is("shop-stable.other.svc.cluster.local"));
-        assert!(!STABLE.is("shop-stable2"));
-        assert_eq!(timeout_seconds(&route()), Some(2.0));
+        assert!(matches!(read(&odd), Err(RouteProblem::NoHttp { .. })));
+        odd["spec"]["tcp"] = json!([{"route": []}]);
+        assert!(matches!(read(&odd), Err(RouteProblem::OtherProtocol { .. })));
+        let mut delegate = route();
+        delegate["spec"]["http"][0]["delegate"] = json!({"name": "child"});
+        assert!(matches!(read(&delegate), Err(RouteProblem::Delegates { .. })));
+        assert!(!is_host("shop-stable", "prod", "shop-stable.other.svc.cluster.local"));
+        assert!(!is_host("shop-stable", "prod", "shop-stable2"));
+        assert_eq!(timeout_seconds(&route(), &routing(&[])), Some(2.0));
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{DecisionState, Event, RolloutState, Side, State, Violation};
 use crate::api::action::ActionKind;
 use crate::api::status::{Phase, Verdict};
+use crate::observed::is_pod_of;
 
 /// Which invariants the trace breaks, in its order. Events must be sorted by revision.
 #[must_use]
@@ -28,7 +29,10 @@ struct World {
     rest: Option<Value>,
     route_epoch: i64,
     pins: [Option<String>; 2],
+    apex: Option<String>,
     ready: BTreeMap<(usize, String), usize>,
+    /// Ready pods by slice, where the two versions are subsets of one Service.
+    reached: Option<BTreeMap<String, Vec<String>>>,
     replicas: BTreeMap<String, ReplicaSet>,
     size: u32,
     actions: Vec<Action>,
@@ -39,6 +43,7 @@ struct World {
 }
 
 struct ReplicaSet {
+    hash: String,
     template: String,
     replicas: u32,
 }
@@ -67,6 +72,13 @@ impl World {
     }
 
     fn ready(&self, side: Side) -> usize {
+        if let Some(reached) = &self.reached {
+            let pin = self.pins[place(side)].as_ref();
+            let sets = || self.replicas.iter().filter(|(_, set)| Some(&set.hash) == pin);
+            let selected =
+                |pod: &&String| pin.is_none() || sets().any(|(set, _)| is_pod_of(pod, set));
+            return reached.values().flatten().filter(selected).count();
+        }
         let slices = self.ready.iter().filter(|((p, _), _)| *p == place(side));
         slices.map(|(_, ready)| ready).sum()
     }
@@ -90,6 +102,14 @@ impl World {
             }
             State::Route { weights, rest, epoch } => self.route(*weights, rest, *epoch),
             State::Pin { side, hash } => self.pin(*side, hash.as_ref()),
+            State::Apex { hash } => self.apex.clone_from(hash),
+            State::Subsets { stable, canary } => {
+                self.pin(Side::Stable, stable.as_ref());
+                self.pin(Side::Canary, canary.as_ref());
+            }
+            State::Reached { slice, pods } => {
+                self.reached.get_or_insert_default().insert(slice.clone(), pods.clone());
+            }
             State::Ready { side, slice, ready } => {
                 self.ready.insert((place(*side), slice.clone()), *ready);
             }
@@ -115,9 +135,11 @@ impl World {
         self.passes(before.as_ref(), next);
         self.stable(before.as_ref(), next);
         if next.phase == Phase::Healthy {
-            for (place, name) in [(0, "stable"), (1, "canary")] {
-                if let Some(hash) = self.pins[place].clone() {
-                    self.broken("S17", format!("at rest, and Service {name} is pinned to {hash}"));
+            let [stable, canary] = self.pins.clone();
+            let pins = [("stable", stable), ("canary", canary), ("apex", self.apex.clone())];
+            for (name, hash) in pins {
+                if let Some(hash) = hash {
+                    self.broken("S17", format!("at rest, and {name} is pinned to {hash}"));
                 }
             }
         }
@@ -325,7 +347,7 @@ impl World {
                 format!("stable shrinks to {replicas} pods at {share}% of the traffic"),
             );
         }
-        let template = template.to_owned();
-        self.replicas.insert(name.to_owned(), ReplicaSet { template, replicas });
+        let (hash, template) = (hash.to_owned(), template.to_owned());
+        self.replicas.insert(name.to_owned(), ReplicaSet { hash, template, replicas });
     }
 }

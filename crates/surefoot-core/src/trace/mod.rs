@@ -8,8 +8,11 @@ pub use check::check;
 
 use std::fmt;
 
+pub use crate::routing::Side;
+
 use crate::api::action::ActionKind;
 use crate::api::status::{Phase, Verdict};
+use crate::routing::Routing;
 use serde_json::Value;
 
 /// One accepted write, in the order of the store.
@@ -43,6 +46,25 @@ pub enum State {
         side: Side,
         /// The hash, or none.
         hash: Option<String>,
+    },
+    /// The pin of the Service that clients call.
+    Apex {
+        /// The hash, or none.
+        hash: Option<String>,
+    },
+    /// The pins of the two subsets, where versions are told apart by them.
+    Subsets {
+        /// Stable's hash, or none.
+        stable: Option<String>,
+        /// The canary's.
+        canary: Option<String>,
+    },
+    /// Ready pods of the Service that clients call, where versions are its subsets.
+    Reached {
+        /// The slice.
+        slice: String,
+        /// Their names.
+        pods: Vec<String>,
     },
     /// Ready endpoints of a Service, over all of its slices.
     Ready {
@@ -87,15 +109,6 @@ pub enum State {
         /// They can.
         usable: bool,
     },
-}
-
-/// The two Services.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The one that reaches stable.
-    Stable,
-    /// The one that reaches the canary.
-    Canary,
 }
 
 /// What matters of a Rollout.
@@ -160,12 +173,8 @@ pub struct Names {
     pub rollout: String,
     /// The Deployment.
     pub deployment: String,
-    /// The VirtualService.
-    pub route: String,
-    /// The Service that reaches stable.
-    pub stable: String,
-    /// The Service that reaches the canary.
-    pub canary: String,
+    /// By which names its traffic goes.
+    pub routing: Routing,
     /// The namespace of them all.
     pub namespace: String,
 }

@@ -7,7 +7,7 @@ use crate::api::rollout::RolloutSpec;
 use crate::api::status::ReleaseKind;
 use crate::api::{ActionKind, RolloutActionSpec, RolloutStatus};
 use crate::observed::Service;
-use crate::route::istio::{EPOCH, Host};
+use crate::route::{EPOCH, OWNER, Pair, RouteProblem, istio, subset};
 use crate::template::{HASH_LABEL, template_digest};
 use crate::write::epoch_of;
 
@@ -22,25 +22,37 @@ impl Event {
         if text("/metadata/namespace") != names.namespace {
             return None;
         }
-        let side = |service: &str| match service {
-            s if s == names.stable => Some(Side::Stable),
-            s if s == names.canary => Some(Side::Canary),
-            _ => None,
+        let routing = &names.routing;
+        let side = |service: &str| {
+            let sides = [Side::Stable, Side::Canary];
+            sides.into_iter().find(|side| routing.own_service(*side) == Some(service))
         };
         let state = match text("/kind") {
             "Rollout" if name == names.rollout && deleted => State::RolloutGone,
             "Rollout" if name == names.rollout => State::Rollout(Box::new(rollout(object)?)),
-            "VirtualService" if name == names.route && !deleted => route(object, names),
+            "VirtualService" if name == routing.route && !deleted => route(object, names),
+            "DestinationRule" if routing.rule() == Some(name) && !deleted => {
+                let pin = |side| {
+                    let labels = subset::labels(object, routing.destination(side).subset?)?;
+                    labels.get(HASH_LABEL).cloned()
+                };
+                State::Subsets { stable: pin(Side::Stable), canary: pin(Side::Canary) }
+            }
+            "Service" if name == routing.service && !deleted => {
+                State::Apex { hash: Service::of(object, &[]).pin }
+            }
             "Service" if !deleted => {
                 State::Pin { side: side(name)?, hash: Service::of(object, &[]).pin }
             }
             "EndpointSlice" => {
                 let of = object.pointer("/metadata/labels")?.get("kubernetes.io/service-name")?;
-                let service = Service::of(&json!({}), std::slice::from_ref(object));
-                State::Ready {
-                    side: side(of.as_str()?)?,
-                    slice: name.to_owned(),
-                    ready: if deleted { 0 } else { service.ready() as usize },
+                let endpoints = Service::of(&json!({}), std::slice::from_ref(object)).endpoints;
+                let ready = endpoints.into_iter().filter(|e| e.ready && !deleted);
+                let (slice, of) = (name.to_owned(), of.as_str()?);
+                if routing.rule().is_some() && of == routing.service {
+                    State::Reached { slice, pods: ready.map(|e| e.pod).collect() }
+                } else {
+                    State::Ready { side: side(of)?, slice, ready: ready.count() }
                 }
             }
             "ReplicaSet" => replica_set(object, deleted)?,
@@ -107,20 +119,19 @@ impl RolloutState {
 }
 
 fn route(object: &Value, names: &Names) -> State {
-    let host = |service| Host { service, namespace: names.namespace.as_str() };
-    let (stable, canary) = (host(&names.stable), host(&names.canary));
-    let destinations = object.pointer("/spec/http/0/route").and_then(Value::as_array);
-    let weight = |of: Host<'_>| {
-        let found = destinations?.iter().find(|d| {
-            d.pointer("/destination/host").and_then(Value::as_str).is_some_and(|h| of.is(h))
-        })?;
-        Some(found.get("weight").and_then(Value::as_i64).unwrap_or(0))
+    // A route that can't be read may carry anything; one that can has a pair of weights for each
+    // entry, and what counts is the one that exposes most.
+    let weights = match istio::read(object, &names.routing, &names.namespace) {
+        Ok(weights) => weights.0.into_iter().max_by_key(|pair| pair.canary),
+        Err(RouteProblem::BadWeights { stable, canary, .. }) => Some(Pair { stable, canary }),
+        Err(_) => None,
     };
-    // A route that can't be read may carry anything; one that can has a pair of weights.
-    let weights = weight(stable).zip(weight(canary));
+    let weights = weights.map(|pair| (pair.stable, pair.canary));
     let mut rest = object.clone();
-    if let Some(list) = rest.pointer_mut("/spec/http/0/route").and_then(Value::as_array_mut) {
-        for destination in list.iter_mut().filter_map(Value::as_object_mut) {
+    let entries = rest.pointer_mut("/spec/http").and_then(Value::as_array_mut);
+    for entry in entries.into_iter().flatten() {
+        let list = entry.get_mut("route").and_then(Value::as_array_mut);
+        for destination in list.into_iter().flatten().filter_map(Value::as_object_mut) {
             destination.remove("weight");
         }
     }
@@ -130,6 +141,7 @@ fn route(object: &Value, names: &Names) -> State {
         }
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
             annotations.remove(EPOCH);
+            annotations.remove(OWNER);
         }
         if metadata.get("annotations") == Some(&json!({})) {
             metadata.remove("annotations");

@@ -12,8 +12,8 @@ use surefoot_core::decide::{changed, decide};
 use surefoot_core::desired::writes;
 use surefoot_core::observed::HoldMode;
 use surefoot_core::plan::Plan;
-use surefoot_core::takeover::{claim, owned, stamps};
-use surefoot_core::write::{Author, Kind, Request, Target, Write};
+use surefoot_core::takeover::{Stamped, claim, owned, stamps};
+use surefoot_core::write::{Author, Kind, Request, Write};
 
 use super::store::{Moment, NAMESPACE, Refused, Store, number, text};
 use super::traffic::{Sampler, Traffic};
@@ -54,7 +54,7 @@ enum Job {
 
 struct Then {
     acts: Vec<Write>,
-    epochs: Vec<(Target, i64)>,
+    stamped: Vec<Stamped>,
     plan: Option<Plan>,
 }
 
@@ -93,6 +93,7 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::ReplicaSet => "ReplicaSet",
         Kind::Service => "Service",
         Kind::VirtualService => "VirtualService",
+        Kind::DestinationRule => "DestinationRule",
     }
 }
 
@@ -169,8 +170,7 @@ impl Controller {
         if rollout.metadata.deletion_timestamp.is_some() && finalizers.is_empty() {
             return None;
         }
-        let names = store.names.clone();
-        let (seen, epochs) = self.cache.observe(&rollout, &names, hold, &self.delivered, now);
+        let (seen, stamped) = self.cache.observe(&rollout, hold, &self.delivered, now);
         let old = rollout.status.clone().unwrap_or_default();
         let samples = self.sampler.of(old.release.as_ref().map_or(0, |r| r.number));
         let outcome = decide(&rollout, &seen, &samples, now);
@@ -182,19 +182,19 @@ impl Controller {
             return None;
         }
         if !owned(&old, &self.holder) {
-            let highest = epochs.iter().map(|(_, epoch)| *epoch).max().unwrap_or(0);
+            let highest = stamped.iter().map(|s| s.epoch).max().unwrap_or(0);
             let status = Box::new(claim(&old, highest, &self.holder, now));
             return Some(Job::Commit { base: raw, status, then: None });
         }
         if !commits {
             self.sampler.set(plan.as_ref(), &old, NAMESPACE);
-            return Some(Job::Act(Act::of(raw, stamps(&old, &epochs).into_iter().chain(acts))));
+            return Some(Job::Act(Act::of(raw, stamps(&old, &stamped).into_iter().chain(acts))));
         }
         let status = Box::new(outcome.status);
         if self.mutant == Mutant::ActsFirst && !acts.is_empty() {
             return Some(Job::Act(Act::of(raw, acts)));
         }
-        let then = Some(Box::new(Then { acts, epochs, plan }));
+        let then = Some(Box::new(Then { acts, stamped, plan }));
         Some(Job::Commit { base: raw, status, then })
     }
 
@@ -221,7 +221,7 @@ impl Controller {
             self.sampler.set(then.plan.as_ref(), &status, NAMESPACE);
             self.delivered = status.outbox.iter().map(|n| n.id.clone()).collect();
             if !then.acts.is_empty() {
-                let writes = stamps(&status, &then.epochs).into_iter().chain(then.acts);
+                let writes = stamps(&status, &then.stamped).into_iter().chain(then.acts);
                 self.job = Some(Job::Act(Act::of(committed, writes)));
             }
         }
@@ -239,6 +239,7 @@ impl Controller {
             namespace: NAMESPACE,
             deployment: text(&rollout, "/spec/targetRef/name"),
             epoch: if self.mutant == Mutant::Unfenced { 1 << 60 } else { epoch },
+            rivals: &[],
         };
         let target = write.target(author);
         let (kind, name) = (kind_name(target.kind), target.name.as_str());

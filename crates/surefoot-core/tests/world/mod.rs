@@ -15,13 +15,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use surefoot_core::api::RolloutStatus;
 use surefoot_core::api::status::{Phase, WaitingKind};
-use surefoot_core::observed::HoldMode;
+use surefoot_core::observed::{HoldMode, is_pod_of};
+use surefoot_core::route::subset;
+use surefoot_core::routing::{Routing, Side};
 use surefoot_core::template::HASH_LABEL;
 use surefoot_core::trace::{Names, State};
 
 use self::cluster::Cluster;
 use self::controller::{Controller, Mutant, Progress};
-use self::script::{Event, Op, Setup};
+use self::script::{Event, Op, Setup, Way};
 use self::store::{Moment, NAMESPACE, Store, number, text};
 use self::traffic::Traffic;
 
@@ -66,10 +68,18 @@ impl World {
         let names = Names {
             rollout: name("shop"),
             deployment: name("shop"),
-            route: name("shop"),
-            stable: name("shop-stable"),
-            canary: name("shop-canary"),
+            routing: Routing::of(
+                &serde_json::from_value(setup.spec()["traffic"].clone()).expect("a spec"),
+            ),
             namespace: name(NAMESPACE),
+        };
+        let (by_stable, by_canary) = match setup.way {
+            Way::Subsets => {
+                (json!({"host": "shop", "subset": "old"}), json!({"host": "shop", "subset": "new"}))
+            }
+            Way::Services | Way::Alone => {
+                (json!({"host": "shop-stable"}), json!({"host": "shop-canary"}))
+            }
         };
         let mut store = Store::new(names, setup.policy);
         let selector = json!({"app": "shop"});
@@ -83,13 +93,20 @@ impl World {
             }}),
             json!({"kind": "VirtualService", "metadata": {"name": "shop"}, "spec": {
                 "hosts": ["shop"], "http": [{"timeout": "1s", "route": [
-                    {"destination": {"host": "shop-stable"}, "weight": 100},
-                    {"destination": {"host": "shop-canary"}, "weight": 0},
+                    {"destination": by_stable, "weight": 100},
+                    {"destination": by_canary, "weight": 0},
                 ]}],
             }}),
             json!({"kind": "Rollout", "apiVersion": "surefoot.dev/v1alpha1", "metadata": {"name": "shop"}, "spec": setup.spec()}),
         ] {
             store.create(object).expect("the store is empty");
+        }
+        if setup.way == Way::Subsets {
+            let subset = |name: &str| json!({"name": name, "labels": selector});
+            let rule = json!({"kind": "DestinationRule", "metadata": {"name": "shop"}, "spec": {
+                "host": "shop", "subsets": [subset("old"), subset("new")],
+            }});
+            store.create(rule).expect("there is none yet");
         }
         let mut world = Self {
             store,
@@ -310,8 +327,7 @@ impl World {
             Op::Vanish { canary, looks } => self.vanish(*canary, until(looks)),
             Op::Lower(weight) => {
                 // People look first whether stable is there to take the traffic.
-                let slice = self.store.get("EndpointSlice", "shop-stable-slice");
-                let serves = slice.is_some_and(|s| s["endpoints"].to_string().contains("true"));
+                let serves = self.serves(Side::Stable);
                 if serves && i64::from(*weight) < self.weight() {
                     self.store.edit("VirtualService", "shop", |route| {
                         let route = &mut route["spec"]["http"][0]["route"];
@@ -328,15 +344,42 @@ impl World {
     /// A version's pods lose their readiness. Whoever watches is told before anything else happens:
     /// against endpoints that go while a request is on its way there is no guard.
     fn vanish(&mut self, canary: bool, until: i64) {
-        let service = if canary { "shop-canary" } else { "shop-stable" };
-        let service = self.store.get("Service", service);
-        let pin = service.as_ref().and_then(|s| s["spec"]["selector"][HASH_LABEL].as_str());
-        let Some(pin) = pin.map(str::to_owned) else { return };
+        let side = if canary { Side::Canary } else { Side::Stable };
+        let Some(pin) = self.pin(side) else { return };
         self.cluster.broken.insert(pin, until);
         self.cluster.tick(&mut self.store, self.now.as_second());
         self.leader.lag(view::Lags::default());
         self.leader.lose();
         self.former = None;
+    }
+
+    /// What a version's Service or subset is pinned to.
+    fn pin(&self, side: Side) -> Option<String> {
+        let routing = &self.store.names.routing;
+        let to = routing.destination(side);
+        if let Some(subset) = to.subset {
+            let rule = self.store.get("DestinationRule", routing.rule()?)?;
+            return subset::labels(&rule, subset)?.get(HASH_LABEL).cloned();
+        }
+        let service = self.store.get("Service", to.service)?;
+        service["spec"]["selector"][HASH_LABEL].as_str().map(str::to_owned)
+    }
+
+    /// Whether a version has a ready pod to take traffic.
+    fn serves(&self, side: Side) -> bool {
+        let pin = self.pin(side);
+        let sets = self.store.list("ReplicaSet");
+        let sets = sets.iter().filter(|set| {
+            pin.as_ref().is_none_or(|pin| set["metadata"]["labels"][HASH_LABEL] == json!(pin))
+        });
+        let names: Vec<_> = sets.map(|set| text(set, "/metadata/name").to_owned()).collect();
+        let service = self.store.names.routing.destination(side).service;
+        let slice = self.store.get("EndpointSlice", &format!("{service}-slice"));
+        let ends = slice.as_ref().and_then(|s| s["endpoints"].as_array());
+        ends.into_iter().flatten().any(|end| {
+            let pod = text(end, "/targetRef/name");
+            end["conditions"]["ready"] == json!(true) && names.iter().any(|set| is_pod_of(pod, set))
+        })
     }
 
     fn command(&mut self, abort: bool, release: i8, step: i8) {
@@ -420,7 +463,12 @@ impl World {
             )
         };
         let pinned = self.store.list("Service");
-        let pinned = pinned.iter().any(|s| !s["spec"]["selector"][HASH_LABEL].is_null());
+        let pinned = pinned.iter().any(|s| !s["spec"]["selector"][HASH_LABEL].is_null())
+            || self
+                .store
+                .list("DestinationRule")
+                .iter()
+                .any(|r| r.to_string().contains(HASH_LABEL));
         // Nothing rolls out natively while a Rollout holds the Deployment.
         let image = |s: &Value| text(s, "/spec/template/spec/containers/0/image").to_owned();
         let native = |s: &Value| text(s, "/metadata/name").starts_with("shop-n");

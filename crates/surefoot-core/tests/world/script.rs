@@ -15,6 +15,18 @@ pub struct Setup {
     pub undo: &'static str,
     pub no_data: &'static str,
     pub revert: bool,
+    pub way: Way,
+}
+
+/// How the two versions are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// A Service each.
+    Services,
+    /// A Service each, and callers outside of the mesh reach stable only.
+    Alone,
+    /// Two subsets.
+    Subsets,
 }
 
 impl Setup {
@@ -28,6 +40,7 @@ impl Setup {
             undo: "immediate",
             no_data: "pause",
             revert: false,
+            way: Way::Services,
         }
     }
 
@@ -43,7 +56,7 @@ impl Setup {
                 step
             })
             .collect();
-        json!({
+        let mut spec = json!({
             "targetRef": {"kind": "Deployment", "name": "shop"},
             "traffic": {
                 "mesh": "istio", "service": "shop",
@@ -63,7 +76,16 @@ impl Setup {
             "progressDeadline": "1m",
             "scaleDownDelay": "10s",
             "onDelete": if self.revert { "revert" } else { "keepStable" },
-        })
+        });
+        match self.way {
+            Way::Services => {}
+            Way::Alone => spec["traffic"]["apex"] = json!("stableOnly"),
+            Way::Subsets => {
+                let subsets = json!({"destinationRule": "shop", "stable": "old", "canary": "new"});
+                spec["traffic"]["split"] = json!({"subsets": subsets});
+            }
+        }
+        spec
     }
 }
 
@@ -122,12 +144,13 @@ pub fn setup() -> impl Strategy<Value = Setup> {
         prop::sample::select(vec!["immediate", "steps"]),
         prop::sample::select(vec!["pause", "pause", "rollback"]),
         any::<bool>(),
+        prop::sample::select(vec![Way::Services, Way::Alone, Way::Subsets]),
     )
         .prop_map(
-            |(below, approvals, replicas, policy, on_inconclusive, undo, no_data, revert)| {
+            |(below, approvals, replicas, policy, on_inconclusive, undo, no_data, revert, way)| {
                 let weights = below.into_iter().chain([100]);
                 let steps = weights.zip(approvals).collect();
-                Setup { steps, replicas, policy, on_inconclusive, undo, no_data, revert }
+                Setup { steps, replicas, policy, on_inconclusive, undo, no_data, revert, way }
             },
         )
 }
@@ -144,7 +167,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Crash),
         2 => Just(Op::LoseReply),
         4 => (0..6u8, 1..4u8).prop_map(|(frozen, alive)| Op::HandOver { frozen, alive }),
-        3 => (prop::array::uniform7(0..6u8), 1..6u8).prop_map(|(lags, looks)| Op::Lag(lags, looks)),
+        3 => (prop::array::uniform8(0..6u8), 1..6u8).prop_map(|(lags, looks)| Op::Lag(lags, looks)),
         1 => (1..20u8).prop_map(Op::Outage),
         1 => (1..4u8).prop_map(Op::Partial),
         1 => (1..20u8).prop_map(Op::Silence),

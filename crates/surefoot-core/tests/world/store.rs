@@ -64,6 +64,7 @@ fn key(object: &Value) -> Key {
         "EndpointSlice" => "EndpointSlice",
         "VirtualService" => "VirtualService",
         "RolloutAction" => "RolloutAction",
+        "DestinationRule" => "DestinationRule",
         other => panic!("no such kind: {other:?}"),
     };
     (kind, text(object, "/metadata/name").to_owned())

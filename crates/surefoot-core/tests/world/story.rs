@@ -13,6 +13,10 @@ pub fn tell(store: &Store) -> String {
     let mut story = String::new();
     for (event, (at, said)) in store.trace.iter().zip(&store.told) {
         let Some((subject, what)) = line(&event.state) else { continue };
+        // Most releases never touch it.
+        if matches!(event.state, State::Apex { hash: None }) && !told.contains_key(&subject) {
+            continue;
+        }
         if told.insert(subject.clone(), what.clone()).as_ref() == Some(&what) {
             continue;
         }
@@ -33,6 +37,11 @@ fn line(state: &State) -> Option<(String, String)> {
             ("route".to_owned(), format!("{stable}/{canary}"))
         }
         State::Pin { side, hash } => (format!("Service {side:?}"), pinned(hash)),
+        State::Apex { hash } => ("Service apex".to_owned(), pinned(hash)),
+        State::Subsets { stable, canary } => {
+            ("subsets".to_owned(), format!("{} and {}", pinned(stable), pinned(canary)))
+        }
+        State::Reached { pods, .. } => ("endpoints".to_owned(), format!("{} ready", pods.len())),
         State::Ready { side, ready, .. } => {
             (format!("endpoints {side:?}"), format!("{ready} ready"))
         }

@@ -8,7 +8,7 @@ use surefoot_core::trace::check;
 
 use super::World;
 use super::controller::Mutant;
-use super::script::{Op, Setup};
+use super::script::{Op, Setup, Way};
 use super::store::text;
 use super::story::tell;
 
@@ -68,6 +68,21 @@ fn three_steps_to_promoted() {
 fn promoted_where_deployments_are_paused_at_rest() {
     let setup = Setup { policy: false, ..Setup::plain() };
     ends(under_way(&setup, NEXT, 0), "promoted-paused-at-rest");
+}
+
+#[test]
+fn promoted_by_subsets() {
+    ends(under_way(&Setup { way: Way::Subsets, ..Setup::plain() }, NEXT, 0), "promoted-by-subsets");
+}
+
+#[test]
+fn harmful_by_subsets() {
+    ends(under_way(&Setup { way: Way::Subsets, ..Setup::plain() }, HARMFUL, 0), "harm-by-subsets");
+}
+
+#[test]
+fn promoted_while_callers_outside_reach_stable_only() {
+    ends(under_way(&Setup { way: Way::Alone, ..Setup::plain() }, NEXT, 0), "promoted-stable-only");
 }
 
 #[test]

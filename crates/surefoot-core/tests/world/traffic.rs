@@ -1,10 +1,15 @@
 //! Requests by the route's weights, and what a Prometheus would say of them.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::Value;
 use surefoot_core::api::RolloutStatus;
 use surefoot_core::metrics::wanted;
+use surefoot_core::observed::is_pod_of;
 use surefoot_core::plan::Plan;
+use surefoot_core::route::subset;
+use surefoot_core::routing::Side;
 use surefoot_core::samples::{BaselineSample, Count, Health, Samples, Tick};
 use surefoot_core::template::HASH_LABEL;
 
@@ -39,31 +44,47 @@ fn failing(store: &Store, hash: &str) -> u64 {
 impl Traffic {
     /// The requests of the last `seconds`.
     pub fn flow(&mut self, store: &Store, now: Timestamp, seconds: u64) {
-        let route = store.get("VirtualService", &store.names.route);
+        let routing = &store.names.routing;
+        let route = store.get("VirtualService", &routing.route);
         let weight = route.map_or(0, |r| number(&r, "/spec/http/0/route/1/weight"));
         let all = if now.as_second() < self.silent_until { 0 } else { RATE * seconds };
         let canary = all * u64::try_from(weight).unwrap_or(0) / 100;
-        let count = |service: &str, requests: u64, odd: &mut u64| {
-            let Some(service) = store.get("Service", service) else {
+        let count = |side: Side, requests: u64, odd: &mut u64| {
+            let to = routing.destination(side);
+            let Some(service) = store.get("Service", to.service) else {
                 return Count { requests, failed: requests };
             };
-            let slice = format!("{}-slice", text(&service, "/metadata/name"));
-            let slice = store.get("EndpointSlice", &slice);
+            let rule = routing.rule().and_then(|rule| store.get("DestinationRule", rule));
+            let pin = match to.subset {
+                None => service["spec"]["selector"][HASH_LABEL].as_str().map(str::to_owned),
+                Some(subset) => rule
+                    .and_then(|rule| subset::labels(&rule, subset))
+                    .and_then(|labels| labels.get(HASH_LABEL).cloned()),
+            };
+            let slice = store.get("EndpointSlice", &format!("{}-slice", to.service));
             let ends = slice.as_ref().and_then(|s| s["endpoints"].as_array());
-            let up = |e: &Value| e["conditions"]["ready"] == Value::Bool(true);
+            let sets = store.list("ReplicaSet");
+            let of_pin = |pod: &str| {
+                let has =
+                    |set: &Arc<Value>, hash: &str| set["metadata"]["labels"][HASH_LABEL] == hash;
+                let mut sets = sets.iter().filter(|s| pin.as_ref().is_none_or(|pin| has(s, pin)));
+                sets.any(|set| is_pod_of(pod, text(set, "/metadata/name")))
+            };
+            let up = |e: &Value| {
+                e["conditions"]["ready"] == Value::Bool(true) && of_pin(text(e, "/targetRef/name"))
+            };
             if !ends.is_some_and(|e| e.iter().any(up)) {
                 return Count { requests, failed: requests };
             }
-            let pin = service["spec"]["selector"][HASH_LABEL].as_str();
-            let one_of = pin.map_or(USUAL, |hash| failing(store, hash));
+            let one_of = pin.as_ref().map_or(USUAL, |hash| failing(store, hash));
             *odd += requests % one_of;
             let more = u64::from(*odd >= one_of);
             *odd -= more * one_of;
             Count { requests, failed: (requests / one_of + more).min(requests) }
         };
         let mut odd = self.odd;
-        let canary = count(&store.names.canary, canary, &mut odd);
-        let stable = count(&store.names.stable, all - canary.requests, &mut odd);
+        let canary = count(Side::Canary, canary, &mut odd);
+        let stable = count(Side::Stable, all - canary.requests, &mut odd);
         self.odd = odd % USUAL;
         self.past.push((now, canary, stable));
     }
@@ -146,6 +167,14 @@ impl Sampler {
         let (canary, stable) = traffic.between(from, now);
         let partial = (now.as_second() < traffic.partial_until)
             .then(|| "a target is gone, and its last counts with it".to_owned());
-        self.samples.ticks.push(Tick { from, to: now, canary, stable, latency: None, partial });
+        self.samples.ticks.push(Tick {
+            from,
+            to: now,
+            canary,
+            stable,
+            latency: None,
+            reached: None,
+            partial,
+        });
     }
 }

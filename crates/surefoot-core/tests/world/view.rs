@@ -1,22 +1,23 @@
 //! What a controller sees: watched copies that may lag behind, kind by kind, and its own last
 //! writes.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
 use surefoot_core::api::Rollout;
-use surefoot_core::observed::{Deployment, HoldMode, Observed, ReplicaSet, Route, Service};
+use surefoot_core::gather::{Source, gather};
+use surefoot_core::observed::{HoldMode, Observed, Rival};
 use surefoot_core::plan::{Templates, resolve};
-use surefoot_core::route::istio::{self, Host};
-use surefoot_core::route::{RouteProblem, Weights};
-use surefoot_core::trace::Names;
-use surefoot_core::write::{Kind, Target, epoch_of};
+use surefoot_core::route::Weights;
+use surefoot_core::takeover::Stamped;
+use surefoot_core::write::Kind;
 
-use super::store::{Key, Moment, NAMESPACE, Objects, text};
+use super::store::{Key, Moment, Objects, text};
 
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 8] = [
     "Rollout",
     "Deployment",
     "ReplicaSet",
@@ -24,6 +25,7 @@ const KINDS: [&str; 7] = [
     "EndpointSlice",
     "VirtualService",
     "RolloutAction",
+    "DestinationRule",
 ];
 
 /// How many moments each kind's watch is behind.
@@ -92,81 +94,79 @@ impl Cache {
     pub fn observe(
         &mut self,
         rollout: &Rollout,
-        names: &Names,
         hold: HoldMode,
         delivered: &[String],
         now: Timestamp,
-    ) -> (Observed, Vec<(Target, i64)>) {
-        let uid = rollout.metadata.uid.clone().unwrap_or_default();
-        let raw_deployment = self.get("Deployment", &names.deployment);
-        let deployment = raw_deployment.as_deref().map(Deployment::of);
-        let of_deployment = deployment.as_ref().map(|d| d.uid.clone()).unwrap_or_default();
-        let sets = self.list("ReplicaSet");
-        let raw_route = self.get("VirtualService", &names.route);
-        let mut epochs = Vec::new();
-        let mut stamp = |kind: Kind, object: Option<&Value>| {
-            if let Some(object) = object {
-                let name = text(object, "/metadata/name").to_owned();
-                epochs.push((Target { kind, name }, epoch_of(object)));
-            }
-        };
-        stamp(Kind::VirtualService, raw_route.as_deref());
-        let service = |name: &str| {
-            let object = self.get("Service", name)?;
-            let slice = self.get("EndpointSlice", &format!("{name}-slice"));
-            let slices: Vec<Value> = slice.iter().map(|s| s.as_ref().clone()).collect();
-            Some((Service::of(&object, &slices), object))
-        };
-        let apex = service("shop");
-        let (stable, canary) = (service(&names.stable), service(&names.canary));
-        for service in [&stable, &canary].into_iter().flatten() {
-            stamp(Kind::Service, Some(&service.1));
-        }
-        stamp(Kind::Deployment, raw_deployment.as_deref());
-        let ours = rollout.status.as_ref().and_then(|s| s.canary.as_ref());
-        let named = |set: &&Arc<Value>| {
-            ours.is_some_and(|ours| text(set, "/metadata/name") == ours.replica_set)
-                && ReplicaSet::of(set, &of_deployment, &uid).is_some()
-        };
-        stamp(Kind::ReplicaSet, sets.iter().find(named).map(AsRef::as_ref));
+    ) -> (Observed, Vec<Stamped>) {
+        let view = View { cache: self, weights: RefCell::new(self.weights.clone()), now };
+        let found = gather(rollout, &view);
+        let weights = view.weights.into_inner();
+        let actions = self.list("RolloutAction");
+        let actions = actions.iter();
         let seen = Observed {
             spec: resolve(&rollout.spec, &Templates::new()),
-            replica_sets: sets
-                .iter()
-                .filter_map(|set| ReplicaSet::of(set, &of_deployment, &uid))
-                .collect(),
-            deployment,
-            apex: apex.map(|s| s.0),
-            stable: stable.map(|s| s.0),
-            canary: canary.map(|s| s.0),
-            route: self.route(names, raw_route.as_deref(), now),
-            actions: self
-                .list("RolloutAction")
-                .iter()
+            deployment: found.deployment,
+            replica_sets: found.replica_sets,
+            apex: found.apex,
+            stable: found.stable,
+            canary: found.canary,
+            split: found.split,
+            route: found.route,
+            rivals: found.rivals,
+            actions: actions
                 .filter_map(|action| serde_json::from_value(action["spec"].clone()).ok())
                 .collect(),
             hold,
             delivered: delivered.to_vec(),
             namespace_terminating: false,
         };
-        (seen, epochs)
+        self.weights = weights;
+        (seen, found.stamped)
+    }
+}
+
+/// The copies at one moment.
+struct View<'a> {
+    cache: &'a Cache,
+    weights: RefCell<Option<(Weights, Timestamp)>>,
+    now: Timestamp,
+}
+
+impl Source for View<'_> {
+    fn get(&self, kind: Kind, name: &str) -> Option<Value> {
+        let kind = match kind {
+            Kind::Rollout => "Rollout",
+            Kind::Deployment => "Deployment",
+            Kind::ReplicaSet => "ReplicaSet",
+            Kind::Service => "Service",
+            Kind::VirtualService => "VirtualService",
+            Kind::DestinationRule => "DestinationRule",
+        };
+        self.cache.get(kind, name).map(|object| object.as_ref().clone())
     }
 
-    fn route(
-        &mut self,
-        names: &Names,
-        object: Option<&Value>,
-        now: Timestamp,
-    ) -> Result<Route, RouteProblem> {
-        let object = object.ok_or_else(|| RouteProblem::Missing { name: names.route.clone() })?;
-        let host = |service| Host { service, namespace: NAMESPACE };
-        let weights = istio::read(object, host(&names.stable), host(&names.canary))?;
-        let since = match &self.weights {
-            Some((same, since)) if *same == weights => *since,
-            _ => now,
-        };
-        self.weights = Some((weights.clone(), since));
-        let timeout = istio::timeout_seconds(object);
-        Ok(Route { since, weights, timeout, manager: Some("somebody".to_owned()) })
+    fn replica_sets(&self, _: [&str; 2]) -> Vec<Value> {
+        self.cache.list("ReplicaSet").iter().map(|set| set.as_ref().clone()).collect()
+    }
+
+    fn slices(&self, service: &str) -> Vec<Value> {
+        let slice = self.cache.get("EndpointSlice", &format!("{service}-slice"));
+        slice.iter().map(|slice| slice.as_ref().clone()).collect()
+    }
+
+    fn rules(&self) -> Vec<Value> {
+        self.cache.list("DestinationRule").iter().map(|rule| rule.as_ref().clone()).collect()
+    }
+
+    fn rivals(&self) -> Vec<Rival> {
+        Vec::new()
+    }
+
+    fn since(&self, weights: &Weights) -> Timestamp {
+        let mut known = self.weights.borrow_mut();
+        if known.as_ref().is_none_or(|(same, _)| same != weights) {
+            *known = Some((weights.clone(), self.now));
+        }
+        known.as_ref().map_or(self.now, |(_, since)| *since)
     }
 }

@@ -1,0 +1,176 @@
+//! From raw objects, wherever they are kept, to what a decision looks at. The controller's watched
+//! copies and the simulated ones of the tests go through this same door.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::api::Rollout;
+use crate::api::rollout::{Apex, RolloutSpec};
+use crate::decide::in_release;
+use crate::observed::{Deployment, ReplicaSet, Rival, Route, Service};
+use crate::route::{OWNER, RouteProblem, Weights, annotation, istio};
+use crate::routing::{Routing, Side};
+use crate::split::{self, Objects, SplitProblem};
+use crate::takeover::Stamped;
+use crate::write::{Kind, Target, epoch_of};
+
+/// Raw objects of the Rollout's namespace.
+pub trait Source {
+    /// One by kind and name.
+    fn get(&self, kind: Kind, name: &str) -> Option<Value>;
+    /// ReplicaSets that one of these UIDs owns, oldest first.
+    fn replica_sets(&self, owners: [&str; 2]) -> Vec<Value>;
+    /// EndpointSlices of a Service.
+    fn slices(&self, service: &str) -> Vec<Value>;
+    /// All DestinationRules.
+    fn rules(&self) -> Vec<Value>;
+    /// Since when these weights have been seen.
+    fn since(&self, weights: &Weights) -> Timestamp;
+    /// Other Rollouts that name the same route or Deployment.
+    fn rivals(&self) -> Vec<Rival>;
+}
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub struct Gathered {
+    /// The Deployment.
+    pub deployment: Option<Deployment>,
+    /// ReplicaSets that the Deployment or the Rollout owns, oldest first.
+    pub replica_sets: Vec<ReplicaSet>,
+    /// The Service that clients call.
+    pub apex: Option<Service>,
+    /// The Service or subset that reaches stable.
+    pub stable: Option<Service>,
+    /// The Service or subset that reaches the canary.
+    pub canary: Option<Service>,
+    /// Whether they can tell the versions apart.
+    pub split: Result<(), SplitProblem>,
+    /// The route.
+    pub route: Result<Route, RouteProblem>,
+    /// Other Rollouts that name the same route or Deployment.
+    pub rivals: Vec<Rival>,
+    /// What stands on all objects that a release writes, but for those that are a rival's.
+    pub stamped: Vec<Stamped>,
+}
+
+/// The spec that counts: that which a release under way has frozen, else the Rollout's own. Neither
+/// need be valid.
+#[must_use]
+pub fn followed(rollout: &Rollout) -> Cow<'_, RolloutSpec> {
+    let release = rollout.status.as_ref().filter(|s| in_release(s.phase));
+    let frozen = release.and_then(|s| s.release.as_ref()).map(|r| r.plan.clone());
+    let frozen = frozen.and_then(|plan| serde_json::from_value::<RolloutSpec>(plan).ok());
+    frozen.map_or(Cow::Borrowed(&rollout.spec), Cow::Owned)
+}
+
+/// Read everything that belongs to a Rollout.
+#[must_use]
+pub fn gather(rollout: &Rollout, source: &impl Source) -> Gathered {
+    let spec = followed(rollout);
+    let routing = Routing::of(&spec.traffic);
+    let namespace = rollout.metadata.namespace.as_deref().unwrap_or_default();
+    let uid = rollout.metadata.uid.as_deref().unwrap_or_default();
+    let raw_deployment = source.get(Kind::Deployment, &spec.target_ref.name);
+    let deployment = raw_deployment.as_ref().map(Deployment::of);
+    let owner = deployment.as_ref().map(|d| d.uid.clone()).unwrap_or_default();
+    let raw_sets = source.replica_sets([&owner, uid]);
+    let sets = raw_sets.iter().filter_map(|set| ReplicaSet::of(set, &owner, uid));
+    let replica_sets: Vec<ReplicaSet> = sets.collect();
+    let raw_route = source.get(Kind::VirtualService, &routing.route);
+    let rules = source.rules();
+    let raw_apex = source.get(Kind::Service, &routing.service);
+    let own = |side| source.get(Kind::Service, routing.own_service(side)?);
+    let (raw_stable, raw_canary) = (own(Side::Stable), own(Side::Canary));
+    let service = |raw: &Option<Value>| {
+        let raw = raw.as_ref()?;
+        let name = raw.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        Some(Service::of(raw, &source.slices(name)))
+    };
+    let apex = service(&raw_apex);
+    let named = |rule: &&Value| {
+        routing.rule().is_some_and(|name| rule.pointer("/metadata/name").is_some_and(|n| n == name))
+    };
+    let raw_rule = rules.iter().find(named);
+    let version = |side, raw: &Option<Value>| match routing.destination(side).subset {
+        None => service(raw),
+        Some(subset) => {
+            let selector = deployment.as_ref().map(|d| d.selector.clone()).unwrap_or_default();
+            Service::of_subset(raw_rule?, subset, apex.as_ref()?, &replica_sets, &selector)
+        }
+    };
+    let (stable, canary) = (version(Side::Stable, &raw_stable), version(Side::Canary, &raw_canary));
+    let objects = Objects {
+        apex: raw_apex.as_ref(),
+        stable: raw_stable.as_ref(),
+        canary: raw_canary.as_ref(),
+        deployment: raw_deployment.as_ref(),
+        rules: &rules,
+    };
+    let ours = rollout.status.as_ref().and_then(|s| s.canary.as_ref());
+    let is_ours = |set: &&Value| {
+        let name = set.pointer("/metadata/name").and_then(Value::as_str);
+        name.is_some() && name == ours.map(|canary| canary.replica_set.as_str())
+    };
+    let written = [
+        (Kind::VirtualService, raw_route.as_ref()),
+        (Kind::Service, raw_stable.as_ref()),
+        (Kind::Service, raw_canary.as_ref()),
+        (Kind::Service, raw_apex.as_ref().filter(|_| routing.apex == Apex::StableOnly)),
+        (Kind::DestinationRule, raw_rule),
+        (Kind::Deployment, raw_deployment.as_ref()),
+        (Kind::ReplicaSet, raw_sets.iter().find(is_ours)),
+    ];
+    let rivals = source.rivals();
+    let theirs = |object: &Value| {
+        let owner = annotation(object, OWNER);
+        rivals.iter().any(|rival| owner == Some(&rival.name))
+    };
+    let stamped = |(kind, object): (Kind, Option<&Value>)| {
+        let object = object.filter(|object| !theirs(object))?;
+        let name = object.pointer("/metadata/name").and_then(Value::as_str)?.to_owned();
+        let named = annotation(object, OWNER) == rollout.metadata.name.as_deref();
+        let ours = kind != Kind::VirtualService || named;
+        Some(Stamped { target: Target { kind, name }, epoch: epoch_of(object), ours })
+    };
+    Gathered {
+        split: split::check(&routing, namespace, objects),
+        route: route(&routing, namespace, raw_route.as_ref(), source),
+        stamped: written.into_iter().filter_map(stamped).collect(),
+        rivals,
+        deployment,
+        replica_sets,
+        apex,
+        stable,
+        canary,
+    }
+}
+
+fn route(
+    routing: &Routing,
+    namespace: &str,
+    object: Option<&Value>,
+    source: &impl Source,
+) -> Result<Route, RouteProblem> {
+    let object = object.ok_or_else(|| RouteProblem::Missing { name: routing.route.clone() })?;
+    let weights = istio::read(object, routing, namespace)?;
+    Ok(Route {
+        since: source.since(&weights),
+        weights,
+        timeout: istio::timeout_seconds(object, routing),
+        manager: last_manager(object),
+        owner: annotation(object, OWNER).map(str::to_owned),
+    })
+}
+
+/// Who changed the object last, beside ourselves.
+fn last_manager(object: &Value) -> Option<String> {
+    let fields = object.pointer("/metadata/managedFields")?.as_array()?;
+    let text = |f: &Value, key: &str| f.get(key).and_then(Value::as_str).map(str::to_owned);
+    let others = fields.iter().filter(|f| text(f, "manager").as_deref() != Some(MANAGER));
+    text(others.max_by_key(|f| text(f, "time").unwrap_or_default())?, "manager")
+}
+
+/// The name under which the controller's fields are managed.
+pub const MANAGER: &str = "surefoot";
