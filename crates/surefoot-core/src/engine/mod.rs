@@ -1,6 +1,10 @@
 //! The bridge between a release and the statistics: its policy from the plan, ticks into blocks,
 //! evidence into verdicts and words. Its state is one opaque field of the status.
 
+mod words;
+
+pub use words::evidence_in_words;
+
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -9,15 +13,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use surefoot_stats::threshold::{Tally, Threshold, Verdict};
 use surefoot_stats::{
-    Arm, Baseline, Block, CountTest, Harm, LatencyTest, MetricBlock, MetricPolicy, Objective, Pass,
-    Policy, Role, SlowArm, SlowBlock, State, Test, Unmeasurable,
+    Arm, Baseline, Block, CountTest, LatencyTest, MetricBlock, MetricPolicy, Objective, Policy,
+    Role, SlowArm, SlowBlock, State, Test,
 };
 
+use self::words::{describe, describe_threshold, evidence_wait, harm_in_words};
 use crate::api::analysis::MetricRole;
-use crate::api::status::{ArmStatus, Evidence, MetricStatus, RolloutStatus, Waiting, WaitingKind};
+use crate::api::status::{MetricStatus, RolloutStatus, Waiting};
 use crate::plan::{MetricKind, Plan};
 use crate::samples::{BaselineSample, Count, Histogram, Latencies, Samples, Tick};
-use crate::words;
 
 /// How many times more counts vary than independent requests would, until it is calibrated.
 pub const ASSUMED_DISPERSION: f64 = 3.0;
@@ -465,244 +469,4 @@ fn nothing(text: &str, until: Timestamp) -> Judgement {
         until,
         canary_seen: None,
     }
-}
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Required => "required",
-        Role::Guard => "guard",
-        Role::Observe => "observe",
-    }
-}
-
-fn describe(engine: &Engine, policy: &Policy, index: usize, name: &str) -> MetricStatus {
-    let found = policy.metrics.get(index).zip(engine.state.show(policy, index));
-    let Some((metric, show)) = found else { return MetricStatus::default() };
-    let pass = show.pass;
-    let shown = |rate: surefoot_stats::Rate| {
-        let (low, high) = rate.interval;
-        rate.rate.map(|observed| ArmStatus {
-            requests: i64::try_from(rate.counts.n()).unwrap_or(i64::MAX),
-            bad: i64::try_from(rate.counts.k()).unwrap_or(i64::MAX),
-            rate: words::percent(observed),
-            interval: format!("{}–{}", words::percent(low), words::percent(high)),
-        })
-    };
-    let canary = show.step.and_then(|rates| shown(rates.canary));
-    let stable = show.step.and_then(|rates| shown(rates.stable));
-    // A latency without a boundary to show has requests all the same.
-    let seen = canary.is_some()
-        || engine.state.step_latency(index).is_some_and(|slow| slow.canary().n() > 0);
-    let (own, needed) = (show.harm.log_e, show.harm_threshold);
-    let verdict = match pass {
-        _ if own >= needed && metric.role != Role::Observe => "Harm",
-        Pass::NotMeasurable(_) => "NotComparable",
-        _ if !seen => "NoData",
-        Pass::NoStableTraffic => "Pass",
-        pass if pass.reached() => "Pass",
-        _ => "Continue",
-    };
-    let evidence = |log_e: f64, needed: f64| Evidence {
-        log_e: format!("{log_e:.2}"),
-        needed: format!("{needed:.2}"),
-    };
-    MetricStatus {
-        name: name.to_owned(),
-        role: role_name(metric.role).to_owned(),
-        verdict: verdict.to_owned(),
-        canary,
-        stable,
-        harm: needed.is_finite().then(|| evidence(own, needed)),
-        pass: match pass {
-            Pass::Evidence { log_e, threshold, .. } => Some(evidence(log_e, threshold)),
-            _ => None,
-        },
-        note: note(metric, pass),
-    }
-}
-
-fn note(metric: &MetricPolicy, pass: Pass) -> Option<String> {
-    let assumed = format!("dispersion {ASSUMED_DISPERSION} assumed");
-    match (&metric.test, pass) {
-        (_, Pass::NoStableTraffic) => {
-            Some("comparison: NoStableTraffic; all traffic is the canary's".to_owned())
-        }
-        (_, Pass::NotMeasurable(Unmeasurable::NoBaseline)) => {
-            Some("stable's latencies before the canary are unknown: slowdown can't be judged".to_owned())
-        }
-        (_, Pass::NotMeasurable(Unmeasurable::NoPassBoundary)) => Some(
-            "no boundary of the mesh's histogram is passed by 1–25% of stable's requests: that the \
-             canary is not slower can't be shown"
-                .to_owned(),
-        ),
-        (_, Pass::NotMeasurable(Unmeasurable::NoBoundaryBelowObjective)) => Some(
-            "no boundary of the mesh's histogram lies at or below the objective: that it is met \
-             can't be shown"
-                .to_owned(),
-        ),
-        (Test::Latency(test), _) => {
-            let boundary = test.shown_boundary();
-            let x = boundary.and_then(|i| test.boundaries.get(i));
-            Some(x.map_or_else(|| assumed.clone(), |x| format!("slower than {x} ms; {assumed}")))
-        }
-        _ => Some(assumed),
-    }
-}
-
-fn describe_threshold(
-    name: &str,
-    role: MetricRole,
-    limits: &Threshold,
-    tally: &Tally,
-    value: Option<f64>,
-) -> MetricStatus {
-    let verdict = match limits.verdict(tally) {
-        Verdict::Failed => "Harm",
-        Verdict::Within => "Pass",
-        Verdict::Undecided | Verdict::NoData => "NoData",
-    };
-    let limit = match (limits.min, limits.max) {
-        (Some(min), Some(max)) => format!("from {min} to {max}"),
-        (Some(min), None) => format!("at least {min}"),
-        (None, Some(max)) => format!("at most {max}"),
-        (None, None) => "without limits".to_owned(),
-    };
-    let value = value.map_or("no answer yet".to_owned(), |v| format!("{v} now"));
-    let note = format!(
-        "{value}, {limit} allowed; {} of {} answers outside, {} may be (a threshold, outside of \
-         falseRollback)",
-        tally.outside,
-        tally.outside.saturating_add(tally.within),
-        limits.failure_limit
-    );
-    let role = match role {
-        MetricRole::Required => "required",
-        MetricRole::Guard => "guard",
-        MetricRole::Observe => "observe",
-    };
-    MetricStatus {
-        name: name.to_owned(),
-        role: role.to_owned(),
-        verdict: verdict.to_owned(),
-        note: Some(note),
-        ..MetricStatus::default()
-    }
-}
-
-fn evidence_wait(status: &MetricStatus) -> Waiting {
-    let number = |e: Option<&Evidence>, needed: bool| {
-        let e = e?;
-        let text = if needed { &e.needed } else { &e.log_e };
-        text.parse::<f64>().ok()
-    };
-    let (have, need) = (number(status.pass.as_ref(), false), number(status.pass.as_ref(), true));
-    let message = match (have, need) {
-        (Some(have), Some(need)) => {
-            let part = (100.0 * have / need).clamp(0.0, 100.0);
-            format!(
-                "{}: {part:.0}% of the evidence it takes to say that the canary is within its tolerance",
-                status.name
-            )
-        }
-        _ => format!("{}: {}", status.name, status.note.clone().unwrap_or_default()),
-    };
-    #[expect(clippy::cast_possible_truncation, reason = "a percentage")]
-    let percent = have.zip(need).map(|(h, n)| (100.0 * h / n).clamp(0.0, 100.0) as i64);
-    Waiting {
-        kind: WaitingKind::Evidence,
-        name: Some(status.name.clone()),
-        have: percent,
-        need: percent.map(|_| 100),
-        message,
-        until: None,
-    }
-}
-
-/// "canary fails 1.8% of 812 requests, stable 0.3% of 7,304".
-fn compared(what: &str, block: &Block) -> String {
-    let canary = format!(
-        "the canary {what} {} of {} requests",
-        words::percent(block.canary.rate().unwrap_or(0.0)),
-        words::count(block.canary.n())
-    );
-    if block.stable.n() == 0 {
-        return format!("{canary}; stable has no traffic to compare with");
-    }
-    format!(
-        "{canary}, stable {} of {}",
-        words::percent(block.stable.rate().unwrap_or(0.0)),
-        words::count(block.stable.n())
-    )
-}
-
-fn verb(test: &Test) -> String {
-    match test {
-        Test::Counts(_) => "fails".to_owned(),
-        Test::Latency(test) => {
-            let boundary = test.shown_boundary();
-            let x = boundary.and_then(|i| test.boundaries.get(i)).copied().unwrap_or(0.0);
-            format!("takes more than {x} ms for")
-        }
-    }
-}
-
-fn harm_in_words(plan: &Plan, engine: &Engine, harm: &Harm) -> String {
-    let policy = &engine.policy;
-    let weighted = |part: &surefoot_stats::ShareOfHarm| part.share.ln() + part.log_e;
-    let shares = harm.by_metric.iter().enumerate().map(|(i, part)| (weighted(part), Some(i)));
-    let crash = (weighted(&harm.crash_guard), None);
-    let worst = shares.chain([crash]).max_by(|a, b| a.0.total_cmp(&b.0));
-    let odds = harm.largest_log_e.min(13.8).exp();
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "at most a million"
-    )]
-    let odds = words::count(odds as u64);
-    let more = if harm.largest_log_e > 13.8 { "a million" } else { odds.as_str() };
-    let (name, told) = match worst.and_then(|(_, metric)| metric) {
-        Some(metric) => {
-            let names = plan.metrics.iter().filter(|m| m.kind.is_sequential());
-            let name = names.map(|m| m.name.clone()).nth(metric).unwrap_or_default();
-            let test = policy.metrics.get(metric).map(|m| verb(&m.test)).unwrap_or_default();
-            (name, compared(&test, &engine.state.step_counts(policy, metric).unwrap_or_default()))
-        }
-        None => ("crash guard".to_owned(), compared("fails", &engine.total)),
-    };
-    format!(
-        "{name}: {told}. A canary within its tolerance would look this bad in fewer than one of \
-         {more} releases"
-    )
-}
-
-/// What a pass stands on, in words.
-#[must_use]
-pub fn evidence_in_words(judgement: &Judgement) -> String {
-    let told: Vec<String> = judgement
-        .metrics
-        .iter()
-        .filter(|m| m.role == "required" && m.verdict == "Pass")
-        .map(|m| match (&m.canary, &m.stable) {
-            (Some(canary), Some(stable)) => format!(
-                "{}: canary {} bad of {}, stable {} of {}",
-                m.name,
-                canary.rate,
-                words::count(canary.requests.unsigned_abs()),
-                stable.rate,
-                words::count(stable.requests.unsigned_abs())
-            ),
-            (Some(canary), None) => format!(
-                "{}: canary {} bad of {}",
-                m.name,
-                canary.rate,
-                words::count(canary.requests.unsigned_abs())
-            ),
-            _ => m.name.clone(),
-        })
-        .collect();
-    let judged = words::span(judgement.judged);
-    if told.is_empty() {
-        return format!("{judged} judged without harm");
-    }
-    format!("{} ({judged} judged)", told.join("; "))
 }

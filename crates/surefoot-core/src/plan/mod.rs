@@ -1,15 +1,18 @@
 //! The validated plan of a release: what a spec means, parsed once, with every default filled in.
 
-use std::collections::BTreeMap;
+mod metric;
+mod template;
+
+pub use metric::{MetricKind, MetricPlan};
+pub use template::{Templates, resolve};
+
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::api::analysis::{
-    AnalysisTemplateSpec, Metric, MetricRole, NoDataAction, SourceKind, SourceRef, TemplateKind,
-};
+use crate::api::analysis::{MetricRole, NoDataAction, SourceKind, SourceRef, TemplateKind};
 use crate::api::rollout::{Apex, Gate, OnDelete, OnInconclusive, RolloutSpec, Step, Undo};
-use crate::api::text::{CountOrPercent, Percent, Points, Ratio, Span, TextError};
+use crate::api::text::{CountOrPercent, Percent, Span, TextError};
 use crate::routing::{Routing, Side};
 
 /// Why a spec can't be followed: where, what, and what to do.
@@ -115,138 +118,6 @@ impl StepPlan {
     }
 }
 
-/// One metric.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MetricPlan {
-    /// Its name.
-    pub name: String,
-    /// What its verdict counts for.
-    pub role: MetricRole,
-    /// Required by default only: where stable's latencies can't be compared, a metric that nobody
-    /// asked for becomes a guard for the release instead of blocking it.
-    pub implicit: bool,
-    /// Its share of the false-rollback budget before normalising.
-    pub importance: f64,
-    /// What is measured.
-    pub kind: MetricKind,
-}
-
-/// What is measured and against which tolerance.
-#[derive(Debug, Clone, PartialEq)]
-pub enum MetricKind {
-    /// Share of failed requests.
-    SuccessRate {
-        /// Highest failure rate allowed in any case.
-        max_failure_rate: Option<f64>,
-        /// Highest excess of the failure rate over stable's.
-        max_drop: Option<f64>,
-        /// Highest ratio of the failure rates.
-        max_failure_ratio: Option<f64>,
-    },
-    /// Share of slow requests.
-    Latency {
-        /// The percentile of `max_ms`, as a fraction.
-        percentile: f64,
-        /// Highest latency at the percentile, milliseconds.
-        max_ms: Option<f64>,
-        /// Highest slowdown against stable.
-        max_slowdown: Option<f64>,
-    },
-    /// One number against fixed limits.
-    Query {
-        /// PromQL.
-        query: String,
-        /// Lowest value allowed.
-        min: Option<f64>,
-        /// Highest value allowed.
-        max: Option<f64>,
-        /// How many answers may lie outside.
-        failure_limit: u32,
-    },
-}
-
-impl MetricKind {
-    /// Whether the sequential engine judges it (else a threshold does).
-    #[must_use]
-    pub fn is_sequential(&self) -> bool {
-        !matches!(self, MetricKind::Query { .. })
-    }
-}
-
-/// Templates by kind and name.
-pub type Templates = BTreeMap<(TemplateKind, String), AnalysisTemplateSpec>;
-
-/// Put the metrics of the spec's templates in their place, arguments filled in. The result needs
-/// nothing else to be understood: it is what a release freezes.
-///
-/// # Errors
-/// When a template or a required argument is missing.
-pub fn resolve(spec: &RolloutSpec, templates: &Templates) -> Result<RolloutSpec, PlanError> {
-    let mut resolved = spec.clone();
-    let Some(analysis) = resolved.analysis.as_mut() else { return Ok(resolved) };
-    for reference in std::mem::take(&mut analysis.templates) {
-        let template =
-            templates.get(&(reference.kind, reference.name.clone())).ok_or_else(|| {
-                PlanError::TemplateMissing { kind: reference.kind, name: reference.name.clone() }
-            })?;
-        let path = format!("analysis.templates[{}]", reference.name);
-        let mut args = BTreeMap::new();
-        for arg in &template.args {
-            let value = reference.args.get(&arg.name).or(arg.default.as_ref());
-            let value = value.ok_or_else(|| PlanError::Invalid {
-                path: path.clone(),
-                problem: format!("argument {:?} has no default and isn't set", arg.name),
-                remedy: "set it under args".to_owned(),
-            })?;
-            args.insert(arg.name.clone(), value.clone());
-        }
-        if let Some(unknown) = reference.args.keys().find(|k| !args.contains_key(*k)) {
-            return Err(PlanError::Invalid {
-                path,
-                problem: format!("the template has no argument {unknown:?}"),
-                remedy: format!("it has: {}", args.keys().cloned().collect::<Vec<_>>().join(", ")),
-            });
-        }
-        for metric in &template.metrics {
-            analysis.metrics.push(render(metric, &args, &path)?);
-        }
-    }
-    Ok(resolved)
-}
-
-fn render(
-    metric: &Metric,
-    args: &BTreeMap<String, String>,
-    path: &str,
-) -> Result<Metric, PlanError> {
-    let invalid = |problem: String| PlanError::Invalid {
-        path: format!("{path}.metrics[{}]", metric.name),
-        problem,
-        remedy: "a placeholder is {{args.NAME}}".to_owned(),
-    };
-    let mut environment = minijinja::Environment::new();
-    environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-    let mut value = serde_json::to_value(metric).map_err(|e| invalid(e.to_string()))?;
-    let context = minijinja::context! { args => args.clone() };
-    fill(&mut value, &mut |text| {
-        environment.render_str(text, context.clone()).map_err(|e| invalid(e.to_string()))
-    })?;
-    serde_json::from_value(value).map_err(|e| invalid(e.to_string()))
-}
-
-fn fill(
-    value: &mut serde_json::Value,
-    render: &mut impl FnMut(&str) -> Result<String, PlanError>,
-) -> Result<(), PlanError> {
-    match value {
-        serde_json::Value::String(text) if text.contains("{{") => *text = render(text)?,
-        serde_json::Value::Object(map) => map.values_mut().try_for_each(|v| fill(v, render))?,
-        serde_json::Value::Array(list) => list.iter_mut().try_for_each(|v| fill(v, render))?,
-        _ => {}
-    }
-    Ok(())
-}
-
 impl Plan {
     /// Read a resolved spec.
     ///
@@ -256,7 +127,7 @@ impl Plan {
     pub fn of(spec: &RolloutSpec) -> Result<Self, PlanError> {
         let analysis = spec.analysis.clone().unwrap_or_default();
         let steps = steps(spec)?;
-        let metrics = metrics(&analysis.metrics)?;
+        let metrics = metric::plans(&analysis.metrics)?;
         let judged = metrics.iter().any(|m| m.role == MetricRole::Required);
         if !judged && !steps.iter().all(|s| s.approval) {
             return Err(PlanError::Invalid {
@@ -393,136 +264,6 @@ fn step_plan(index: usize, step: &Step, default: &Gate) -> Result<StepPlan, Plan
     Ok(plan)
 }
 
-fn metrics(written: &[Metric]) -> Result<Vec<MetricPlan>, PlanError> {
-    if written.is_empty() {
-        return Ok(default_metrics());
-    }
-    let mut plans: Vec<MetricPlan> = Vec::with_capacity(written.len());
-    for metric in written {
-        if plans.iter().any(|p| p.name == metric.name) {
-            return Err(PlanError::Invalid {
-                path: format!("analysis.metrics[{}]", metric.name),
-                problem: "two metrics have this name".to_owned(),
-                remedy: "rename one, here or in the template".to_owned(),
-            });
-        }
-        plans.push(metric_plan(metric)?);
-    }
-    if plans.len() > 20 {
-        return Err(PlanError::Invalid {
-            path: "analysis.metrics".to_owned(),
-            problem: format!("{} metrics with those of the templates", plans.len()),
-            remedy: "use at most 20".to_owned(),
-        });
-    }
-    Ok(plans)
-}
-
-/// Success rate within half a percentage point of stable's and latency within half as much again.
-fn default_metrics() -> Vec<MetricPlan> {
-    let plan = |name: &str, kind| MetricPlan {
-        name: name.to_owned(),
-        role: MetricRole::Required,
-        implicit: true,
-        importance: 1.0,
-        kind,
-    };
-    vec![
-        plan(
-            "success-rate",
-            MetricKind::SuccessRate {
-                max_failure_rate: None,
-                max_drop: Some(0.005),
-                max_failure_ratio: None,
-            },
-        ),
-        plan(
-            "latency",
-            MetricKind::Latency { percentile: 0.99, max_ms: None, max_slowdown: Some(1.5) },
-        ),
-    ]
-}
-
-fn metric_plan(metric: &Metric) -> Result<MetricPlan, PlanError> {
-    let path = |field: &str| format!("analysis.metrics[{}].{field}", metric.name);
-    let role = metric.role.unwrap_or(MetricRole::Required);
-    let kind = match (&metric.success_rate, &metric.latency, &metric.prometheus) {
-        (Some(rate), None, None) => {
-            let kind = MetricKind::SuccessRate {
-                max_failure_rate: text(
-                    path("successRate.min"),
-                    rate.min.as_ref(),
-                    Percent::fraction,
-                )?
-                .map(|min| 1.0 - min),
-                max_drop: text(
-                    path("successRate.maxDrop"),
-                    rate.max_drop.as_ref(),
-                    Points::fraction,
-                )?,
-                max_failure_ratio: text(
-                    path("successRate.maxFailureRatio"),
-                    rate.max_failure_ratio.as_ref(),
-                    Ratio::value,
-                )?,
-            };
-            if let MetricKind::SuccessRate { max_failure_rate, max_drop: None, .. } = kind
-                && role == MetricRole::Required
-                && max_failure_rate.is_none()
-            {
-                return Err(PlanError::Invalid {
-                    path: path("successRate"),
-                    problem: "a required metric can't pass on a ratio: two perfect versions never \
-                              show one"
-                        .to_owned(),
-                    remedy: "give maxDrop or min".to_owned(),
-                });
-            }
-            if let MetricKind::SuccessRate { max_failure_rate: Some(rate), .. } = kind
-                && !(rate > 0.0 && rate < 1.0)
-            {
-                return Err(PlanError::Invalid {
-                    path: path("successRate.min"),
-                    problem: "neither 0% nor 100% can be judged".to_owned(),
-                    remedy: "use a value between, such as \"99.9%\"".to_owned(),
-                });
-            }
-            kind
-        }
-        (None, Some(latency), None) => MetricKind::Latency {
-            percentile: f64::from(latency.percentile.unwrap_or(99)) / 100.0,
-            max_ms: text(path("latency.max"), latency.max.as_ref(), Span::duration)?
-                .map(|max| max.as_secs_f64() * 1000.0),
-            max_slowdown: text(
-                path("latency.maxSlowdown"),
-                latency.max_slowdown.as_ref(),
-                Ratio::value,
-            )?,
-        },
-        (None, None, Some(query)) => MetricKind::Query {
-            query: query.query.clone(),
-            min: text(path("prometheus.min"), query.min.as_ref(), |n| n.value())?,
-            max: text(path("prometheus.max"), query.max.as_ref(), |n| n.value())?,
-            failure_limit: query.failure_limit.unwrap_or(3).unsigned_abs(),
-        },
-        _ => {
-            return Err(PlanError::Invalid {
-                path: format!("analysis.metrics[{}]", metric.name),
-                problem: "not exactly one of successRate, latency and prometheus is given"
-                    .to_owned(),
-                remedy: "give exactly one".to_owned(),
-            });
-        }
-    };
-    Ok(MetricPlan {
-        name: metric.name.clone(),
-        role,
-        implicit: false,
-        importance: f64::from(metric.importance.unwrap_or(1)),
-        kind,
-    })
-}
-
 fn text<T, V>(
     path: String,
     value: Option<&T>,
@@ -607,39 +348,5 @@ steps: [{weight: 10}, {weight: 50}, {weight: 100}]
                 .unwrap(),
         );
         assert!(Plan::of(&guards).unwrap_err().to_string().contains("approval"));
-    }
-
-    #[test]
-    fn templates_are_filled_in_and_missing_arguments_named() {
-        let mut spec = spec(SMALLEST);
-        spec.analysis = Some(
-            serde_saphyr::from_str(
-                "templates: [{kind: AnalysisTemplate, name: golden, args: {min: '99.5%'}}]",
-            )
-            .unwrap(),
-        );
-        let template: AnalysisTemplateSpec = serde_saphyr::from_str(
-            "
-args: [{name: min}, {name: app, default: shop}]
-metrics:
-- {name: rate, successRate: {min: '{{args.min}}'}}
-- {name: queue, prometheus: {query: 'depth{app=\"{{ args.app }}\"}', max: '100'}}
-",
-        )
-        .unwrap();
-        let key = (TemplateKind::AnalysisTemplate, "golden".to_owned());
-        let templates = Templates::from([(key.clone(), template)]);
-        let plan = Plan::of(&resolve(&spec, &templates).unwrap()).unwrap();
-        assert_eq!(plan.metrics.len(), 2);
-        let MetricKind::Query { query, .. } = &plan.metrics[1].kind else { unreachable!() };
-        assert_eq!(query, "depth{app=\"shop\"}");
-
-        spec.analysis.as_mut().unwrap().templates[0].args.clear();
-        let said = resolve(&spec, &templates).unwrap_err().to_string();
-        assert!(said.contains("\"min\" has no default"), "{said}");
-        assert!(matches!(
-            resolve(&spec, &Templates::new()),
-            Err(PlanError::TemplateMissing { .. })
-        ));
     }
 }

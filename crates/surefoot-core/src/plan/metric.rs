@@ -1,0 +1,193 @@
+//! What is measured and against which tolerance, with every default filled in.
+
+use super::{PlanError, text};
+use crate::api::analysis::{Metric, MetricRole};
+use crate::api::text::{Percent, Points, Ratio, Span};
+
+/// One metric.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetricPlan {
+    /// Its name.
+    pub name: String,
+    /// What its verdict counts for.
+    pub role: MetricRole,
+    /// Required by default only: where stable's latencies can't be compared, a metric that nobody
+    /// asked for becomes a guard for the release instead of blocking it.
+    pub implicit: bool,
+    /// Its share of the false-rollback budget before normalising.
+    pub importance: f64,
+    /// What is measured.
+    pub kind: MetricKind,
+}
+
+/// What is measured and against which tolerance.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MetricKind {
+    /// Share of failed requests.
+    SuccessRate {
+        /// Highest failure rate allowed in any case.
+        max_failure_rate: Option<f64>,
+        /// Highest excess of the failure rate over stable's.
+        max_drop: Option<f64>,
+        /// Highest ratio of the failure rates.
+        max_failure_ratio: Option<f64>,
+    },
+    /// Share of slow requests.
+    Latency {
+        /// The percentile of `max_ms`, as a fraction.
+        percentile: f64,
+        /// Highest latency at the percentile, milliseconds.
+        max_ms: Option<f64>,
+        /// Highest slowdown against stable.
+        max_slowdown: Option<f64>,
+    },
+    /// One number against fixed limits.
+    Query {
+        /// PromQL.
+        query: String,
+        /// Lowest value allowed.
+        min: Option<f64>,
+        /// Highest value allowed.
+        max: Option<f64>,
+        /// How many answers may lie outside.
+        failure_limit: u32,
+    },
+}
+
+impl MetricKind {
+    /// Whether the sequential engine judges it (else a threshold does).
+    #[must_use]
+    pub fn is_sequential(&self) -> bool {
+        !matches!(self, MetricKind::Query { .. })
+    }
+}
+
+pub(super) fn plans(written: &[Metric]) -> Result<Vec<MetricPlan>, PlanError> {
+    if written.is_empty() {
+        return Ok(default_metrics());
+    }
+    let mut plans: Vec<MetricPlan> = Vec::with_capacity(written.len());
+    for metric in written {
+        if plans.iter().any(|p| p.name == metric.name) {
+            return Err(PlanError::Invalid {
+                path: format!("analysis.metrics[{}]", metric.name),
+                problem: "two metrics have this name".to_owned(),
+                remedy: "rename one, here or in the template".to_owned(),
+            });
+        }
+        plans.push(metric_plan(metric)?);
+    }
+    if plans.len() > 20 {
+        return Err(PlanError::Invalid {
+            path: "analysis.metrics".to_owned(),
+            problem: format!("{} metrics with those of the templates", plans.len()),
+            remedy: "use at most 20".to_owned(),
+        });
+    }
+    Ok(plans)
+}
+
+/// Success rate within half a percentage point of stable's and latency within half as much again.
+fn default_metrics() -> Vec<MetricPlan> {
+    let plan = |name: &str, kind| MetricPlan {
+        name: name.to_owned(),
+        role: MetricRole::Required,
+        implicit: true,
+        importance: 1.0,
+        kind,
+    };
+    vec![
+        plan(
+            "success-rate",
+            MetricKind::SuccessRate {
+                max_failure_rate: None,
+                max_drop: Some(0.005),
+                max_failure_ratio: None,
+            },
+        ),
+        plan(
+            "latency",
+            MetricKind::Latency { percentile: 0.99, max_ms: None, max_slowdown: Some(1.5) },
+        ),
+    ]
+}
+
+fn metric_plan(metric: &Metric) -> Result<MetricPlan, PlanError> {
+    let path = |field: &str| format!("analysis.metrics[{}].{field}", metric.name);
+    let role = metric.role.unwrap_or(MetricRole::Required);
+    let kind = match (&metric.success_rate, &metric.latency, &metric.prometheus) {
+        (Some(rate), None, None) => {
+            let kind = MetricKind::SuccessRate {
+                max_failure_rate: text(
+                    path("successRate.min"),
+                    rate.min.as_ref(),
+                    Percent::fraction,
+                )?
+                .map(|min| 1.0 - min),
+                max_drop: text(
+                    path("successRate.maxDrop"),
+                    rate.max_drop.as_ref(),
+                    Points::fraction,
+                )?,
+                max_failure_ratio: text(
+                    path("successRate.maxFailureRatio"),
+                    rate.max_failure_ratio.as_ref(),
+                    Ratio::value,
+                )?,
+            };
+            if let MetricKind::SuccessRate { max_failure_rate, max_drop: None, .. } = kind
+                && role == MetricRole::Required
+                && max_failure_rate.is_none()
+            {
+                return Err(PlanError::Invalid {
+                    path: path("successRate"),
+                    problem: "a required metric can't pass on a ratio: two perfect versions never \
+                              show one"
+                        .to_owned(),
+                    remedy: "give maxDrop or min".to_owned(),
+                });
+            }
+            if let MetricKind::SuccessRate { max_failure_rate: Some(rate), .. } = kind
+                && !(rate > 0.0 && rate < 1.0)
+            {
+                return Err(PlanError::Invalid {
+                    path: path("successRate.min"),
+                    problem: "neither 0% nor 100% can be judged".to_owned(),
+                    remedy: "use a value between, such as \"99.9%\"".to_owned(),
+                });
+            }
+            kind
+        }
+        (None, Some(latency), None) => MetricKind::Latency {
+            percentile: f64::from(latency.percentile.unwrap_or(99)) / 100.0,
+            max_ms: text(path("latency.max"), latency.max.as_ref(), Span::duration)?
+                .map(|max| max.as_secs_f64() * 1000.0),
+            max_slowdown: text(
+                path("latency.maxSlowdown"),
+                latency.max_slowdown.as_ref(),
+                Ratio::value,
+            )?,
+        },
+        (None, None, Some(query)) => MetricKind::Query {
+            query: query.query.clone(),
+            min: text(path("prometheus.min"), query.min.as_ref(), |n| n.value())?,
+            max: text(path("prometheus.max"), query.max.as_ref(), |n| n.value())?,
+            failure_limit: query.failure_limit.unwrap_or(3).unsigned_abs(),
+        },
+        _ => {
+            return Err(PlanError::Invalid {
+                path: format!("analysis.metrics[{}]", metric.name),
+                problem: "not exactly one of successRate, latency and prometheus is given"
+                    .to_owned(),
+                remedy: "give exactly one".to_owned(),
+            });
+        }
+    };
+    Ok(MetricPlan {
+        name: metric.name.clone(),
+        role,
+        implicit: false,
+        importance: f64::from(metric.importance.unwrap_or(1)),
+        kind,
+    })
+}
