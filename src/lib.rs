@@ -5,3 +5,5 @@ pub mod client;
 pub mod clock;
 pub mod controller;
 pub mod crds;
+pub mod outbound;
+pub mod redacted;

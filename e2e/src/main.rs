@@ -53,6 +53,8 @@ fn start(command: Command) -> Result<bool> {
         return Ok(true);
     }
     netns::enter()?;
+    // An error says that there is one already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let work = async {

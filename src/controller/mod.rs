@@ -43,6 +43,7 @@ use self::sample::Sampler;
 use self::telemetry::Telemetry;
 use crate::client::Connection;
 use crate::clock::Clock;
+use crate::outbound::Outbound;
 
 type Guarded = DeserializeGuard<Rollout>;
 
@@ -300,9 +301,10 @@ async fn lead(
     };
     let controller = Controller::new(rollouts, watcher::Config::default());
     let known = controller.store();
+    let http = Arc::new(Outbound::new().context("setting up the client for metrics")?);
     let context = Arc::new(Context {
         cache,
-        sampler: Sampler::new(Prometheus::new().context("setting up TLS")?, clock),
+        sampler: Sampler::new(Prometheus::new(http), clock),
         notifier: Notifier::new(client.clone(), options.identity.clone()),
         telemetry,
         holds: Holds::new(options.hold),
