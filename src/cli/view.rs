@@ -124,7 +124,9 @@ impl<'a> View<'a> {
         let waited = self.status.waiting_on.iter().any(|w| w.kind == WaitingKind::HoldReady);
         self.status.conditions.iter().filter(move |c| match (c.kind.as_str(), c.status) {
             ("HoldReady", False) => !waited,
-            ("SpecChangePending" | "PromotedWithoutEvidence", True) => true,
+            ("SpecChangePending" | "PromotedWithoutEvidence" | "NotificationsFailing", True) => {
+                true
+            }
             _ => false,
         })
     }

@@ -78,5 +78,8 @@ pub fn ends(kind: WaitingKind) -> &'static str {
         WaitingKind::Template => {
             "It ends with a new template, which begins a new release, or with stable's."
         }
+        WaitingKind::Notifications => {
+            "It ends when the channels have the news, or after ten seconds."
+        }
     }
 }

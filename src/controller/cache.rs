@@ -36,10 +36,12 @@ pub enum Watched {
     Source,
     /// surefoot.dev ClusterMetricsSource.
     ClusterSource,
+    /// surefoot.dev NotificationChannel.
+    Channel,
 }
 
 /// Every watch.
-pub const WATCHED: [Watched; 11] = [
+pub const WATCHED: [Watched; 12] = [
     Watched::Written(Kind::Deployment),
     Watched::Written(Kind::ReplicaSet),
     Watched::Written(Kind::Service),
@@ -51,6 +53,7 @@ pub const WATCHED: [Watched; 11] = [
     Watched::ClusterTemplate,
     Watched::Source,
     Watched::ClusterSource,
+    Watched::Channel,
 ];
 
 impl Watched {
@@ -76,6 +79,7 @@ impl Watched {
             Watched::ClusterTemplate => ours("ClusterAnalysisTemplate", "clusteranalysistemplates"),
             Watched::Source => ours("MetricsSource", "metricssources"),
             Watched::ClusterSource => ours("ClusterMetricsSource", "clustermetricssources"),
+            Watched::Channel => ours("NotificationChannel", "notificationchannels"),
         }
     }
 

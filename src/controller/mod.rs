@@ -30,13 +30,14 @@ use kube::{Client, ResourceExt};
 use serde_json::Value;
 use surefoot_core::api::Rollout;
 use surefoot_core::api::analysis::{SourceKind, SourceRef};
+use surefoot_core::notify::Trouble;
 use surefoot_core::route::Weights;
 use tokio::sync::mpsc;
 
 use self::cache::{Cache, Change, Watched};
 use self::hold::{Hold, Holds};
 use self::lease::Leader;
-use self::notify::Notifier;
+use self::notify::{Channels, Notifier};
 use self::prometheus::Prometheus;
 use self::reconcile::{ReconcileError, reconcile};
 use self::sample::Sampler;
@@ -79,7 +80,7 @@ pub struct Options {
 pub enum Woken {
     /// New samples.
     Sampled,
-    /// Events have been delivered.
+    /// News has been delivered, or can't be.
     Delivered,
     /// A dry run has shown something.
     Probed,
@@ -91,7 +92,7 @@ pub struct Context {
     clock: Clock,
     cache: Cache,
     sampler: Sampler,
-    notifier: Notifier,
+    notifier: Arc<Notifier>,
     telemetry: Telemetry,
     holds: Holds,
     /// Unique to this process: a restarted one takes over anew.
@@ -138,7 +139,7 @@ impl Context {
         lock(&self.latest).remove(uid);
         lock(&self.weights).remove(uid);
         lock(&self.failures).remove(uid);
-        self.notifier.forget(uid);
+        self.notifier.part(uid);
         self.sampler.set(uid, 0, None, || ());
     }
 
@@ -173,6 +174,18 @@ impl Context {
         let url = source.pointer("/spec/prometheus/url").and_then(Value::as_str);
         url.map(str::to_owned)
             .ok_or_else(|| format!("{:?} {:?} has no URL", reference.kind, reference.name))
+    }
+
+    /// The channels that a Rollout names, as their objects say.
+    fn channels(&self, rollout: &Rollout) -> Channels {
+        let namespace = rollout.namespace().unwrap_or_default();
+        let channel = |name: &str| {
+            let found = self.cache.get(Watched::Channel, &namespace, name);
+            let spec = found.ok_or(Trouble::ChannelMissing)?.get("spec").cloned();
+            serde_json::from_value(spec.unwrap_or_default()).map_err(|_| Trouble::ChannelInvalid)
+        };
+        let named = rollout.spec.notifications.iter().map(|n| &n.channel);
+        named.map(|name| (name.clone(), channel(name))).collect()
     }
 
     fn wake(&self, rollout: &Rollout, why: Woken) {
@@ -301,11 +314,13 @@ async fn lead(
     };
     let controller = Controller::new(rollouts, watcher::Config::default());
     let known = controller.store();
-    let http = Arc::new(Outbound::new().context("setting up the client for metrics")?);
+    let http = Arc::new(Outbound::new().context("setting up the client for metrics and channels")?);
+    let identity = options.identity.clone();
+    let notifier = Notifier::new(client.clone(), http.clone(), telemetry.clone(), clock, identity);
     let context = Arc::new(Context {
         cache,
         sampler: Sampler::new(Prometheus::new(http), clock),
-        notifier: Notifier::new(client.clone(), options.identity.clone()),
+        notifier: Arc::new(notifier),
         telemetry,
         holds: Holds::new(options.hold),
         holder: holder.chars().rev().take(128).collect::<Vec<_>>().into_iter().rev().collect(),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use surefoot_core::api::analysis::{AnalysisTemplateSpec, TemplateKind};
 use surefoot_core::api::{Rollout, RolloutActionSpec};
 use surefoot_core::gather::{Source, followed, gather};
-use surefoot_core::observed::{Observed, Rival};
+use surefoot_core::observed::{Delivery, Observed, Rival};
 use surefoot_core::plan::{Templates, resolve};
 use surefoot_core::route::Weights;
 use surefoot_core::routing::{Routing, Side};
@@ -36,6 +36,7 @@ pub fn concerns(rollout: &Rollout, kind: Watched, name: &str) -> bool {
         // Any of them may be for the Service that clients call.
         Watched::Written(Kind::DestinationRule) => true,
         Watched::Written(Kind::Rollout) | Watched::Action => false,
+        Watched::Channel => rollout.spec.notifications.iter().any(|n| n.channel == name),
         Watched::Template | Watched::ClusterTemplate | Watched::Source | Watched::ClusterSource => {
             true
         }
@@ -104,10 +105,21 @@ pub fn observe(context: &Context, rollout: &Rollout) -> (Observed, Vec<Stamped>)
         rivals: found.rivals,
         actions: actions(cache, ns, &rollout.name_any(), &uid),
         hold: context.holds.of(&uid),
-        delivered: context.notifier.delivered(&uid),
+        delivery: delivery(context, rollout),
         namespace_terminating: context.terminating(ns),
     };
     (seen, found.stamped)
+}
+
+/// What the notifier knows, and channels that can't be used whether or not anything waits for them.
+fn delivery(context: &Context, rollout: &Rollout) -> Delivery {
+    let mut delivery = context.notifier.known(&rollout.uid().unwrap_or_default());
+    for (name, channel) in context.channels(rollout) {
+        if let Err(trouble) = channel {
+            delivery.troubles.insert(name, trouble);
+        }
+    }
+    delivery
 }
 
 /// Other Rollouts of the namespace that name the same route or Deployment.

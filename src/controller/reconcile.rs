@@ -19,6 +19,7 @@ use surefoot_core::write::{Author, Write};
 
 use super::act::{ActError, Committed, perform};
 use super::commit::{CommitError, commit};
+use super::notify::Channels;
 use super::observe::observe;
 use super::sample::Task;
 use super::{Context, Woken};
@@ -62,6 +63,8 @@ pub async fn reconcile(
         context.forget(&uid);
         return Ok(Action::await_change());
     }
+    // What has been committed may go out, whatever becomes of this look.
+    offer(&context, &rollout);
     let now = context.clock.now();
     let (seen, stamped) = observe(&context, &rollout);
     let old = rollout.status.clone().unwrap_or_default();
@@ -73,9 +76,6 @@ pub async fn reconcile(
     let commits = changed(&old, &outcome.status, now);
     if !commits && acts.is_empty() {
         sample(&context, &rollout, &old, plan);
-        if context.notifier.deliver(&rollout).await {
-            context.wake(&rollout, Woken::Delivered);
-        }
         let again = probe(&context, &rollout, &old).await;
         let action = requeue(outcome.requeue_at, now);
         return Ok(again.map_or(action, Action::requeue));
@@ -103,19 +103,18 @@ pub async fn reconcile(
     let committed = if commits {
         log(&rollout, &outcome.status);
         context.telemetry.phase(old.phase, outcome.status.phase);
-        commit(&context, &rollout, &outcome.status).await?
+        let committed = commit(&context, &rollout, &outcome.status).await?;
+        context.telemetry.given_up(outcome.given_up);
+        offer(&context, &committed);
+        committed
     } else {
         rollout
     };
     let status = committed.status.clone().unwrap_or_default();
     sample(&context, &committed, &status, plan);
     if perform_all(&context, &committed, plan, &seen.rivals, &acts).await? == Done::Released {
-        context.notifier.deliver(&committed).await;
         context.forget(&uid);
         return Ok(Action::await_change());
-    }
-    if context.notifier.deliver(&committed).await && status.phase == Phase::Healthy {
-        context.wake(&committed, Woken::Delivered);
     }
     // What was written comes back by the watch; what the next stage waits for, too.
     Ok(requeue(outcome.requeue_at, now))
@@ -175,6 +174,14 @@ fn sample(context: &Arc<Context>, rollout: &Rollout, status: &RolloutStatus, pla
         .map(|wanted| Task { url: context.source(&wanted.source, &namespace), wanted });
     let (wake, rollout) = (context.clone(), rollout.clone());
     context.sampler.set(&uid, number, task, move || wake.wake(&rollout, Woken::Sampled));
+}
+
+/// Let the committed news go out, beside the reconcile.
+fn offer(context: &Arc<Context>, rollout: &Rollout) {
+    let (wake, woken) = (context.clone(), rollout.clone());
+    let news = rollout.status.as_ref().is_some_and(|s| !s.outbox.is_empty());
+    let channels = if news { context.channels(rollout) } else { Channels::new() };
+    context.notifier.offer(rollout, channels, move || wake.wake(&woken, Woken::Delivered));
 }
 
 /// At rest, make sure that the policy holds the next template; when to try again.

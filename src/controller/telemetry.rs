@@ -34,12 +34,19 @@ struct Ended {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Delivered {
+    kind: &'static str,
+    result: &'static str,
+}
+
 /// Counters and the state of the process. Label sets are fixed: no names of users' objects.
 #[derive(Clone, Default)]
 pub struct Telemetry {
     calls: Family<Cause, Counter>,
     reconciles: Family<Result_, Counter>,
     ended: Family<Ended, Counter>,
+    deliveries: Family<Delivered, Counter>,
     leading: Gauge,
     ready: Arc<AtomicBool>,
 }
@@ -56,6 +63,25 @@ impl Telemetry {
             Kind::DestinationRule => "destinationrule",
         };
         self.calls.get_or_create(&Cause { verb: "read", cause }).inc();
+    }
+
+    /// A read of a Secret, by its name.
+    pub fn secret(&self) {
+        self.calls.get_or_create(&Cause { verb: "read", cause: "secret" }).inc();
+    }
+
+    /// An attempt to deliver news: an Event or a message, and what came of it.
+    pub fn delivered(&self, kind: &'static str, result: &'static str) {
+        self.deliveries.get_or_create(&Delivered { kind, result }).inc();
+    }
+
+    /// Messages that will never be sent: their channel was out of reach for too long.
+    pub fn given_up(&self, count: i64) {
+        let count = u64::try_from(count).unwrap_or(0);
+        if count > 0 {
+            let kind = Delivered { kind: "slack", result: "GaveUp" };
+            self.deliveries.get_or_create(&kind).inc_by(count);
+        }
     }
 
     /// A write to the API server.
@@ -94,6 +120,8 @@ impl Telemetry {
         registry.register("api_calls", help, self.calls.clone());
         registry.register("reconciles", "Reconciles by their result", self.reconciles.clone());
         registry.register("releases_ended", "Releases by how they ended", self.ended.clone());
+        let help = "Attempts to deliver Events and messages, by what came of them";
+        registry.register("deliveries", help, self.deliveries.clone());
         registry.register("leading", "Whether this process holds the Lease", self.leading.clone());
         if let Some((resident, cpu)) = process() {
             let memory: Gauge = Gauge::default();

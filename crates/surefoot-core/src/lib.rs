@@ -8,6 +8,7 @@ pub mod desired;
 pub mod engine;
 pub mod gather;
 pub mod metrics;
+pub mod notify;
 pub mod observed;
 pub mod plan;
 pub mod route;

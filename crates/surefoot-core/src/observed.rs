@@ -1,10 +1,13 @@
 //! What is seen in the cluster, read from raw objects. No judgement here.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::api::RolloutActionSpec;
 use crate::api::rollout::RolloutSpec;
+use crate::notify::Trouble;
 use crate::plan::PlanError;
 use crate::route::subset::{self, Labels};
 use crate::route::{OWNER, RouteProblem, Weights, annotation};
@@ -43,8 +46,8 @@ pub struct Observed {
     pub actions: Vec<RolloutActionSpec>,
     /// How new templates are held.
     pub hold: HoldMode,
-    /// Ids of Events known to be delivered.
-    pub delivered: Vec<String>,
+    /// What is known of the delivery of news.
+    pub delivery: Delivery,
     /// The namespace is being deleted.
     pub namespace_terminating: bool,
 }
@@ -60,6 +63,17 @@ pub struct Rival {
     pub route: bool,
     /// It names the same Deployment.
     pub deployment: bool,
+}
+
+/// What is known of the delivery of news.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// Ids of notices whose Events have been written.
+    pub events: BTreeSet<String>,
+    /// Channels and ids of the notices that they have.
+    pub told: BTreeSet<(String, String)>,
+    /// What keeps channels from getting theirs.
+    pub troubles: BTreeMap<String, Trouble>,
 }
 
 /// How new templates are held.

@@ -39,9 +39,26 @@ fn run(setup: &Setup, events: &[Event]) -> Result<(), TestCaseError> {
     for reason in &world.rollbacks {
         prop_assert!(allowed(reason, setup), "rolled back for {reason}\n{}", story());
     }
+    told(&world)?;
     // Our own writes are never taken for somebody's.
     let lowered = events.iter().any(|e| matches!(e.op, Op::Lower(_)));
     prop_assert!(lowered || !world.held_low, "held for a weight nobody lowered\n{}", story());
+    Ok(())
+}
+
+/// Each piece of news is told at least once, and in order (L4).
+fn told(world: &World) -> Result<(), TestCaseError> {
+    let (news, messages) = (&world.store.news, &world.store.messages);
+    let mut once: Vec<&String> = Vec::new();
+    for id in messages {
+        if !once.contains(&id) {
+            once.push(id);
+        }
+    }
+    // A Rollout that is deleted waits for its news only for a while.
+    if world.status().is_some() {
+        prop_assert!(once.iter().copied().eq(news), "{once:?} was told of {news:?}");
+    }
     Ok(())
 }
 

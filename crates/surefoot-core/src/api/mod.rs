@@ -2,6 +2,8 @@
 
 pub mod action;
 pub mod analysis;
+pub mod channel;
+pub mod notice;
 pub mod rollout;
 mod schema;
 pub mod source;
@@ -10,6 +12,7 @@ pub mod text;
 
 pub use action::{ActionKind, RolloutAction, RolloutActionSpec};
 pub use analysis::{AnalysisTemplate, ClusterAnalysisTemplate};
+pub use channel::{NotificationChannel, NotificationChannelSpec};
 pub use rollout::{Rollout, RolloutSpec};
 pub use source::{ClusterMetricsSource, MetricsSource, MetricsSourceSpec};
 pub use status::RolloutStatus;
@@ -30,6 +33,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         source::MetricsSource::crd(),
         source::ClusterMetricsSource::crd(),
         action::RolloutAction::crd(),
+        channel::NotificationChannel::crd(),
     ];
     for version in crds.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
         if let Some(root) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {

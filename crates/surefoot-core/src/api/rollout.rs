@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::analysis::{Analysis, span_rules};
+use super::notice::Notification;
 use super::schema::{root_rules, rules};
 use super::status::RolloutStatus;
 use super::text::{CountOrPercent, Span};
@@ -89,6 +90,12 @@ pub struct RolloutSpec {
     /// Default keepStable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_delete: Option<OnDelete>,
+    /// Who is told of the releases, and of what. Counts at any time, also in the middle of a
+    /// release. A channel that can't be reached never holds a release up; the condition
+    /// NotificationsFailing tells of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["channel"]))]
+    pub notifications: Vec<Notification>,
     /// Hold every release where it is: no step forward while this is true. Rollback and abort go on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,

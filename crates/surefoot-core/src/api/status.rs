@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::notice::Notice;
 use super::schema::{instant, opaque_object, optional_instant};
 
 /// Where a Rollout stands and why.
@@ -20,7 +21,7 @@ pub struct RolloutStatus {
     /// The generation of the spec that this status speaks of.
     pub observed_generation: i64,
     /// Ready, Reconciling, Stalled (as kstatus reads them), HoldReady, SpecChangePending,
-    /// PromotedWithoutEvidence.
+    /// PromotedWithoutEvidence, NotificationsFailing.
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// The committed decision. No write to a route, ReplicaSet or Service precedes it.
@@ -47,7 +48,7 @@ pub struct RolloutStatus {
     /// The last 10 releases that ended, newest first.
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     pub history: Vec<PastRelease>,
-    /// Events that are not yet known to be delivered.
+    /// News not yet known to be delivered everywhere, oldest first.
     #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "atomic"))]
     pub outbox: Vec<Notice>,
     /// When this status was last written for its evidence.
@@ -285,6 +286,12 @@ pub struct StepStatus {
     /// How many promotes of this step have been used up, each by the hold that it ended.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub promotes_used: i64,
+    /// It may be left without enough evidence, and people have been told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evidence_waived: bool,
+    /// People have been told that it waits for their approval.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approval_asked: bool,
     /// Who approved it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
@@ -414,6 +421,8 @@ pub enum WaitingKind {
     CanaryGone,
     /// The Deployment's template must change (or go back to stable's).
     Template,
+    /// A Rollout that goes away first sends what it has to say, for a few seconds.
+    Notifications,
 }
 
 /// A metric's evidence.
@@ -503,22 +512,4 @@ pub enum Outcome {
     RolledBack,
     /// Rolled out natively while the Rollout was not watching.
     Outside,
-}
-
-/// An Event to be sent.
-#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Notice {
-    /// Unique in this Rollout: sequence of the decision and a number.
-    pub id: String,
-    /// Something went wrong.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub warning: bool,
-    /// One word.
-    pub reason: String,
-    /// A sentence.
-    pub note: String,
-    /// When it happened.
-    #[schemars(schema_with = "instant")]
-    pub at: Timestamp,
 }

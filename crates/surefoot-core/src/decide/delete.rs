@@ -2,6 +2,7 @@
 //! user, the Services where they are, and go.
 
 use super::Case;
+use crate::api::notice::Reason;
 use crate::api::rollout::OnDelete;
 use crate::api::status::WaitingKind;
 use crate::observed::HoldMode;
@@ -55,10 +56,15 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
         return case
             .wait(WaitingKind::Services, "the Deployment and the Services are being let go");
     }
+    // Afterwards nothing is left to be delivered from.
+    if case.bids_farewell() {
+        let message = "what happened is being told on the channels of spec.notifications";
+        return case.wait(WaitingKind::Notifications, message);
+    }
     let [stable, canary] = [Side::Stable, Side::Canary].map(|side| plan.routing.destination(side));
     let note = format!("{stable} and {canary} stay, since the route names them");
-    if !case.status.outbox.iter().any(|n| n.reason == "Deleted") {
-        case.notice("Deleted", note, false);
+    if !case.status.outbox.iter().any(|n| n.reason == Reason::Deleted) {
+        case.notice(Reason::Deleted, note, false);
     }
     case.desired.finalizer = Some(false);
 }

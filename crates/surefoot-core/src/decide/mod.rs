@@ -4,6 +4,7 @@
 //! [`rollback`], and [`delete`] for a Rollout that goes away.
 
 mod delete;
+mod outbox;
 mod outcome;
 mod prepare;
 mod promote;
@@ -18,9 +19,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::action::ActionKind;
+use crate::api::notice::Reason;
 use crate::api::rollout::RolloutSpec;
 use crate::api::status::{
-    Decision, Hold, Notice, Phase, ReleaseKind, RolloutStatus, Verdict, Waiting, WaitingKind,
+    Decision, Hold, Phase, ReleaseKind, RolloutStatus, Verdict, Waiting, WaitingKind,
 };
 use crate::api::{Rollout, RolloutActionSpec};
 use crate::desired::{Desired, Pin};
@@ -44,6 +46,8 @@ pub struct Outcome {
     pub plan: Option<Plan>,
     /// When to look again if nothing happens.
     pub requeue_at: Option<Timestamp>,
+    /// How many messages are given up for good by this.
+    pub given_up: i64,
 }
 
 /// Decide.
@@ -54,7 +58,8 @@ pub fn decide(rollout: &Rollout, seen: &Observed, samples: &Samples, now: Timest
     let plan = plan_of(rollout, &old, seen);
     let mut status = old.clone();
     status.waiting_on.clear();
-    status.outbox.retain(|notice| !seen.delivered.contains(&notice.id));
+    let wanted = &rollout.spec.notifications;
+    let settled = outbox::settle(&mut status.outbox, wanted, &seen.delivery, now);
     let mut case = Case {
         rollout,
         seen,
@@ -62,6 +67,7 @@ pub fn decide(rollout: &Rollout, seen: &Observed, samples: &Samples, now: Timest
         now,
         deleting,
         status,
+        settled,
         desired: Desired::default(),
         requeue_at: None,
     };
@@ -124,10 +130,11 @@ fn bare(rollout: &Rollout) -> Result<Plan, PlanError> {
     Plan::of(&RolloutSpec { analysis: None, ..rollout.spec.clone() })
 }
 
-/// What a release freezes of the spec: all but `paused`, which counts at any time.
+/// What a release freezes of the spec: all but `paused` and `notifications`, which count at any time.
 fn frozen(spec: &RolloutSpec) -> serde_json::Value {
     // The type was read from JSON and goes back to it.
-    serde_json::to_value(RolloutSpec { paused: false, ..spec.clone() }).unwrap_or_default()
+    serde_json::to_value(RolloutSpec { paused: false, notifications: Vec::new(), ..spec.clone() })
+        .unwrap_or_default()
 }
 
 fn is_immediate(kind: ReleaseKind, plan: &Plan) -> bool {
@@ -142,6 +149,7 @@ struct Case<'a> {
     now: Timestamp,
     deleting: bool,
     status: RolloutStatus,
+    settled: outbox::Settled,
     desired: Desired,
     requeue_at: Option<Timestamp>,
 }
@@ -197,31 +205,6 @@ impl Case<'_> {
         }
     }
 
-    /// An Event for people, sent once the decision is committed.
-    fn notice(&mut self, reason: &str, note: impl Into<String>, warning: bool) {
-        let seq = self.status.decision.as_ref().map_or(0, |d| d.seq);
-        // One decision may have news at several times, the first of them long delivered.
-        let when = self.now.as_millisecond();
-        let mut number = 0;
-        let id = loop {
-            let id = format!("{seq}-{when:x}-{number}");
-            if !self.status.outbox.iter().any(|n| n.id == id) {
-                break id;
-            }
-            number += 1;
-        };
-        let note: String = note.into().chars().take(1000).collect();
-        self.status.outbox.push(Notice {
-            id,
-            warning,
-            reason: reason.to_owned(),
-            note,
-            at: self.now,
-        });
-        let extra = self.status.outbox.len().saturating_sub(50);
-        self.status.outbox.drain(..extra);
-    }
-
     /// Record a decision. Its epoch and holder are the committer's.
     fn record(&mut self, verdict: Verdict, weight: i32, actor: &str, reason: impl Into<String>) {
         let before = self.status.decision.take();
@@ -255,9 +238,9 @@ impl Case<'_> {
 
     /// Deleted, and the spec can't tell what there is to put back: let it go, and say so.
     fn abandon(&mut self, problem: &str) {
-        if !self.status.outbox.iter().any(|n| n.reason == "Abandoned") {
+        if !self.status.outbox.iter().any(|n| n.reason == Reason::Abandoned) {
             let note = format!("deleted while its spec couldn't be followed: {problem}");
-            self.notice("Abandoned", note, true);
+            self.notice(Reason::Abandoned, note, true);
         }
         self.desired.finalizer = Some(false);
     }
@@ -341,7 +324,7 @@ impl Case<'_> {
         }
         self.record(Verdict::Rollback, 0, actor, reason.clone());
         let release = self.status.release.as_ref().map_or(0, |r| r.number);
-        self.notice("RollingBack", format!("release {release}: {reason}"), true);
+        self.notice(Reason::RollingBack, format!("release {release}: {reason}"), true);
         self.status.waiting_on.clear();
         rollback::desire(self);
     }
@@ -361,8 +344,7 @@ impl Case<'_> {
 
     fn hold(&mut self, hold: Hold) {
         self.status.phase = Phase::Paused;
-        let reason = format!("{:?}", hold.reason);
-        self.notice(&reason, hold.message.clone(), true);
+        self.notice(hold.reason.into(), hold.message.clone(), true);
         // What people said before they could know of the hold doesn't end it.
         let used = i64::try_from(self.promotes().count()).unwrap_or(i64::MAX);
         if let Some(step) = self.status.step.as_mut() {

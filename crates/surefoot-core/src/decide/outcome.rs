@@ -21,6 +21,7 @@ pub(super) fn finish(mut case: Case<'_>, plan: Option<Plan>, old: &RolloutStatus
     case.status.observed_generation = case.rollout.metadata.generation.unwrap_or(0);
     case.status.message = summary(&case.status);
     conditions(&mut case);
+    case.notifications();
     if old.checkpoint_at.is_some_and(|at| at > case.now) {
         case.status.checkpoint_at = None;
     }
@@ -32,7 +33,13 @@ pub(super) fn finish(mut case: Case<'_>, plan: Option<Plan>, old: &RolloutStatus
         let pause = if kinds(old) == kinds(&case.status) { CHECKPOINT } else { WAITS };
         case.wake(super::after(at, pause));
     }
-    Outcome { status: case.status, desired: case.desired, plan, requeue_at: case.requeue_at }
+    Outcome {
+        given_up: case.settled.given_up(),
+        status: case.status,
+        desired: case.desired,
+        plan,
+        requeue_at: case.requeue_at,
+    }
 }
 
 /// The phase with its first reason, in one line.
@@ -94,10 +101,12 @@ fn firm(status: &RolloutStatus) -> RolloutStatus {
         step.dark_since = None;
         step.dark_seconds = 0;
     }
-    // Delivered Events leave with the next write; at rest nothing else would take them along.
+    // What a channel got is written at once, so that a crash repeats one message at most. Events
+    // have names and can't repeat: they leave with the next write, and at rest, where nothing else
+    // would take them along, by themselves.
     if !matches!(status.phase, Phase::Healthy | Phase::Degraded | Phase::Pending) {
         let undelivered = firm.outbox.last().map(|n| n.id.clone());
-        firm.outbox.retain(|n| Some(&n.id) == undelivered.as_ref());
+        firm.outbox.retain(|n| !n.to.is_empty() || Some(&n.id) == undelivered.as_ref());
     }
     firm
 }
@@ -158,7 +167,13 @@ fn reason(status: &RolloutStatus) -> String {
     }
 }
 
-fn set(case: &mut Case<'_>, kind: &str, status: ConditionStatus, reason: &str, message: &str) {
+pub(super) fn set(
+    case: &mut Case<'_>,
+    kind: &str,
+    status: ConditionStatus,
+    reason: &str,
+    message: &str,
+) {
     let observed_generation = case.status.observed_generation;
     let now = case.now;
     let next = |last_transition_time| Condition {

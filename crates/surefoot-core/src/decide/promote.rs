@@ -3,6 +3,7 @@
 //! a restart goes on where it stopped.
 
 use super::{CONTROLLER, Case, rest, step};
+use crate::api::notice::Reason;
 use crate::api::rollout::Apex;
 use crate::api::status::{Outcome, PastRelease, Phase, Revision, Verdict, Waiting, WaitingKind};
 use crate::desired::{CanaryWanted, Pin};
@@ -195,7 +196,7 @@ fn finish(case: &mut Case<'_>) {
         let took = super::between(release.started_at, case.now);
         let note = format!("release {} after {}", release.number, crate::words::span(took));
         rest::remember(&mut case.status.history, past);
-        case.notice("Promoted", note, false);
+        case.notice(Reason::Promoted, note, false);
     }
     case.status.stable = Some(Revision { taken_over: false, ..canary });
     case.status.step = None;

@@ -1,6 +1,7 @@
 //! At rest: finding what runs, waiting for a new template, beginning a release.
 
 use super::{CONTROLLER, Case, is_immediate};
+use crate::api::notice::Reason;
 use crate::api::rollout::RolloutSpec;
 use crate::api::status::{
     Outcome, PastRelease, Phase, Release, ReleaseKind, Revision, Verdict, WaitingKind,
@@ -160,14 +161,14 @@ fn adopt(case: &mut Case<'_>, deployment: &Deployment) {
         case.record(Verdict::Adopt, 0, CONTROLLER, reason.clone());
     }
     if first {
-        case.notice("Adopted", reason, false);
+        case.notice(Reason::Adopted, reason, false);
     }
     rest(case);
 }
 
 fn outside(case: &mut Case<'_>, now: &Revision) {
     let why = "rolled out natively, without steps, while no release was held".to_owned();
-    case.notice("ReleasedOutside", format!("{} {why}", now.replica_set), true);
+    case.notice(Reason::ReleasedOutside, format!("{} {why}", now.replica_set), true);
     let number = case.status.release.as_ref().map_or(0, |r| r.number);
     remember(
         &mut case.status.history,
@@ -303,7 +304,7 @@ fn begin(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, plan
     let images = images(&deployment.template).join(", ");
     let reason = format!("{what}: {images}");
     case.record(Verdict::Start, 0, CONTROLLER, reason.clone());
-    case.notice("Started", format!("release {number}: {reason}"), false);
+    case.notice(Reason::Started, format!("release {number}: {reason}"), false);
     case.desired.pin_stable = Pin::To(stable.hash.clone());
     case.wait(WaitingKind::Services, "the two versions are being told apart");
 }

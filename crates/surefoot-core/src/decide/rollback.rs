@@ -1,6 +1,7 @@
 //! The way back: weight 0 first and whatever else is wrong, then the canary's pods, then the pins.
 
 use super::{Case, rest, step};
+use crate::api::notice::Reason;
 use crate::api::status::{Outcome, PastRelease, Phase, WaitingKind};
 use crate::desired::{CanaryWanted, Pin};
 use crate::observed::Service;
@@ -130,7 +131,7 @@ fn ended(case: &mut Case<'_>) {
         };
         let note = format!("release {}: {why}", release.number);
         rest::remember(&mut case.status.history, past);
-        case.notice("RolledBack", note, true);
+        case.notice(Reason::RolledBack, note, true);
     }
     case.status.step = None;
     case.status.engine = None;

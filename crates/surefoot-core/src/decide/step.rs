@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{CONTROLLER, Case, after, between, prepare, promote};
 use crate::api::analysis::NoDataAction;
+use crate::api::notice::Reason;
 use crate::api::rollout::OnInconclusive;
 use crate::api::status::{
     Hold, HoldReason, Phase, ReleaseKind, StepPass, StepStatus, Verdict, Waiting, WaitingKind,
@@ -37,6 +38,8 @@ pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
         judged_from: None,
         ready_pods,
         promotes_used: 0,
+        evidence_waived: false,
+        approval_asked: false,
         approved_by: None,
         hold: None,
         dark_since: None,
@@ -100,6 +103,9 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
             WaitingKind::Approval,
             format!("step {index} ({}%) waits for a person: kubectl surefoot promote", step.weight),
         );
+        if met {
+            ask(case, &engine::evidence_in_words(&judgement));
+        }
     }
     if case.status.waiting_on.is_empty() {
         let who = approved.unwrap_or_else(|| CONTROLLER.to_owned());
@@ -107,6 +113,17 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     }
     case.status.phase =
         if held(case) || (met && step.approval) { Phase::Paused } else { Phase::Stepping };
+}
+
+/// Tell people, once a step, that only their approval is missing.
+fn ask(case: &mut Case<'_>, evidence: &str) {
+    let Some(step) = case.status.step.as_mut().filter(|s| !s.approval_asked) else { return };
+    step.approval_asked = true;
+    let note = format!(
+        "step {} ({}%) waits for a person, kubectl surefoot promote or abort: {evidence}",
+        step.index, step.weight
+    );
+    case.notice(Reason::ApprovalNeeded, note, false);
 }
 
 fn held(case: &Case<'_>) -> bool {
@@ -138,7 +155,7 @@ fn advance(case: &mut Case<'_>, plan: &Plan, index: usize, step: &StepPlan) {
     case.status.phase = Phase::Stepping;
     let reason = format!("step {index}: {}% to the canary", step.weight);
     case.record(Verdict::Advance, step.weight, CONTROLLER, reason.clone());
-    case.notice("Advancing", reason, false);
+    case.notice(Reason::Advancing, reason, false);
     case.desired.weight = Some(step.weight);
     case.wait(WaitingKind::RouteWritten, "the route is being written");
 }
@@ -223,7 +240,7 @@ fn in_force(case: &mut Case<'_>, step: &StepPlan) -> Option<Route> {
     if route.weights.highest() <= step.weight && (confirmed || lowered) {
         if let Some(who) = case.promote_asked() {
             // Whoever promotes wants the step's weight back.
-            case.notice("Resumed", format!("{who} asked for {}% again", step.weight), false);
+            case.notice(Reason::Resumed, format!("{who} asked for {}% again", step.weight), false);
             if let Some(step) = case.status.step.as_mut() {
                 step.hold = None;
                 step.started_at = None;
@@ -347,7 +364,7 @@ fn data(case: &mut Case<'_>, plan: &Plan, judgement: &Judgement, started: jiff::
         if no_data_hold && let Some(step) = case.status.step.as_mut() {
             step.hold = None;
             case.status.phase = Phase::Stepping;
-            case.notice("Resumed", "metrics are back", false);
+            case.notice(Reason::Resumed, "metrics are back", false);
         }
         return true;
     };
@@ -528,9 +545,10 @@ fn inconclusive(case: &mut Case<'_>, step: &StepPlan) {
         OnInconclusive::Extend => {}
         OnInconclusive::Rollback => case.roll_back(CONTROLLER, message),
         OnInconclusive::Promote => {
-            let told = |n: &crate::api::status::Notice| n.reason == "PromotedWithoutEvidence";
-            if !case.status.outbox.iter().any(told) {
-                case.notice("PromotedWithoutEvidence", message, true);
+            let step = case.status.step.as_mut().filter(|s| !s.evidence_waived);
+            if let Some(step) = step {
+                step.evidence_waived = true;
+                case.notice(Reason::PromotedWithoutEvidence, message, true);
             }
             super::outcome::without_evidence(case);
             case.status.waiting_on.retain(|w| w.kind == WaitingKind::WarmUp);
@@ -565,7 +583,7 @@ fn pass(case: &mut Case<'_>, plan: &Plan, index: usize, actor: &str, evidence: S
         });
     }
     case.record(Verdict::Pass, step.weight, actor, format!("step {index} passed: {evidence}"));
-    case.notice("StepPassed", format!("step {index} ({}%): {evidence}", step.weight), false);
+    case.notice(Reason::StepPassed, format!("step {index} ({}%): {evidence}", step.weight), false);
     case.status.waiting_on.clear();
     if index + 1 < plan.steps.len() {
         case.desired.weight = Some(step.weight);

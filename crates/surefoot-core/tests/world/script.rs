@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 use super::view::Lags;
 
+/// Where news is told.
+pub const CHANNEL: &str = "releases";
+
 /// A Rollout and its cluster.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -16,6 +19,8 @@ pub struct Setup {
     pub no_data: &'static str,
     pub revert: bool,
     pub way: Way,
+    /// A channel is told of everything.
+    pub told: bool,
 }
 
 /// How the two versions are told apart.
@@ -41,6 +46,7 @@ impl Setup {
             no_data: "pause",
             revert: false,
             way: Way::Services,
+            told: false,
         }
     }
 
@@ -56,7 +62,9 @@ impl Setup {
                 step
             })
             .collect();
+        let channels: &[Value] = if self.told { &[json!({"channel": CHANNEL})] } else { &[] };
         let mut spec = json!({
+            "notifications": channels,
             "targetRef": {"kind": "Deployment", "name": "shop"},
             "traffic": {
                 "mesh": "istio", "service": "shop",
@@ -150,7 +158,17 @@ pub fn setup() -> impl Strategy<Value = Setup> {
             |(below, approvals, replicas, policy, on_inconclusive, undo, no_data, revert, way)| {
                 let weights = below.into_iter().chain([100]);
                 let steps = weights.zip(approvals).collect();
-                Setup { steps, replicas, policy, on_inconclusive, undo, no_data, revert, way }
+                Setup {
+                    steps,
+                    replicas,
+                    policy,
+                    on_inconclusive,
+                    undo,
+                    no_data,
+                    revert,
+                    way,
+                    told: true,
+                }
             },
         )
 }

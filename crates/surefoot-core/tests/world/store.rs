@@ -39,6 +39,10 @@ pub struct Store {
     pub trace: Vec<Event>,
     /// When each of them was made, seconds, and what a Rollout said then.
     pub told: Vec<(i64, String)>,
+    /// Ids of the notices that were committed for the channel, in order.
+    pub news: Vec<String>,
+    /// Ids of the messages that the channel got, in order.
+    pub messages: Vec<String>,
     /// Now, seconds.
     pub clock: i64,
     pub names: Names,
@@ -76,6 +80,8 @@ impl Store {
             objects: Objects::new(),
             trace: Vec::new(),
             told: Vec::new(),
+            news: Vec::new(),
+            messages: Vec::new(),
             clock: 0,
             names,
             policy,

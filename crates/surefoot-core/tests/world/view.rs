@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use surefoot_core::api::Rollout;
 use surefoot_core::gather::{Source, gather};
-use surefoot_core::observed::{HoldMode, Observed, Rival};
+use surefoot_core::observed::{Delivery, HoldMode, Observed, Rival};
 use surefoot_core::plan::{Templates, resolve};
 use surefoot_core::route::Weights;
 use surefoot_core::takeover::Stamped;
@@ -95,7 +95,7 @@ impl Cache {
         &mut self,
         rollout: &Rollout,
         hold: HoldMode,
-        delivered: &[String],
+        delivery: &Delivery,
         now: Timestamp,
     ) -> (Observed, Vec<Stamped>) {
         let view = View { cache: self, weights: RefCell::new(self.weights.clone()), now };
@@ -117,7 +117,7 @@ impl Cache {
                 .filter_map(|action| serde_json::from_value(action["spec"].clone()).ok())
                 .collect(),
             hold,
-            delivered: delivered.to_vec(),
+            delivery: delivery.clone(),
             namespace_terminating: false,
         };
         self.weights = weights;
