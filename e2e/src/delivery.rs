@@ -223,7 +223,9 @@ impl Delivery {
             format!("--identity={namespace}"),
         ];
         let mut environment = self.setup.environment.clone();
-        environment.push(("RUST_LOG", "info,kube_runtime=warn"));
+        if environment.iter().all(|(name, _)| *name != "RUST_LOG") {
+            environment.push(("RUST_LOG", "info,kube_runtime=warn"));
+        }
         let process = Process::start(Launch {
             name: &name,
             binary: &own.with_file_name("surefoot"),

@@ -18,6 +18,7 @@ pub mod record;
 pub mod runner;
 pub mod scenarios;
 pub mod sidecars;
+pub mod slack;
 pub mod up;
 pub mod wait;
 pub mod world;

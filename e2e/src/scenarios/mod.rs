@@ -4,6 +4,7 @@ mod api_server_away;
 mod faults;
 mod figures;
 mod mutant;
+mod notified;
 mod people;
 mod pod_lives;
 mod promoted;
@@ -41,6 +42,10 @@ fn all() -> Vec<Scenario> {
         scenario!("scale-midway", people::scale_midway),
         scenario!("deleted-midway", people::deleted_midway),
         scenario!("deleted-midway-revert", people::deleted_midway_revert),
+        scenario!("notified", notified::story),
+        scenario!("notified-killed", notified::killed),
+        scenario!("notified-channel-hangs", notified::channel_hangs),
+        scenario!("notified-secret-missing", notified::secret_missing),
         scenario!("killed-0", faults::killed_0),
         scenario!("killed-1", faults::killed_1),
         scenario!("killed-2", faults::killed_2),
