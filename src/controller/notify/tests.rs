@@ -368,12 +368,13 @@ async fn a_channel_that_hangs_holds_up_nobody_else() {
     let start = Instant::now();
     bench.offer();
     while other.heard().len() < 3 {
-        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", other.heard());
+        assert!(start.elapsed() < PATIENCE, "{:?}", other.heard());
         let _ = tokio::time::timeout(Duration::from_millis(20), bench.woken.recv()).await;
         bench.commit();
     }
     assert_eq!(other.heard(), ["1", "2", "3"]);
-    assert_eq!(bench.heard(), ["1"], "the one that hangs has been asked once");
+    let outbox = &bench.rollout.status.as_ref().unwrap().outbox;
+    assert!(outbox.iter().all(|n| n.recipient("a").is_some()), "the one that hangs has nothing");
 }
 
 #[tokio::test]

@@ -243,8 +243,8 @@ impl Controller {
             self.sampler.set(then.plan.as_ref(), &status, NAMESPACE);
             let news = status.outbox.iter().filter(|n| n.recipient(CHANNEL).is_some());
             for notice in news {
-                if !store.news.contains(&notice.id) {
-                    store.news.push(notice.id.clone());
+                if store.news.iter().all(|known| known.id != notice.id) {
+                    store.news.push(notice.clone());
                 }
             }
             self.delivery.events = status.outbox.iter().map(|n| n.id.clone()).collect();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use json_patch::{Patch, PatchErrorKind};
 use serde_json::{Value, json};
+use surefoot_core::api::notice::Notice;
 use surefoot_core::observed::{HELD, MANAGED};
 use surefoot_core::trace::{Event, Names, State};
 
@@ -39,8 +40,8 @@ pub struct Store {
     pub trace: Vec<Event>,
     /// When each of them was made, seconds, and what a Rollout said then.
     pub told: Vec<(i64, String)>,
-    /// Ids of the notices that were committed for the channel, in order.
-    pub news: Vec<String>,
+    /// The notices that were committed for the channel, in order.
+    pub news: Vec<Notice>,
     /// Ids of the messages that the channel got, in order.
     pub messages: Vec<String>,
     /// Now, seconds.
