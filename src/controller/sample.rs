@@ -23,6 +23,8 @@ const BASELINE: SignedDuration = SignedDuration::from_mins(10);
 const SCALAR_EVERY: SignedDuration = SignedDuration::from_secs(15);
 /// A target is live if its newest sample is no older than this many gaps between samples.
 const LIVE_GAPS: f64 = 3.0;
+/// How far a sample's time may be ahead of ours.
+const AHEAD: SignedDuration = SignedDuration::from_secs(30);
 /// The window in which gaps are counted.
 const DENSITY_WINDOW: Duration = Duration::from_secs(120);
 /// How soon the label that names pods is looked for again.
@@ -289,6 +291,10 @@ impl Worker {
         #[expect(clippy::cast_possible_truncation, reason = "a few gaps fit")]
         let oldest =
             now - SignedDuration::from_millis((self.gap * LIVE_GAPS * 1000.0) as i64 + 1000);
+        // What is said to have been measured later than now is measured by another clock.
+        if fresh.iter().any(|p| at(p) > now + AHEAD) {
+            return Err("the mesh's metrics are of the future: whose clock is wrong?".to_owned());
+        }
         let live: Vec<&Point> = fresh.iter().filter(|p| at(p) >= oldest).collect();
         let Some(newest) = live.iter().map(|p| at(p)).min() else {
             let newest = fresh.iter().map(at).max();
