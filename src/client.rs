@@ -76,6 +76,7 @@ pub fn resource(kind: Kind) -> ApiResource {
         Kind::ReplicaSet => ("apps", "v1", "ReplicaSet", "replicasets"),
         Kind::Service => ("", "v1", "Service", "services"),
         Kind::VirtualService => ("networking.istio.io", "v1", "VirtualService", "virtualservices"),
+        Kind::RolloutAction => ("surefoot.dev", "v1alpha1", "RolloutAction", "rolloutactions"),
     };
     let api_version = if group.is_empty() { version.into() } else { format!("{group}/{version}") };
     ApiResource {

@@ -3,11 +3,13 @@
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::Value;
+use surefoot_core::api::Rollout;
 use surefoot_core::api::analysis::{AnalysisTemplateSpec, TemplateKind};
 use surefoot_core::api::rollout::RolloutSpec;
-use surefoot_core::api::{Rollout, RolloutActionSpec};
 use surefoot_core::decide::in_release;
-use surefoot_core::observed::{Deployment, Observed, ReplicaSet, Route, Service};
+use surefoot_core::observed::{
+    Action, BreakGlass, Deployment, Observed, ReplicaSet, Route, Service,
+};
 use surefoot_core::plan::{Templates, resolve};
 use surefoot_core::route::RouteProblem;
 use surefoot_core::route::istio::{self, Host};
@@ -60,7 +62,7 @@ impl Names {
                 [&self.apex, &self.stable, &self.canary].into_iter().any(|s| s == name)
             }
             Watched::Written(Kind::VirtualService) => name == self.route,
-            Watched::Written(Kind::Rollout) | Watched::Action => false,
+            Watched::Written(Kind::Rollout | Kind::RolloutAction) | Watched::Action => false,
             Watched::Template
             | Watched::ClusterTemplate
             | Watched::Source
@@ -121,6 +123,7 @@ pub fn observe(context: &Context, rollout: &Rollout) -> (Observed, Vec<(Target, 
         canary: canary.map(|s| s.0),
         route: route(context, &uid, &names, raw_route.as_ref()),
         actions: actions(cache, ns, &rollout.name_any(), &uid),
+        break_glass: raw_route.as_ref().and_then(BreakGlass::of),
         hold: context.holds.of(&uid),
         delivered: context.notifier.delivered(&uid),
         namespace_terminating: context.terminating(ns),
@@ -172,11 +175,9 @@ fn templates(cache: &Cache, namespace: &str) -> Templates {
     templates
 }
 
-fn actions(cache: &Cache, namespace: &str, rollout: &str, uid: &str) -> Vec<RolloutActionSpec> {
+fn actions(cache: &Cache, namespace: &str, rollout: &str, uid: &str) -> Vec<Action> {
     let for_us = |action: &DynamicObject| {
-        let text = |field: &str| action.data.pointer(field).and_then(Value::as_str);
-        text("/spec/rollout") == Some(rollout) && text("/spec/uid") == Some(uid)
+        action.data.pointer("/spec/rollout").and_then(Value::as_str) == Some(rollout)
     };
-    let actions = cache.list(Watched::Action, namespace, for_us);
-    actions.iter().filter_map(|a| serde_json::from_value(a.get("spec")?.clone()).ok()).collect()
+    Action::list(&cache.list(Watched::Action, namespace, for_us), rollout, uid)
 }

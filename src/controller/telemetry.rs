@@ -53,6 +53,7 @@ impl Telemetry {
             Kind::ReplicaSet => "replicaset",
             Kind::Service => "service",
             Kind::VirtualService => "virtualservice",
+            Kind::RolloutAction => "rolloutaction",
         };
         self.calls.get_or_create(&Cause { verb: "read", cause }).inc();
     }

@@ -30,6 +30,19 @@ pub struct Desired {
     pub retired: Option<String>,
     /// The Deployment.
     pub deployment: DeploymentWanted,
+    /// The mark of a break-glass abort is taken off the route.
+    pub mended: bool,
+    /// Commands beyond those that are kept.
+    pub forgotten: Vec<Forgotten>,
+}
+
+/// A command that has done what it can do and goes, by its name and UID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
 }
 
 /// What a Service selects beside the Deployment's own labels.
@@ -99,6 +112,9 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
     let lowered = desired.weight.filter(|w| !missing && now.is_none_or(|now| *w < now));
     let raised = desired.weight.filter(|w| now.is_some_and(|now| *w > now));
     writes.extend(lowered.map(|percent| set_weight(plan, percent)));
+    if desired.mended && seen.break_glass.is_some() {
+        writes.push(Write::Mend { route: plan.route.clone() });
+    }
     pin(&desired.pin_stable, seen.stable.as_ref(), &mut writes);
     pin(&desired.pin_canary, seen.canary.as_ref(), &mut writes);
     canary_writes(&desired.canary, seen, &mut writes);
@@ -111,6 +127,13 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
     }
     writes.extend(raised.map(|percent| set_weight(plan, percent)));
     deployment_writes(&desired.deployment, seen, plan, &mut writes);
+    // Whatever fails here holds up nothing that matters more.
+    writes.extend(
+        desired.forgotten.iter().map(|action| Write::DeleteAction {
+            name: action.name.clone(),
+            uid: action.uid.clone(),
+        }),
+    );
     if desired.finalizer == Some(false) {
         writes.push(Write::Finalizer { present: false });
     }

@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use crate::api::GROUP;
 use crate::api::status::Revision;
 use crate::desired::DeploymentWanted;
-use crate::observed::{HELD, MANAGED};
+use crate::observed::{BreakGlass, HELD, MANAGED};
 use crate::route::RouteProblem;
-use crate::route::istio::{self, EPOCH, Host};
+use crate::route::istio::{self, BREAK_GLASS, EPOCH, Host};
 use crate::template::{self, HASH_LABEL};
 
 /// Our finalizer on Rollouts.
@@ -84,6 +84,18 @@ pub enum Write {
         /// The canary's weight, per cent.
         percent: i32,
     },
+    /// Take the mark of a break-glass abort off the route.
+    Mend {
+        /// The VirtualService.
+        route: String,
+    },
+    /// Delete a command that isn't kept any longer.
+    DeleteAction {
+        /// The RolloutAction.
+        name: String,
+        /// The one that was seen, not a namesake.
+        uid: String,
+    },
     /// Change the Deployment.
     Deployment {
         /// The Deployment.
@@ -111,6 +123,8 @@ pub enum Kind {
     Service,
     /// networking.istio.io VirtualService.
     VirtualService,
+    /// surefoot.dev RolloutAction.
+    RolloutAction,
 }
 
 /// An object, in the Rollout's namespace.
@@ -204,7 +218,10 @@ impl Write {
             | Write::DeleteReplicaSet { replica_set, .. } => {
                 (Kind::ReplicaSet, replica_set.as_str())
             }
-            Write::SetWeight { route, .. } => (Kind::VirtualService, route.as_str()),
+            Write::SetWeight { route, .. } | Write::Mend { route } => {
+                (Kind::VirtualService, route.as_str())
+            }
+            Write::DeleteAction { name, .. } => (Kind::RolloutAction, name.as_str()),
             Write::Deployment { name, .. } => (Kind::Deployment, name.as_str()),
             Write::Stamp { target } => return target.clone(),
         };
@@ -257,6 +274,9 @@ impl Write {
             }
             _ => {}
         }
+        if matches!(self, Write::DeleteAction { .. }) && fresh.is_none() {
+            return Ok(None);
+        }
         let fresh = fresh.ok_or_else(gone)?;
         if target.kind != Kind::Rollout {
             fence(fresh, &target, author.epoch)?;
@@ -264,10 +284,11 @@ impl Write {
         match self {
             Write::SetWeight { stable, canary, percent, .. } => {
                 let host = |service| Host { service, namespace: author.namespace };
+                unbroken(fresh, host(stable), host(canary), *percent)?;
                 let edit = istio::edit(fresh, host(stable), host(canary), *percent, author.epoch)?;
                 Ok(edit.map(Request::Patch))
             }
-            Write::DeleteReplicaSet { uid, .. } => {
+            Write::DeleteReplicaSet { uid, .. } | Write::DeleteAction { uid, .. } => {
                 let version = version(fresh);
                 if fresh.pointer("/metadata/uid").and_then(Value::as_str) != Some(uid) {
                     return Err(gone());
@@ -363,6 +384,7 @@ impl Write {
                     edit.remove(&["metadata", "annotations", HELD]);
                 }
             }
+            Write::Mend { .. } => edit.remove(&["metadata", "annotations", BREAK_GLASS]),
             Write::Stamp { .. } => {
                 let epoch = json!(author.epoch.to_string());
                 edit.set(&["metadata", "annotations", EPOCH], epoch);
@@ -372,6 +394,7 @@ impl Write {
             | Write::CreateReplicaSet { .. }
             | Write::Scale { .. }
             | Write::DeleteReplicaSet { .. }
+            | Write::DeleteAction { .. }
             | Write::SetWeight { .. } => {}
         }
         Ok(())
@@ -390,6 +413,24 @@ fn fence(fresh: &Value, target: &Target, ours: i64) -> Result<(), Refusal> {
     let theirs = epoch_of(fresh);
     if theirs > ours {
         return Err(Refusal::Fenced { kind: target.kind, name: target.name.clone(), theirs, ours });
+    }
+    Ok(())
+}
+
+/// Somebody has brought the traffic back by hand since the decision was made: whatever it says, the
+/// weight doesn't rise before that has been seen. A controller that comes back in the middle of a
+/// step, or one that has lost the lead, reads the route right before it writes, and its lock on the
+/// resourceVersion holds for what it read.
+fn unbroken(
+    route: &Value,
+    stable: Host<'_>,
+    canary: Host<'_>,
+    percent: i32,
+) -> Result<(), Refusal> {
+    let now = istio::read(route, stable, canary).ok().and_then(|w| w.canary_percent());
+    if BreakGlass::of(route).is_some() && now.is_none_or(|now| percent > now) && percent > 0 {
+        let broken = "somebody broke the glass: the weight isn't raised";
+        return Err(Refusal::Changed(broken.to_owned()));
     }
     Ok(())
 }
@@ -612,6 +653,54 @@ mod tests {
         newer["spec"]["template"]["spec"]["containers"][0]["image"] = json!("shop:v3");
         let refused = adopt.request(Some(&set), Some(&newer), AUTHOR);
         assert!(matches!(refused, Err(Refusal::Changed(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn where_the_glass_is_broken_no_weight_is_raised() {
+        let destination =
+            |host: &str, weight| json!({"destination": {"host": host}, "weight": weight});
+        let route = |weight: i64, epoch: &str| {
+            json!({
+                "metadata": {
+                    "name": "shop", "resourceVersion": "5",
+                    "annotations": {BREAK_GLASS: "{}", EPOCH: epoch},
+                },
+                "spec": {"http": [{"route": [
+                    destination("shop-stable", 100 - weight), destination("shop-canary", weight),
+                ]}]},
+            })
+        };
+        let set = |percent| Write::SetWeight {
+            route: "shop".into(),
+            stable: "shop-stable".into(),
+            canary: "shop-canary".into(),
+            percent,
+        };
+        // A leader that has decided for 50% and comes to write it, whatever its epoch.
+        for epoch in ["3", "4"] {
+            let refused = set(50).request(Some(&route(0, epoch)), None, AUTHOR);
+            assert!(matches!(refused, Err(Refusal::Changed(_))), "{refused:?}");
+        }
+        let lowered =
+            apply(route(50, "4"), set(0).request(Some(&route(50, "4")), None, AUTHOR).unwrap());
+        assert_eq!(lowered["spec"]["http"][0]["route"][1]["weight"], 0);
+        let mend = Write::Mend { route: "shop".into() };
+        let mended = apply(lowered.clone(), mend.request(Some(&lowered), None, AUTHOR).unwrap());
+        assert_eq!(mended["metadata"]["annotations"], json!({EPOCH: "4"}));
+        assert_eq!(mend.request(Some(&mended), None, AUTHOR), Ok(None));
+        assert!(set(50).request(Some(&mended), None, AUTHOR).is_ok_and(|r| r.is_some()));
+    }
+
+    #[test]
+    fn only_the_command_that_was_seen_is_deleted() {
+        let action = json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "3"}});
+        let delete = |uid: &str| {
+            let write = Write::DeleteAction { name: "a".into(), uid: uid.into() };
+            write.request(Some(&action), None, AUTHOR)
+        };
+        let expected = Request::Delete { uid: "u".into(), version: "3".into() };
+        assert_eq!(delete("u"), Ok(Some(expected)));
+        assert!(matches!(delete("v"), Err(Refusal::Gone { .. })));
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     if seen.route.is_ok() {
         case.desired.weight = Some(0);
     }
+    case.desired.mended = true;
     case.desired.pin_stable = Pin::Off;
     case.desired.pin_canary = Pin::Off;
     let Some(deployment) = &seen.deployment else { return };

@@ -12,6 +12,10 @@ use super::{RouteProblem, Weights};
 /// Annotation with the epoch of the controller that wrote last.
 pub const EPOCH: &str = "surefoot.dev/epoch";
 
+/// Annotation of somebody who brought the traffic back by hand; on a Deployment, of somebody who
+/// resumes it by hand.
+pub const BREAK_GLASS: &str = "surefoot.dev/break-glass";
+
 /// A Service as a VirtualService may name it.
 #[derive(Debug, Clone, Copy)]
 pub struct Host<'a> {
@@ -107,6 +111,27 @@ fn op(kind: &str, path: &[&str], value: Value) -> Option<PatchOperation> {
     serde_json::from_value(op).ok()
 }
 
+/// The operations that lock the route's version, test what is believed to be there, and set the two
+/// weights.
+fn weights(route: &Value, found: &Found, percent: i32) -> Vec<Option<PatchOperation>> {
+    let wanted = [(found.stable, i64::from(100 - percent)), (found.canary, i64::from(percent))];
+    let version = route.pointer("/metadata/resourceVersion").cloned().unwrap_or(Value::Null);
+    let mut ops = vec![op("replace", &["metadata", "resourceVersion"], version)];
+    let http = ["spec", "http", "0"];
+    if let Some(name) = route.pointer("/spec/http/0/name") {
+        ops.push(op("test", &[&http[..], &["name"]].concat(), name.clone()));
+    }
+    for (place, percent) in wanted {
+        let place = place.to_string();
+        let at = |field: &'static str| [&http[..], &["route", &place, field]].concat();
+        let pointer = format!("/spec/http/0/route/{place}/destination");
+        let destination = route.pointer(&pointer).cloned().unwrap_or(Value::Null);
+        ops.push(op("test", &at("destination"), destination));
+        ops.push(op("add", &at("weight"), Value::from(percent)));
+    }
+    ops
+}
+
 /// The patch that sets the canary's weight and the epoch on `route`, which must be freshly read.
 /// `None` when there is nothing to change.
 ///
@@ -131,25 +156,33 @@ pub fn edit(
     if right && stamped == Some(stamp.as_str()) {
         return Ok(None);
     }
-    let version = route.pointer("/metadata/resourceVersion").cloned().unwrap_or(Value::Null);
-    let mut ops = vec![op("replace", &["metadata", "resourceVersion"], version)];
-    let http = ["spec", "http", "0"];
-    if let Some(name) = route.pointer("/spec/http/0/name") {
-        ops.push(op("test", &[&http[..], &["name"]].concat(), name.clone()));
-    }
-    for (place, percent) in wanted {
-        let place = place.to_string();
-        let at = |field: &'static str| [&http[..], &["route", &place, field]].concat();
-        let pointer = format!("/spec/http/0/route/{place}/destination");
-        let destination = route.pointer(&pointer).cloned().unwrap_or(Value::Null);
-        ops.push(op("test", &at("destination"), destination));
-        ops.push(op("add", &at("weight"), Value::from(percent)));
-    }
+    let mut ops = weights(route, &found, percent);
     if annotations.is_none() {
         ops.push(op("add", &["metadata", "annotations"], json!({})));
     }
     ops.push(op("add", &["metadata", "annotations", EPOCH], Value::from(stamp)));
     Ok(Some(Patch(ops.into_iter().flatten().collect())))
+}
+
+/// The patch of an abort without a controller: all weight to stable, and the mark that says so. The
+/// epoch stays as it is: whoever leads, or believes to, finds the mark. `route` must be freshly read.
+///
+/// # Errors
+/// As [`edit`].
+pub fn break_glass(
+    route: &Value,
+    stable: Host<'_>,
+    canary: Host<'_>,
+    mark: &str,
+) -> Result<Patch, RouteProblem> {
+    let found = find(route, stable, canary)?;
+    let annotations = route.pointer("/metadata/annotations").and_then(Value::as_object);
+    let mut ops = weights(route, &found, 0);
+    if annotations.is_none() {
+        ops.push(op("add", &["metadata", "annotations"], json!({})));
+    }
+    ops.push(op("add", &["metadata", "annotations", BREAK_GLASS], Value::from(mark)));
+    Ok(Patch(ops.into_iter().flatten().collect()))
 }
 
 #[cfg(test)]
@@ -183,6 +216,21 @@ mod tests {
         expected["metadata"]["annotations"] = json!({EPOCH: "3"});
         assert_eq!(edited, expected);
         assert_eq!(edit(&edited, STABLE, CANARY, 10, 3).unwrap(), None);
+    }
+
+    #[test]
+    fn breaking_the_glass_writes_the_weights_and_a_mark() {
+        let mut route = route();
+        let patch = edit(&route, STABLE, CANARY, 50, 3).unwrap().unwrap();
+        json_patch::patch(&mut route, &patch).unwrap();
+        let patch = break_glass(&route, STABLE, CANARY, "jo").unwrap();
+        let text = serde_json::to_string(&patch).unwrap();
+        assert!(text.contains("resourceVersion") && text.contains("\"test\""), "{text}");
+        json_patch::patch(&mut route, &patch).unwrap();
+        assert_eq!(read(&route, STABLE, CANARY).unwrap().canary_percent(), Some(0));
+        assert_eq!(route["metadata"]["annotations"], json!({EPOCH: "3", BREAK_GLASS: "jo"}));
+        route["spec"]["http"][0]["route"].as_array_mut().unwrap().swap(0, 1);
+        assert!(json_patch::patch(&mut route, &patch).is_err(), "rewritten meanwhile");
     }
 
     #[test]

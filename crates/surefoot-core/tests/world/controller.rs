@@ -93,6 +93,7 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::ReplicaSet => "ReplicaSet",
         Kind::Service => "Service",
         Kind::VirtualService => "VirtualService",
+        Kind::RolloutAction => "RolloutAction",
     }
 }
 

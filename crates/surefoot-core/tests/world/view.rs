@@ -7,7 +7,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 use surefoot_core::api::Rollout;
-use surefoot_core::observed::{Deployment, HoldMode, Observed, ReplicaSet, Route, Service};
+use surefoot_core::observed::{
+    Action, BreakGlass, Deployment, HoldMode, Observed, ReplicaSet, Route, Service,
+};
 use surefoot_core::plan::{Templates, resolve};
 use surefoot_core::route::istio::{self, Host};
 use surefoot_core::route::{RouteProblem, Weights};
@@ -140,11 +142,12 @@ impl Cache {
             stable: stable.map(|s| s.0),
             canary: canary.map(|s| s.0),
             route: self.route(names, raw_route.as_deref(), now),
-            actions: self
-                .list("RolloutAction")
-                .iter()
-                .filter_map(|action| serde_json::from_value(action["spec"].clone()).ok())
-                .collect(),
+            actions: Action::list(
+                self.list("RolloutAction").iter().map(AsRef::as_ref),
+                &names.rollout,
+                &uid,
+            ),
+            break_glass: raw_route.as_deref().and_then(BreakGlass::of),
             hold,
             delivered: delivered.to_vec(),
             namespace_terminating: false,
