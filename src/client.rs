@@ -78,6 +78,7 @@ pub fn resource(kind: Kind) -> ApiResource {
         Kind::DestinationRule => {
             ("networking.istio.io", "v1", "DestinationRule", "destinationrules")
         }
+        Kind::RolloutAction => ("surefoot.dev", "v1alpha1", "RolloutAction", "rolloutactions"),
     };
     let api_version = if group.is_empty() { version.into() } else { format!("{group}/{version}") };
     ApiResource {

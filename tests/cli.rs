@@ -7,20 +7,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use surefoot::cli::page::{Style, visible};
 use surefoot::cli::table::Columns;
 use surefoot::cli::view::View;
-use surefoot::cli::watch::{End, end, followed, line};
-use surefoot::cli::{document, explain, glance, order, table};
-use surefoot_core::api::status::{Outcome, PastRelease, Phase};
-use surefoot_core::api::{ActionKind, Rollout};
+use surefoot::cli::watch::{End, Goal, end, followed, line};
+use surefoot::cli::{change, document, explain, glance, history, order, table};
+use surefoot_core::api::status::{Outcome, PastRelease, Phase, ReleaseKind};
+use surefoot_core::api::{ActionKind, Rollout, RolloutAction};
 
 const PLAIN: Style = Style { width: 80, colour: false };
-const FIXTURES: [&str; 10] = [
+const FIXTURES: [&str; 11] = [
     "approval",
     "healthy",
     "lowered",
     "nodata",
+    "paused",
     "preparing",
     "promoting",
     "rolledback",
@@ -179,12 +181,22 @@ fn a_command_is_bound_to_what_was_looked_at() {
 
 #[test]
 fn a_command_says_what_comes_of_it() {
-    let rollouts =
-        ["approval", "stepping", "lowered", "preparing", "promoting", "rollingback", "rolledback"]
-            .map(fixture);
+    let rollouts = [
+        "approval",
+        "stepping",
+        "lowered",
+        "paused",
+        "preparing",
+        "promoting",
+        "rollingback",
+        "rolledback",
+        "healthy",
+        "unseen",
+    ]
+    .map(fixture);
     let said: String = rollouts
         .iter()
-        .flat_map(|rollout| [ActionKind::Promote, ActionKind::Abort].map(|kind| (rollout, kind)))
+        .flat_map(|rollout| ActionKind::ALL.map(|kind| (rollout, kind)))
         .map(|(rollout, kind)| {
             let view = View::new(rollout, now());
             let phase = view.status.phase.as_str();
@@ -192,8 +204,121 @@ fn a_command_says_what_comes_of_it() {
                 Some(refusal) => format!("error: {refusal}"),
                 None => order::consequence(&view, kind),
             };
-            format!("{phase}, {}: {said}\n", kind.as_str())
+            format!("{phase}, {}: {said}\n", order::words(kind))
         })
         .collect();
     compare("commands.txt", &said);
+}
+
+#[test]
+fn what_a_change_brings_is_said() {
+    let rollouts = ["healthy", "stepping", "rolledback", "unseen"].map(fixture);
+    let said: String = rollouts
+        .iter()
+        .map(|rollout| {
+            let view = View::new(rollout, now());
+            format!("{}: {}\n", view.status.phase.as_str(), change::next(&view, false))
+        })
+        .collect();
+    compare("changes.txt", &said);
+    let mut owners = fixture("healthy");
+    owners.spec.paused = true;
+    let said = change::next(&View::new(&owners, now()), false);
+    assert!(said.contains("once spec.paused is false"), "{said}");
+    assert!(change::next(&View::new(&owners, now()), true).contains("nothing comes of it"));
+}
+
+#[test]
+fn the_owners_pause_is_not_resumed() {
+    let mut rollout = fixture("stepping");
+    rollout.spec.paused = true;
+    let said = order::refusal(&View::new(&rollout, now()), ActionKind::Resume);
+    assert!(said.as_ref().is_some_and(|s| s.contains("owner's wish")), "{said:?}");
+    let mut rollout = fixture("paused");
+    rollout.spec.paused = true;
+    let view = View::new(&rollout, now());
+    assert_eq!(order::refusal(&view, ActionKind::Resume), None);
+    assert!(order::consequence(&view, ActionKind::Resume).contains("until that is false"));
+}
+
+#[test]
+fn a_full_promotion_has_a_name_that_the_api_takes() {
+    let rollout = fixture("approval");
+    let view = View::new(&rollout, now());
+    let action = order::action(&view, ActionKind::PromoteFull, None, "alice".to_owned()).unwrap();
+    assert_eq!(action.metadata.generate_name.as_deref(), Some("checkout-7-1-promote-full-"));
+    let owners = action.metadata.owner_references.unwrap();
+    assert_eq!(owners[0].uid, action.spec.uid);
+    assert_eq!((owners.len(), owners[0].controller), (1, None), "it goes with its Rollout");
+}
+
+/// A Rollout with a release of every kind behind it, and its commands, newest first.
+fn with_past() -> (Rollout, Vec<RolloutAction>) {
+    let mut rollout = fixture("rolledback");
+    let status = rollout.status.as_mut().unwrap();
+    let last = status.history[0].clone();
+    status.history[0].by = "surefoot".to_owned();
+    let past = |number, outcome, kind, by: &str, why: &str| PastRelease {
+        number,
+        outcome,
+        kind,
+        by: by.to_owned(),
+        why: why.to_owned(),
+        ..last.clone()
+    };
+    status.history.extend([
+        past(6, Outcome::Promoted, ReleaseKind::Retry, "alice", "the whole release was promoted"),
+        past(5, Outcome::RolledBack, ReleaseKind::New, "bob", "aborted by bob: too many errors"),
+        past(4, Outcome::Promoted, ReleaseKind::Undo, "surefoot", "an undo isn't judged"),
+        past(3, Outcome::Outside, ReleaseKind::New, "", "rolled out natively"),
+    ]);
+    let view = View::new(&rollout, now());
+    let mut actions = Vec::new();
+    for (kind, by, reason) in [
+        (ActionKind::Abort, "bob", Some("too many errors")),
+        (ActionKind::PromoteFull, "alice@example.com", None),
+    ] {
+        let reason = reason.map(str::to_owned);
+        let mut action = order::action(&view, kind, reason, by.to_owned()).unwrap();
+        let at = "2026-03-02T09:30:00Z".parse::<Timestamp>().unwrap();
+        action.metadata.creation_timestamp = Some(Time(at));
+        action.metadata.name = Some(format!("checkout-7-1-{by}"));
+        actions.push(action);
+    }
+    (rollout, actions)
+}
+
+#[test]
+fn history_is_as_recorded() {
+    let (rollout, actions) = with_past();
+    let view = View::new(&rollout, now());
+    for width in [80, 120] {
+        let text = history::render(&view, &actions, Style { width, colour: false }, false);
+        assert!(width < 120 || text.lines().all(|l| visible(l) <= width), "{text}");
+        compare(&format!("history.{width}.txt"), &text);
+    }
+    compare("history.wide.txt", &history::render(&view, &actions, PLAIN, true));
+    let json = serde_json::to_string_pretty(&history::document(&view, &actions)).unwrap() + "\n";
+    compare("history.json", &json);
+    let none = fixture("unseen");
+    let text = history::render(&View::new(&none, now()), &[], PLAIN, false);
+    assert_eq!(text, "no release has ended yet\n");
+}
+
+#[test]
+fn a_watch_waits_for_the_release_that_is_to_come() {
+    let mut rollout = fixture("healthy");
+    let latest = rollout.status.as_ref().unwrap().release.as_ref().unwrap().number;
+    let goal = Goal::After(latest).with(&View::new(&rollout, now()));
+    assert_eq!((goal, goal.reached(&View::new(&rollout, now()))), (Goal::After(latest), None));
+    let status = rollout.status.as_mut().unwrap();
+    status.release.as_mut().unwrap().number = latest + 1;
+    status.phase = Phase::Stepping;
+    let goal = goal.with(&View::new(&rollout, now()));
+    assert_eq!(goal, Goal::Release(Some(latest + 1)));
+    assert_eq!(goal.reached(&View::new(&rollout, now())), None);
+    rollout.status.as_mut().unwrap().phase = Phase::Healthy;
+    assert_eq!(goal.reached(&View::new(&rollout, now())), Some(End::Well));
+    let failed = fixture("rolledback");
+    assert_eq!(Goal::Rest.reached(&View::new(&failed, now())), None);
 }

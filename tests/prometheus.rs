@@ -2,6 +2,8 @@
 //! reason is told, and correct answers heal it without a restart. The sampler is the controller's
 //! own; the server is scripted.
 
+#![expect(clippy::unwrap_used, reason = "a test says what failed by panicking")]
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -32,10 +32,63 @@ pub struct Arguments {
 pub enum Command {
     /// Show where a Rollout stands, or all Rollouts of a namespace
     Status(StatusOptions),
+    /// Show all Rollouts of a namespace: status without a name
+    #[command(visible_alias = "ls")]
+    List(ListOptions),
+    /// Show the releases that ended, and who gave which command
+    History {
+        /// The Rollout
+        name: String,
+        /// How to show it
+        #[arg(short, long, value_enum)]
+        output: Option<HistoryOutput>,
+    },
     /// Approve the step that is under way, or go past its gate
-    Promote(Order),
+    Promote {
+        /// Which, and how to follow it
+        #[command(flatten)]
+        order: Followed,
+        /// Go past the gates of all steps that are left, to all traffic and the hand-over
+        #[arg(long)]
+        full: bool,
+    },
     /// Bring all traffic back to stable and end the release
-    Abort(Order),
+    Abort {
+        /// Which
+        #[command(flatten)]
+        order: Order,
+        /// Write the route without waiting for a controller, which takes it as an abort when it is
+        /// back
+        #[arg(long)]
+        break_glass: bool,
+    },
+    /// Keep the release at its weight until resume; harm and abort still end it
+    Pause(Order),
+    /// End a pause, or a hold of the step: its clocks begin anew
+    Resume(Order),
+    /// After a rollback: try the same template again, as a new release
+    Retry(Followed),
+    /// Put the template of the version before back into the Deployment
+    Undo(Followed),
+    /// Set images of the Deployment, which begins a release
+    SetImage {
+        /// The Rollout
+        name: String,
+        /// Container and image, as in app=registry.example/app:v2; * is every container
+        #[arg(required = true, value_name = "CONTAINER=IMAGE", value_parser = image)]
+        images: Vec<(String, String)>,
+        /// How to follow it
+        #[command(flatten)]
+        follow: Follow,
+    },
+    /// Restart the pods of the Deployment, which is a release of the same images
+    Restart {
+        /// The Rollout
+        name: String,
+        /// How to follow it
+        #[command(flatten)]
+        follow: Follow,
+    },
     /// Tell what was decided, why, and what comes next
     Explain {
         /// The Rollout
@@ -78,6 +131,50 @@ pub struct Order {
     /// Why; shown in its status and Events
     #[arg(long, value_parser = reason)]
     pub reason: Option<String>,
+}
+
+/// A command that one may want to follow.
+#[derive(Debug, Clone, Args)]
+pub struct Followed {
+    /// The command.
+    #[command(flatten)]
+    pub order: Order,
+    /// How to follow it.
+    #[command(flatten)]
+    pub follow: Follow,
+}
+
+/// Whether to follow what comes of a command.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Follow {
+    /// Follow what comes of it until it ends: 0 when all is well then, 1 when it was rolled back
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Follow no longer than this, such as 30m
+    #[arg(long, requires = "watch", value_parser = span)]
+    pub timeout: Option<std::time::Duration>,
+}
+
+/// Options of `list`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ListOptions {
+    /// The Rollouts of all namespaces
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// How to show them
+    #[arg(short, long, value_enum)]
+    pub output: Option<Output>,
+}
+
+/// Forms of `history`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HistoryOutput {
+    /// Nothing is cut
+    Wide,
+    /// Releases and commands as JSON
+    Json,
+    /// Releases and commands as YAML
+    Yaml,
 }
 
 /// Forms of `status`.
@@ -127,6 +224,15 @@ fn span(text: &str) -> Result<std::time::Duration, String> {
     span.filter(|span| !span.is_zero()).ok_or_else(|| "write it as 90s, 30m or 1h30m".to_owned())
 }
 
+fn image(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((container, image)) if !container.is_empty() && !image.trim().is_empty() => {
+            Ok((container.to_owned(), image.to_owned()))
+        }
+        _ => Err("write it as CONTAINER=IMAGE".to_owned()),
+    }
+}
+
 fn reason(text: &str) -> Result<String, String> {
     if text.chars().count() > REASON {
         return Err(format!("at most {REASON} characters are kept"));
@@ -141,6 +247,13 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn images_name_their_container() {
+        let pair = ("app".to_owned(), "shop:v2@sha256:1=".to_owned());
+        assert_eq!(image("app=shop:v2@sha256:1="), Ok(pair));
+        assert!(image("shop:v2").is_err() && image("=x").is_err() && image("app=").is_err());
     }
 
     #[test]

@@ -174,12 +174,26 @@ fn ways(view: &View<'_>) -> Vec<String> {
 }
 
 fn commands(view: &View<'_>) -> Vec<String> {
-    if !under_way(view.status.phase) {
+    if !under_way(view.status.phase) && !view.rolled_back() {
         return Vec::new();
     }
-    // A promote before there is anything to look at is nobody's advice.
-    let kinds = [ActionKind::Abort, ActionKind::Promote].into_iter();
-    let kinds = kinds.filter(|kind| *kind == ActionKind::Abort || view.status.step.is_some());
+    let held = view.status.step.as_ref().is_some_and(|s| s.hold.is_some());
+    let advised = |kind: &ActionKind| match kind {
+        ActionKind::Resume => held || view.status.pause.is_some(),
+        // A promote before there is anything to look at is nobody's advice.
+        ActionKind::Promote => view.status.step.is_some(),
+        ActionKind::Undo => view.rolled_back(),
+        ActionKind::PromoteFull | ActionKind::Pause => false,
+        ActionKind::Abort | ActionKind::Retry => true,
+    };
+    let kinds = [
+        ActionKind::Abort,
+        ActionKind::Promote,
+        ActionKind::Resume,
+        ActionKind::Undo,
+        ActionKind::Retry,
+    ];
+    let kinds = kinds.into_iter().filter(advised);
     let given = kinds.filter(|kind| refusal(view, *kind).is_none());
     let mut commands: Vec<String> =
         given.map(|kind| format!("{}: {}.", typed(view, kind), consequence(view, kind))).collect();

@@ -1,13 +1,16 @@
 //! Rollouts from the API server: as they are, and as they are shown.
 
+use std::cmp::Reverse;
+
 use anyhow::{Context, Result, anyhow};
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
-use surefoot_core::api::Rollout;
+use surefoot_core::api::{Rollout, RolloutAction};
 use surefoot_core::write::Kind;
 
 use super::trouble::trouble;
+use super::view::View;
 use crate::client::{limited, objects, resource};
 
 /// Rollouts are asked for in pages of this size.
@@ -45,6 +48,36 @@ pub async fn all(client: &Client, namespace: Option<&str>) -> Result<Vec<Dynamic
     }
     all.sort_by_key(|object| (object.namespace(), object.name_any()));
     Ok(all)
+}
+
+/// The commands to a Rollout, newest first.
+///
+/// # Errors
+/// In one line: the API server can't be asked.
+pub async fn actions(client: &Client, view: &View<'_>) -> Result<Vec<RolloutAction>> {
+    let api = objects(client, Kind::RolloutAction, view.namespace());
+    let mut all = Vec::new();
+    let mut params = ListParams::default().limit(PAGE);
+    loop {
+        let page = limited(api.list(&params)).await;
+        let page = page.map_err(|error| anyhow!(trouble("listing RolloutActions", &error)))?;
+        all.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => break,
+        }
+    }
+    let read = |object: DynamicObject| -> Option<RolloutAction> {
+        let mut value = serde_json::to_value(object).ok()?;
+        clean(&mut value);
+        // One that a newer plugin made is not this one's to show.
+        let action: RolloutAction = serde_json::from_value(value).ok()?;
+        (Some(&action.spec.uid) == view.rollout.metadata.uid.as_ref()).then_some(action)
+    };
+    let mut actions: Vec<RolloutAction> = all.into_iter().filter_map(read).collect();
+    let version = |a: &RolloutAction| a.resource_version().and_then(|v| v.parse::<u64>().ok());
+    actions.sort_by_key(|a| Reverse((a.creation_timestamp(), version(a))));
+    Ok(actions)
 }
 
 /// The object as what it is, fit to be shown: without anything that could steer a terminal.

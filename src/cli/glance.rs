@@ -76,6 +76,7 @@ fn began(release: &Release, view: &View<'_>) -> String {
     let kind = match release.kind {
         ReleaseKind::New => "a new template",
         ReleaseKind::Undo => "an undo",
+        ReleaseKind::Retry => "the template that was rolled back, tried again",
     };
     format!("{}, {kind}, began {}", release.number, ago(release.started_at, view.now))
 }

@@ -4,12 +4,15 @@
 //! [`table`], [`explain`], [`document`]), and a command becomes an object ([`order`]). The rest reads
 //! from the API server ([`fetch`], [`watch`]) or writes to it ([`command`]).
 
+pub mod change;
 pub mod command;
 pub mod document;
 pub mod evidence;
 pub mod explain;
 pub mod fetch;
 pub mod glance;
+pub mod glass;
+pub mod history;
 pub mod order;
 pub mod outlook;
 pub mod page;
@@ -33,6 +36,9 @@ use clap::CommandFactory;
 use kube::Client;
 use surefoot_core::api::ActionKind;
 
+use self::arguments::{Follow, ListOptions, Order, StatusOptions};
+use self::watch::Goal;
+
 /// Do what the command line asks for.
 ///
 /// # Errors
@@ -50,8 +56,41 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Explain { name, output } => {
             show::explanation(&client, &namespace, &name, output).await
         }
-        Command::Promote(order) => act(&client, &namespace, ActionKind::Promote, order).await,
-        Command::Abort(order) => act(&client, &namespace, ActionKind::Abort, order).await,
+        Command::List(ListOptions { all_namespaces, output }) => {
+            let (name, watch, timeout) = (None, false, None);
+            let options = StatusOptions { name, all_namespaces, watch, timeout, output };
+            show::status(&client, &namespace, options).await
+        }
+        Command::History { name, output } => {
+            show::history(&client, &namespace, &name, output).await
+        }
+        Command::Promote { order, full } => {
+            let kind = if full { ActionKind::PromoteFull } else { ActionKind::Promote };
+            act(&client, &namespace, kind, order.order, Some(order.follow)).await
+        }
+        Command::Abort { order, break_glass: true } => {
+            let said = glass::break_glass(&client, &namespace, &order.name, order.reason).await?;
+            terminal::show(&said)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Abort { order, .. } => {
+            act(&client, &namespace, ActionKind::Abort, order, None).await
+        }
+        Command::Pause(order) => act(&client, &namespace, ActionKind::Pause, order, None).await,
+        Command::Resume(order) => act(&client, &namespace, ActionKind::Resume, order, None).await,
+        Command::Retry(order) => {
+            act(&client, &namespace, ActionKind::Retry, order.order, Some(order.follow)).await
+        }
+        Command::Undo(order) => {
+            act(&client, &namespace, ActionKind::Undo, order.order, Some(order.follow)).await
+        }
+        Command::SetImage { name, images, follow } => {
+            let made = change::Change::Images(images);
+            changed(&client, &namespace, &name, made, follow).await
+        }
+        Command::Restart { name, follow } => {
+            changed(&client, &namespace, &name, change::Change::Restart, follow).await
+        }
         Command::Completion { .. } => Ok(ExitCode::SUCCESS),
     }
 }
@@ -60,9 +99,28 @@ async fn act(
     client: &Client,
     namespace: &str,
     kind: ActionKind,
-    order: arguments::Order,
+    order: Order,
+    follow: Option<Follow>,
 ) -> Result<ExitCode> {
-    let said = command::command(client, namespace, &order.name, kind, order.reason).await?;
-    terminal::show(&said)?;
-    Ok(ExitCode::SUCCESS)
+    let given = command::command(client, namespace, &order.name, kind, order.reason).await?;
+    terminal::show(&given.said)?;
+    match follow.filter(|follow| follow.watch) {
+        Some(follow) => show::follow(client, namespace, &order.name, follow, given.goal).await,
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+async fn changed(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    change: change::Change,
+    follow: Follow,
+) -> Result<ExitCode> {
+    let made = change::change(client, namespace, name, change).await?;
+    terminal::show(&made.said)?;
+    match made.after.filter(|_| follow.watch) {
+        Some(after) => show::follow(client, namespace, name, follow, Goal::After(after)).await,
+        None => Ok(ExitCode::SUCCESS),
+    }
 }

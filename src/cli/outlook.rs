@@ -38,7 +38,9 @@ fn judged(view: &View<'_>) -> Vec<Way> {
     let Some(gate) = plan.steps.get(view.step()) else { return Vec::new() };
     let mut ways = vec![("forward", forward(view, plan, gate, step)), ("back", back(view))];
     if step.hold.is_none() {
-        ways.extend(inconclusive(view, gate, step).map(|way| ("else", way)));
+        // Paused, a step has all the time it takes.
+        let inconclusive = inconclusive(view, gate, step).filter(|_| view.status.pause.is_none());
+        ways.extend(inconclusive.map(|way| ("else", way)));
         ways.push(("no data", no_data(plan)));
     }
     ways
@@ -51,6 +53,9 @@ fn forward(view: &View<'_>, plan: &Plan, gate: &StepPlan, step: &StepStatus) -> 
     };
     if let Some(hold) = &step.hold {
         return format!("{}: {next}", held(hold));
+    }
+    if view.status.pause.is_some() {
+        return format!("a person resumes the release and the gate is met: {next}");
     }
     if plan.metrics.is_empty() && !gate.approval {
         return format!("the weight is in force: {next}");
@@ -66,10 +71,10 @@ fn forward(view: &View<'_>, plan: &Plan, gate: &StepPlan, step: &StepStatus) -> 
 
 fn held(hold: &Hold) -> &'static str {
     match hold.reason {
-        HoldReason::Inconclusive => "a person promotes",
+        HoldReason::Inconclusive => "a person promotes, or resumes and the gate is met",
         HoldReason::NoData => "metrics come back and the gate is met, or a person promotes",
         HoldReason::WeightLowered => {
-            "a person promotes, or the step's weight is back and the gate is met"
+            "a person resumes, or the step's weight is back, and the gate is met"
         }
     }
 }

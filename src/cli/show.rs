@@ -9,13 +9,13 @@ use kube::{Client, ResourceExt};
 use serde::Serialize;
 use serde_json::json;
 
-use super::arguments::{ExplainOutput, Output, StatusOptions};
+use super::arguments::{ExplainOutput, Follow, HistoryOutput, Output, StatusOptions};
 use super::page::Style;
 use super::table::Columns;
 use super::terminal::{Terminal, show};
 use super::view::View;
-use super::watch::{self, End, Watch};
-use super::{document, explain, fetch, glance, table};
+use super::watch::{self, End, Goal, Watch};
+use super::{document, explain, fetch, glance, history, table};
 use crate::clock::Clock;
 
 pub(super) async fn status(
@@ -31,11 +31,9 @@ pub(super) async fn status(
         return many(&objects, options.output, Columns { namespace: all, wide }, terminal.style);
     };
     if options.watch {
-        let watch = Watch { namespace, name: &name, wide, timeout: options.timeout, terminal };
-        return Ok(match watch::follow(client, watch).await? {
-            End::Well => ExitCode::SUCCESS,
-            End::Badly => ExitCode::FAILURE,
-        });
+        let (name, timeout) = (name.as_str(), options.timeout);
+        let watch = Watch { namespace, name, goal: None, wide, timeout, terminal };
+        return watched(client, watch).await;
     }
     let object = fetch::one(client, namespace, &name).await?;
     show(&match options.output {
@@ -46,6 +44,50 @@ pub(super) async fn status(
             let rollout = fetch::rollout(&object)?;
             glance::render(&View::new(&rollout, Clock.now()), terminal.style, wide)
         }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn watched(client: &Client, watch: Watch<'_>) -> Result<ExitCode> {
+    Ok(match watch::follow(client, watch).await? {
+        End::Well => ExitCode::SUCCESS,
+        End::Badly => ExitCode::FAILURE,
+    })
+}
+
+/// Follow what comes of a command.
+pub(super) async fn follow(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    follow: Follow,
+    goal: Goal,
+) -> Result<ExitCode> {
+    let (terminal, timeout) = (Terminal::look(), follow.timeout);
+    let goal = Some(goal);
+    watched(client, Watch { namespace, name, goal, wide: false, timeout, terminal }).await
+}
+
+pub(super) async fn history(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    output: Option<HistoryOutput>,
+) -> Result<ExitCode> {
+    let rollout = fetch::rollout(&fetch::one(client, namespace, name).await?)?;
+    let view = View::new(&rollout, Clock.now());
+    let actions = match fetch::actions(client, &view).await {
+        Ok(actions) => actions,
+        Err(error) => {
+            eprintln!("warning: {error:#}");
+            Vec::new()
+        }
+    };
+    let document = || history::document(&view, &actions);
+    show(&match output {
+        Some(HistoryOutput::Json) => as_json(&document())?,
+        Some(HistoryOutput::Yaml) => as_yaml(&document())?,
+        wide => history::render(&view, &actions, Terminal::look().style, wide.is_some()),
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -57,11 +57,15 @@ pub fn ends(kind: WaitingKind) -> &'static str {
         }
         WaitingKind::Approval => "A person ends it: promote the step, or abort the release.",
         WaitingKind::Paused => "It ends when somebody sets spec.paused to false.",
+        WaitingKind::Resume => {
+            "A person ends it: resume lets the release go on, abort goes back. Harm is still acted on."
+        }
         WaitingKind::Decision => {
-            "A person ends it: promote goes on without the evidence, abort goes back."
+            "A person ends it: promote goes on without the evidence, resume looks on for another \
+             while, abort goes back."
         }
         WaitingKind::WeightLowered => {
-            "A person ends it: promote writes the step's weight again, abort ends the release."
+            "A person ends it: resume writes the step's weight again, abort ends the release."
         }
         WaitingKind::Endpoints => {
             "It ends when a pod is ready again; traffic goes only where there is one. Look at the \
@@ -76,7 +80,8 @@ pub fn ends(kind: WaitingKind) -> &'static str {
             "It ends when the pods are gone, at the latest after terminationGracePeriodSeconds."
         }
         WaitingKind::Template => {
-            "It ends with a new template, which begins a new release, or with stable's."
+            "It ends with a new template, which begins a new release, or with stable's: undo puts \
+             that back, retry tries the same one again."
         }
         WaitingKind::Notifications => {
             "It ends when the channels have the news, or after ten seconds."

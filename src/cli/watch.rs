@@ -29,6 +29,39 @@ pub enum End {
     Badly,
 }
 
+/// What is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// A release until it ends; none: how things stand.
+    Release(Option<i64>),
+    /// The first release after this one, which may not have begun yet.
+    After(i64),
+    /// Stable's template on its way back: until everything is at rest.
+    Rest,
+}
+
+impl Goal {
+    /// The same, once what is to come has come.
+    #[must_use]
+    pub fn with(self, view: &View<'_>) -> Self {
+        let number = view.status.release.as_ref().map(|r| r.number);
+        match self {
+            Goal::After(before) if number > Some(before) => Goal::Release(number),
+            other => other,
+        }
+    }
+
+    /// Whether it has been reached, and how that went.
+    #[must_use]
+    pub fn reached(self, view: &View<'_>) -> Option<End> {
+        match self {
+            Goal::Release(number) => end(view, number),
+            Goal::After(_) => None,
+            Goal::Rest => (view.status.phase == Phase::Healthy).then_some(End::Well),
+        }
+    }
+}
+
 /// What is followed and how it is shown.
 #[derive(Debug, Clone, Copy)]
 pub struct Watch<'a> {
@@ -36,6 +69,8 @@ pub struct Watch<'a> {
     pub namespace: &'a str,
     /// Its name.
     pub name: &'a str,
+    /// What of it; none: the release under way.
+    pub goal: Option<Goal>,
     /// Everything about it.
     pub wide: bool,
     /// How long at most.
@@ -94,8 +129,8 @@ pub async fn follow(client: &Client, watch: Watch<'_>) -> Result<End> {
 async fn until_end(client: &Client, watch: Watch<'_>) -> Result<End> {
     let first = fetch::rollout(&fetch::one(client, watch.namespace, watch.name).await?)?;
     let view = View::new(&first, Clock.now());
-    let followed = followed(&view);
-    if let Some(end) = end(&view, followed) {
+    let mut goal = watch.goal.unwrap_or(Goal::Release(followed(&view))).with(&view);
+    if let Some(end) = goal.reached(&view) {
         show(&glance::render(&view, watch.terminal.style, watch.wide))?;
         return Ok(end);
     }
@@ -117,7 +152,8 @@ async fn until_end(client: &Client, watch: Watch<'_>) -> Result<End> {
         }
         let view = View::new(&rollout, Clock.now());
         screen.draw(&view)?;
-        if let Some(end) = end(&view, followed) {
+        goal = goal.with(&view);
+        if let Some(end) = goal.reached(&view) {
             return Ok(end);
         }
     }

@@ -170,6 +170,8 @@ pub fn cause(write: &Write) -> &'static str {
         Write::GiveBack { .. } => "give-back",
         Write::DeleteReplicaSet { .. } => "delete-canary",
         Write::SetWeight { .. } => "set-weight",
+        Write::Mend { .. } => "mend",
+        Write::DeleteAction { .. } => "delete-action",
         Write::Deployment { .. } => "deployment",
         Write::Disown { .. } => "disown",
         Write::Stamp { .. } => "stamp",

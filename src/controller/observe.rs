@@ -6,10 +6,10 @@ use kube::api::DynamicObject;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
 use serde_json::Value;
+use surefoot_core::api::Rollout;
 use surefoot_core::api::analysis::{AnalysisTemplateSpec, TemplateKind};
-use surefoot_core::api::{Rollout, RolloutActionSpec};
 use surefoot_core::gather::{Source, followed, gather};
-use surefoot_core::observed::{Delivery, Observed, Rival};
+use surefoot_core::observed::{Action, Delivery, Observed, Rival};
 use surefoot_core::plan::{Templates, resolve};
 use surefoot_core::route::Weights;
 use surefoot_core::routing::{Routing, Side};
@@ -35,7 +35,7 @@ pub fn concerns(rollout: &Rollout, kind: Watched, name: &str) -> bool {
         Watched::Written(Kind::VirtualService) => name == routing.route,
         // Any of them may be for the Service that clients call.
         Watched::Written(Kind::DestinationRule) => true,
-        Watched::Written(Kind::Rollout) | Watched::Action => false,
+        Watched::Written(Kind::Rollout | Kind::RolloutAction) | Watched::Action => false,
         Watched::Channel => rollout.spec.notifications.iter().any(|n| n.channel == name),
         Watched::Template | Watched::ClusterTemplate | Watched::Source | Watched::ClusterSource => {
             true
@@ -104,6 +104,7 @@ pub fn observe(context: &Context, rollout: &Rollout) -> (Observed, Vec<Stamped>)
         route: found.route,
         rivals: found.rivals,
         actions: actions(cache, ns, &rollout.name_any(), &uid),
+        break_glass: found.break_glass,
         hold: context.holds.of(&uid),
         delivery: delivery(context, rollout),
         namespace_terminating: context.terminating(ns),
@@ -157,11 +158,9 @@ fn templates(cache: &Cache, namespace: &str) -> Templates {
     templates
 }
 
-fn actions(cache: &Cache, namespace: &str, rollout: &str, uid: &str) -> Vec<RolloutActionSpec> {
+fn actions(cache: &Cache, namespace: &str, rollout: &str, uid: &str) -> Vec<Action> {
     let for_us = |action: &DynamicObject| {
-        let text = |field: &str| action.data.pointer(field).and_then(Value::as_str);
-        text("/spec/rollout") == Some(rollout) && text("/spec/uid") == Some(uid)
+        action.data.pointer("/spec/rollout").and_then(Value::as_str) == Some(rollout)
     };
-    let actions = cache.list(Watched::Action, namespace, for_us);
-    actions.iter().filter_map(|a| serde_json::from_value(a.get("spec")?.clone()).ok()).collect()
+    Action::list(&cache.list(Watched::Action, namespace, for_us), rollout, uid)
 }

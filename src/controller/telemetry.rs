@@ -61,6 +61,7 @@ impl Telemetry {
             Kind::Service => "service",
             Kind::VirtualService => "virtualservice",
             Kind::DestinationRule => "destinationrule",
+            Kind::RolloutAction => "rolloutaction",
         };
         self.calls.get_or_create(&Cause { verb: "read", cause }).inc();
     }

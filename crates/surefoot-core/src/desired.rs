@@ -35,6 +35,19 @@ pub struct Desired {
     pub deployment: DeploymentWanted,
     /// The route is no longer ours.
     pub disowned: bool,
+    /// The mark of a break-glass abort is taken off the route.
+    pub mended: bool,
+    /// Commands beyond those that are kept.
+    pub forgotten: Vec<Forgotten>,
+}
+
+/// A command that has done what it can do and goes, by its name and UID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
 }
 
 /// What a Service selects beside the Deployment's own labels.
@@ -106,6 +119,9 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
     let lowered = desired.weight.filter(|w| !missing && now.is_none_or(|now| *w < now));
     let raised = desired.weight.filter(|w| now.is_some_and(|now| *w > now));
     writes.extend(lowered.map(|percent| set_weight(plan, percent)));
+    if desired.mended && seen.break_glass.is_some() {
+        writes.push(Write::Mend { route: plan.routing.route.clone() });
+    }
     let pins = [(&desired.pin_stable, &seen.stable), (&desired.pin_canary, &seen.canary)];
     for (wanted, found) in pins {
         writes.extend(found.as_ref().and_then(|found| pin(wanted, found, seen, plan)));
@@ -126,6 +142,13 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
     if desired.disowned && owned {
         writes.push(Write::Disown { route: plan.routing.route.clone() });
     }
+    // Whatever fails here holds up nothing that matters more.
+    writes.extend(
+        desired.forgotten.iter().map(|action| Write::DeleteAction {
+            name: action.name.clone(),
+            uid: action.uid.clone(),
+        }),
+    );
     if desired.finalizer == Some(false) {
         writes.push(Write::Finalizer { present: false });
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::api::Rollout;
 use crate::api::rollout::{Apex, RolloutSpec};
 use crate::decide::in_release;
-use crate::observed::{Deployment, ReplicaSet, Rival, Route, Service};
+use crate::observed::{BreakGlass, Deployment, ReplicaSet, Rival, Route, Service};
 use crate::route::{OWNER, RouteProblem, Weights, annotation, istio};
 use crate::routing::{Routing, Side};
 use crate::split::{self, Objects, SplitProblem};
@@ -49,6 +49,8 @@ pub struct Gathered {
     pub split: Result<(), SplitProblem>,
     /// The route.
     pub route: Result<Route, RouteProblem>,
+    /// Who brought the traffic back by hand.
+    pub break_glass: Option<BreakGlass>,
     /// Other Rollouts that name the same route or Deployment.
     pub rivals: Vec<Rival>,
     /// What stands on all objects that a release writes, but for those that are a rival's.
@@ -137,6 +139,7 @@ pub fn gather(rollout: &Rollout, source: &impl Source) -> Gathered {
     Gathered {
         split: split::check(&routing, namespace, objects),
         route: route(&routing, namespace, raw_route.as_ref(), source),
+        break_glass: raw_route.as_ref().and_then(BreakGlass::of),
         stamped: written.into_iter().filter_map(stamped).collect(),
         rivals,
         deployment,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::api::RolloutActionSpec;
@@ -10,7 +11,7 @@ use crate::api::rollout::RolloutSpec;
 use crate::notify::Trouble;
 use crate::plan::PlanError;
 use crate::route::subset::{self, Labels};
-use crate::route::{OWNER, RouteProblem, Weights, annotation};
+use crate::route::{BREAK_GLASS, OWNER, RouteProblem, Weights, annotation};
 use crate::split::SplitProblem;
 use crate::template::HASH_LABEL;
 
@@ -43,7 +44,9 @@ pub struct Observed {
     /// The route.
     pub route: Result<Route, RouteProblem>,
     /// Commands for this Rollout (by uid), oldest first.
-    pub actions: Vec<RolloutActionSpec>,
+    pub actions: Vec<Action>,
+    /// Somebody brought the traffic back by hand, past every controller.
+    pub break_glass: Option<BreakGlass>,
     /// How new templates are held.
     pub hold: HoldMode,
     /// What is known of the delivery of news.
@@ -74,6 +77,76 @@ pub struct Delivery {
     pub told: BTreeSet<(String, String)>,
     /// What keeps channels from getting theirs.
     pub troubles: BTreeMap<String, Trouble>,
+}
+
+/// A command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Action {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// What is asked for.
+    pub spec: RolloutActionSpec,
+}
+
+impl Action {
+    /// Those of the raw RolloutActions that are for the Rollout, oldest first. One that can't be
+    /// read asks for nothing.
+    ///
+    /// `creationTimestamp` has whole seconds; within one the resourceVersion tells, which is the
+    /// order in which the API server took them unless somebody has touched one since, and then the
+    /// name, so that every look sees the same order. Nothing unsafe hangs on it: an abort counts
+    /// wherever it stands, and what was used up is known by uid.
+    #[must_use]
+    pub fn list<'v>(
+        objects: impl IntoIterator<Item = &'v Value>,
+        rollout: &str,
+        uid: &str,
+    ) -> Vec<Self> {
+        let read = |object: &Value| {
+            let spec: RolloutActionSpec =
+                serde_json::from_value(object.get("spec")?.clone()).ok()?;
+            let version = text(object, "/metadata/resourceVersion").parse().unwrap_or(0u64);
+            let name = text(object, "/metadata/name");
+            let place = (text(object, "/metadata/creationTimestamp"), version, name.clone());
+            let action = Self { name, uid: text(object, "/metadata/uid"), spec };
+            (action.spec.rollout == rollout && action.spec.uid == uid).then_some((place, action))
+        };
+        let mut actions: Vec<_> = objects.into_iter().filter_map(read).collect();
+        actions.sort_by(|(a, _), (b, _)| a.cmp(b));
+        actions.into_iter().map(|(_, action)| action).collect()
+    }
+}
+
+/// Who brought the traffic back to stable by hand, as an annotation on the route says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BreakGlass {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// The release that was under way for them.
+    pub release: i64,
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl BreakGlass {
+    /// What the annotation of a raw route says. One that can't be read is taken for the present
+    /// release: whoever wrote it was in a hurry.
+    #[must_use]
+    pub fn of(route: &Value) -> Option<Self> {
+        let written = annotation(route, BREAK_GLASS)?;
+        Some(serde_json::from_str(written).unwrap_or_else(|_| Self {
+            by: "somebody".to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+            release: i64::MAX,
+            reason: None,
+        }))
+    }
 }
 
 /// How new templates are held.
@@ -354,5 +427,57 @@ impl Observed {
     #[must_use]
     pub fn weight(&self) -> Option<i32> {
         self.route.as_ref().ok()?.weights.canary_percent()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn action(name: &str, second: u8, version: &str, uid: &str) -> Value {
+        json!({
+            "metadata": {
+                "name": name, "uid": format!("uid of {name}"), "resourceVersion": version,
+                "creationTimestamp": format!("2030-01-01T00:00:{second:02}Z"),
+            },
+            "spec": {
+                "rollout": "shop", "uid": uid, "release": 1, "step": 0, "action": "pause",
+                "requestedBy": "jo",
+            },
+        })
+    }
+
+    #[test]
+    fn commands_have_one_order_whatever_their_names() {
+        let objects = [
+            action("a", 2, "8", "u"),
+            action("z", 1, "9", "u"),
+            action("b", 1, "10", "u"),
+            action("namesake", 1, "1", "other"),
+        ];
+        let names = |objects: &[Value]| -> Vec<String> {
+            Action::list(objects, "shop", "u").into_iter().map(|a| a.name).collect()
+        };
+        assert_eq!(names(&objects), ["z", "b", "a"]);
+        let turned: Vec<Value> = objects.iter().rev().cloned().collect();
+        assert_eq!(names(&turned), ["z", "b", "a"]);
+        assert!(Action::list(&objects, "other", "u").is_empty());
+    }
+
+    #[test]
+    fn a_broken_glass_that_nobody_can_read_is_one_all_the_same() {
+        let route = |text: &str| json!({"metadata": {"annotations": {BREAK_GLASS: text}}});
+        assert_eq!(BreakGlass::of(&json!({"metadata": {}})), None);
+        assert_eq!(BreakGlass::of(&route("help")).map(|g| g.release), Some(i64::MAX));
+        let glass = BreakGlass {
+            by: "jo".to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+            release: 3,
+            reason: Some("fire".to_owned()),
+        };
+        let written = serde_json::to_string(&glass).unwrap();
+        assert_eq!(BreakGlass::of(&route(&written)), Some(glass));
     }
 }

@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use crate::api::GROUP;
 use crate::api::status::Revision;
 use crate::desired::DeploymentWanted;
-use crate::observed::{HELD, MANAGED, Rival};
+use crate::observed::{BreakGlass, HELD, MANAGED, Rival};
 use crate::route::subset::{self, Labels};
-use crate::route::{EPOCH, Mark, OWNER, RouteProblem, annotation, istio};
+use crate::route::{BREAK_GLASS, EPOCH, Mark, OWNER, RouteProblem, annotation, istio};
 use crate::routing::Routing;
 use crate::template::{self, HASH_LABEL};
 
@@ -97,6 +97,18 @@ pub enum Write {
         /// The VirtualService.
         route: String,
     },
+    /// Take the mark of a break-glass abort off the route.
+    Mend {
+        /// The VirtualService.
+        route: String,
+    },
+    /// Delete a command that isn't kept any longer.
+    DeleteAction {
+        /// The RolloutAction.
+        name: String,
+        /// The one that was seen, not a namesake.
+        uid: String,
+    },
     /// Change the Deployment.
     Deployment {
         /// The Deployment.
@@ -126,6 +138,8 @@ pub enum Kind {
     VirtualService,
     /// networking.istio.io DestinationRule.
     DestinationRule,
+    /// surefoot.dev RolloutAction.
+    RolloutAction,
 }
 
 /// An object, in the Rollout's namespace.
@@ -232,8 +246,11 @@ impl Write {
                 (Kind::ReplicaSet, replica_set.as_str())
             }
             Write::SetWeight { routing, .. } => (Kind::VirtualService, routing.route.as_str()),
-            Write::Disown { route } => (Kind::VirtualService, route.as_str()),
+            Write::Disown { route } | Write::Mend { route } => {
+                (Kind::VirtualService, route.as_str())
+            }
             Write::PinSubset { rule, .. } => (Kind::DestinationRule, rule.as_str()),
+            Write::DeleteAction { name, .. } => (Kind::RolloutAction, name.as_str()),
             Write::Deployment { name, .. } => (Kind::Deployment, name.as_str()),
             Write::Stamp { target } => return target.clone(),
         };
@@ -286,6 +303,9 @@ impl Write {
             }
             _ => {}
         }
+        if matches!(self, Write::DeleteAction { .. }) && fresh.is_none() {
+            return Ok(None);
+        }
         let fresh = fresh.ok_or_else(gone)?;
         if target.kind != Kind::Rollout {
             fence(fresh, &target, author.epoch)?;
@@ -293,11 +313,12 @@ impl Write {
         }
         match self {
             Write::SetWeight { routing, percent } => {
+                unbroken(fresh, routing, author.namespace, *percent)?;
                 let mark = Mark { rollout: author.rollout, epoch: author.epoch };
                 let edit = istio::edit(fresh, routing, author.namespace, *percent, mark)?;
                 Ok(edit.map(Request::Patch))
             }
-            Write::DeleteReplicaSet { uid, .. } => {
+            Write::DeleteReplicaSet { uid, .. } | Write::DeleteAction { uid, .. } => {
                 let version = version(fresh);
                 if fresh.pointer("/metadata/uid").and_then(Value::as_str) != Some(uid) {
                     return Err(gone());
@@ -401,6 +422,7 @@ impl Write {
                     edit.remove(&["metadata", "annotations", HELD]);
                 }
             }
+            Write::Mend { .. } => edit.remove(&["metadata", "annotations", BREAK_GLASS]),
             Write::Stamp { target } => {
                 let epoch = json!(author.epoch.to_string());
                 edit.set(&["metadata", "annotations", EPOCH], epoch);
@@ -413,6 +435,7 @@ impl Write {
             | Write::CreateReplicaSet { .. }
             | Write::Scale { .. }
             | Write::DeleteReplicaSet { .. }
+            | Write::DeleteAction { .. }
             | Write::SetWeight { .. } => {}
         }
         Ok(())
@@ -468,6 +491,24 @@ fn pin_subset(
     if edit.ops.len() > before {
         // The resourceVersion says so too; this says it of the very thing that is meant.
         edit.test_first(&[&path[..], &["name"]].concat(), json!(subset));
+    }
+    Ok(())
+}
+
+/// Somebody has brought the traffic back by hand since the decision was made: whatever it says, the
+/// weight doesn't rise before that has been seen. A controller that comes back in the middle of a
+/// step, or one that has lost the lead, reads the route right before it writes, and its lock on the
+/// resourceVersion holds for what it read.
+fn unbroken(
+    route: &Value,
+    routing: &Routing,
+    namespace: &str,
+    percent: i32,
+) -> Result<(), Refusal> {
+    let now = istio::read(route, routing, namespace).ok().and_then(|w| w.canary_percent());
+    if BreakGlass::of(route).is_some() && now.is_none_or(|now| percent > now) && percent > 0 {
+        let broken = "somebody broke the glass: the weight isn't raised";
+        return Err(Refusal::Changed(broken.to_owned()));
     }
     Ok(())
 }
@@ -709,6 +750,62 @@ mod tests {
         newer["spec"]["template"]["spec"]["containers"][0]["image"] = json!("shop:v3");
         let refused = adopt.request(Some(&set), Some(&newer), AUTHOR);
         assert!(matches!(refused, Err(Refusal::Changed(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn where_the_glass_is_broken_no_weight_is_raised() {
+        let destination =
+            |host: &str, weight| json!({"destination": {"host": host}, "weight": weight});
+        let route = |weight: i64, epoch: &str| {
+            json!({
+                "metadata": {
+                    "name": "shop", "resourceVersion": "5",
+                    "annotations": {BREAK_GLASS: "{}", EPOCH: epoch},
+                },
+                "spec": {"http": [{"route": [
+                    destination("shop-stable", 100 - weight), destination("shop-canary", weight),
+                ]}]},
+            })
+        };
+        let set = |percent| Write::SetWeight {
+            routing: Routing {
+                service: "shop".into(),
+                apex: crate::api::rollout::Apex::Both,
+                split: crate::routing::Split::Services {
+                    stable: "shop-stable".into(),
+                    canary: "shop-canary".into(),
+                },
+                route: "shop".into(),
+                http: Vec::new(),
+            },
+            percent,
+        };
+        // A leader that has decided for 50% and comes to write it, whatever its epoch.
+        for epoch in ["3", "4"] {
+            let refused = set(50).request(Some(&route(0, epoch)), None, AUTHOR);
+            assert!(matches!(refused, Err(Refusal::Changed(_))), "{refused:?}");
+        }
+        let lowered =
+            apply(route(50, "4"), set(0).request(Some(&route(50, "4")), None, AUTHOR).unwrap());
+        assert_eq!(lowered["spec"]["http"][0]["route"][1]["weight"], 0);
+        let mend = Write::Mend { route: "shop".into() };
+        let mended = apply(lowered.clone(), mend.request(Some(&lowered), None, AUTHOR).unwrap());
+        let annotations = json!({EPOCH: "4", OWNER: "shop"});
+        assert_eq!(mended["metadata"]["annotations"], annotations);
+        assert_eq!(mend.request(Some(&mended), None, AUTHOR), Ok(None));
+        assert!(set(50).request(Some(&mended), None, AUTHOR).is_ok_and(|r| r.is_some()));
+    }
+
+    #[test]
+    fn only_the_command_that_was_seen_is_deleted() {
+        let action = json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "3"}});
+        let delete = |uid: &str| {
+            let write = Write::DeleteAction { name: "a".into(), uid: uid.into() };
+            write.request(Some(&action), None, AUTHOR)
+        };
+        let expected = Request::Delete { uid: "u".into(), version: "3".into() };
+        assert_eq!(delete("u"), Ok(Some(expected)));
+        assert!(matches!(delete("v"), Err(Refusal::Gone { .. })));
     }
 
     #[test]

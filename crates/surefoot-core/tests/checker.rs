@@ -28,6 +28,7 @@ fn route(canary: i64) -> State {
         weights: Some((100 - canary, canary)),
         rest: json!({"hosts": ["shop"]}),
         epoch: 1,
+        broken: None,
     }
 }
 
@@ -132,7 +133,12 @@ fn nothing_is_wrong_with_a_good_release() {
 
 #[test]
 fn s1_weights_are_a_pair_of_ours() {
-    let odd = State::Route { weights: Some((95, 10)), rest: json!({"hosts": ["shop"]}), epoch: 1 };
+    let odd = State::Route {
+        weights: Some((95, 10)),
+        rest: json!({"hosts": ["shop"]}),
+        epoch: 1,
+        broken: None,
+    };
     assert_eq!(changed(|s| s[AT_10] = odd), ["S1"]);
 }
 
@@ -183,7 +189,7 @@ fn s6_stable_keeps_the_pods_its_weight_needs() {
 #[test]
 fn s7_the_rest_of_the_route_is_not_ours() {
     let rest: Value = json!({"hosts": ["another"]});
-    let other = State::Route { weights: Some((90, 10)), rest, epoch: 1 };
+    let other = State::Route { weights: Some((90, 10)), rest, epoch: 1, broken: None };
     assert_eq!(changed(|s| s[AT_10] = other)[0], "S7");
 }
 
@@ -191,7 +197,12 @@ fn s7_the_rest_of_the_route_is_not_ours() {
 fn s9_epochs_and_decisions_never_go_back() {
     let stale = |r: &mut RolloutState| r.decision.as_mut().unwrap().seq = 0;
     assert_eq!(changed(|s| edit(&mut s[END], stale)), ["S9"]);
-    let old = State::Route { weights: Some((90, 10)), rest: json!({"hosts": ["shop"]}), epoch: 0 };
+    let old = State::Route {
+        weights: Some((90, 10)),
+        rest: json!({"hosts": ["shop"]}),
+        epoch: 0,
+        broken: None,
+    };
     assert_eq!(changed(|s| s[AT_10] = old), ["S9"]);
     let none = |r: &mut RolloutState| r.decision = None;
     assert_eq!(changed(|s| edit(&mut s[END], none))[0], "S9");
@@ -234,6 +245,39 @@ fn s14_an_abort_is_heard() {
     assert_eq!(twice, ["S14"]);
     let other = changed(|s| s.insert(STARTED + 1, command(ActionKind::Abort, 2, 0)));
     assert_eq!(other, [""; 0]);
+}
+
+#[test]
+fn s14_a_broken_glass_is_heard() {
+    let glass = |canary, release| State::Route {
+        weights: Some((100 - canary, canary)),
+        rest: json!({"hosts": ["shop"]}),
+        epoch: 1,
+        broken: Some(release),
+    };
+    let raised = changed(|s| s[AT_100] = glass(100, 1));
+    assert_eq!(raised, ["S14"]);
+    let twice = changed(|s| s.insert(STARTED + 1, glass(0, 1)));
+    assert_eq!(twice, ["S14"], "an abort of its release");
+    let ahead = changed(|s| s.insert(STARTED + 1, glass(0, 2)));
+    assert_eq!(ahead, ["S14"], "one that there isn't yet means the one under way");
+    let stale = changed(|s| s.insert(STARTED + 1, glass(0, 0)));
+    assert_eq!(stale, [""; 0], "an earlier one means nothing to this");
+}
+
+#[test]
+fn s15_a_whole_release_is_promoted_by_somebody() {
+    let promoted = |kind, step| {
+        changed(|s| {
+            let jo = |r: &mut RolloutState| r.passes.iter_mut().for_each(|p| p.2 = "jo".to_owned());
+            [SECOND, PROMOTED, PROMOTED + 2, END].into_iter().for_each(|i| edit(&mut s[i], jo));
+            s.insert(SECOND, command(kind, 1, step));
+        })
+    };
+    assert_eq!(promoted(ActionKind::PromoteFull, 0), [""; 0]);
+    assert_eq!(promoted(ActionKind::PromoteFull, 1), ["S15"], "the first step before its author");
+    assert_eq!(promoted(ActionKind::Promote, 0), ["S15"], "one step alone");
+    assert_eq!(promoted(ActionKind::Resume, 0)[0], "S15");
 }
 
 #[test]

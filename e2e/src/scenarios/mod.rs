@@ -1,6 +1,7 @@
 //! The scenarios: a file a theme, and a line each in [`all`].
 
 mod api_server_away;
+mod commands;
 mod faults;
 mod figures;
 mod mutant;
@@ -46,6 +47,16 @@ fn all() -> Vec<Scenario> {
         scenario!("notified-killed", notified::killed),
         scenario!("notified-channel-hangs", notified::channel_hangs),
         scenario!("notified-secret-missing", notified::secret_missing),
+        scenario!("pause-resume", commands::pause_resume),
+        scenario!("retry", commands::retry),
+        scenario!("undo-degraded", commands::undo_degraded),
+        scenario!("undo-degraded-paused-at-rest", commands::undo_degraded_paused_at_rest),
+        scenario!("undo-healthy", commands::undo_healthy),
+        scenario!("undo-healthy-paused-at-rest", commands::undo_healthy_paused_at_rest),
+        scenario!("promote-full", commands::promote_full),
+        scenario!("set-image-restart", commands::set_image_restart),
+        scenario!("break-glass", commands::break_glass),
+        scenario!("history-list", commands::history_list),
         scenario!("killed-0", faults::killed_0),
         scenario!("killed-1", faults::killed_1),
         scenario!("killed-2", faults::killed_2),
@@ -70,6 +81,7 @@ fn all() -> Vec<Scenario> {
         scenario!("self-check", self_check::play, alone),
         scenario!("figures", figures::play, alone),
         scenario!("figures-detection", figures::detection, alone),
+        scenario!("aborts-24-at-once", commands::aborts_24_at_once, alone),
         scenario!("api-server-away", api_server_away::play, alone),
     ]
 }

@@ -70,8 +70,20 @@ pub enum Reason {
     NoData,
     /// Somebody lowered the weight on the route.
     WeightLowered,
+    /// Somebody paused the release.
+    PausedByCommand,
     /// A hold is over.
     Resumed,
+    /// Somebody let all steps that were left pass.
+    PromotedFull,
+    /// An earlier template comes back, as somebody asked.
+    Undoing,
+    /// A command came to nothing, and why.
+    Ignored,
+    /// More commands than can be remembered.
+    TooManyCommands,
+    /// Somebody brought the traffic back by hand.
+    BreakGlass,
     /// A step was left without enough evidence.
     PromotedWithoutEvidence,
     /// The release is what runs now.
@@ -94,20 +106,26 @@ impl Reason {
     pub fn event(self) -> Option<NotificationEvent> {
         Some(match self {
             Reason::Started => NotificationEvent::Started,
-            Reason::StepPassed => NotificationEvent::StepPassed,
+            Reason::StepPassed | Reason::PromotedFull => NotificationEvent::StepPassed,
             Reason::ApprovalNeeded
             | Reason::Inconclusive
             | Reason::NoData
-            | Reason::WeightLowered => NotificationEvent::Paused,
+            | Reason::WeightLowered
+            | Reason::PausedByCommand => NotificationEvent::Paused,
             Reason::Resumed => NotificationEvent::Resumed,
             Reason::PromotedWithoutEvidence => NotificationEvent::PromotedWithoutEvidence,
             Reason::Promoted => NotificationEvent::Promoted,
             Reason::RollingBack => NotificationEvent::RollingBack,
             Reason::RolledBack => NotificationEvent::RolledBack,
             Reason::ReleasedOutside => NotificationEvent::ReleasedOutside,
-            Reason::Adopted | Reason::Advancing | Reason::Abandoned | Reason::Deleted => {
-                return None;
-            }
+            Reason::BreakGlass => NotificationEvent::RollingBack,
+            Reason::Adopted
+            | Reason::Advancing
+            | Reason::Undoing
+            | Reason::Ignored
+            | Reason::TooManyCommands
+            | Reason::Abandoned
+            | Reason::Deleted => return None,
         })
     }
 }

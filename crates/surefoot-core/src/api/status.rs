@@ -39,6 +39,16 @@ pub struct RolloutStatus {
     /// The step under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepStatus>,
+    /// A person has paused the release under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
+    /// An undo under way: a template that goes back into the Deployment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Undoing>,
+    /// UIDs of the commands to the latest release that have done what they can do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub used_actions: Vec<String>,
     /// All that is waited for right now, most important first.
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     pub waiting_on: Vec<Waiting>,
@@ -210,6 +220,9 @@ pub struct Release {
     /// The spec that this release follows, with templates filled in; edits count from the next one.
     #[schemars(schema_with = "opaque_object")]
     pub plan: Value,
+    /// Who promoted it through all of its steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted_by: Option<String>,
     /// Steps that have passed.
     #[serde(default)]
     #[schemars(length(max = 20))]
@@ -217,12 +230,16 @@ pub struct Release {
 }
 
 /// Kinds of release.
-#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReleaseKind {
     /// A template that is new.
+    #[default]
     New,
     /// A template that was promoted lately.
     Undo,
+    /// A template that was rolled back and that a person tries again. Each try has a chance of its
+    /// own to pass by luck.
+    Retry,
 }
 
 /// The record that a step passed; the weight rises only after it.
@@ -283,9 +300,6 @@ pub struct StepStatus {
     /// Ready canary pods when last counted; more of them begin a new warm-up.
     #[serde(default)]
     pub ready_pods: u32,
-    /// How many promotes of this step have been used up, each by the hold that it ended.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub promotes_used: i64,
     /// It may be left without enough evidence, and people have been told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub evidence_waived: bool,
@@ -337,6 +351,32 @@ pub enum HoldReason {
     NoData,
     /// Somebody lowered the canary's weight on the route.
     WeightLowered,
+}
+
+/// A person's pause.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pause {
+    /// Who.
+    pub by: String,
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Since when.
+    #[schemars(schema_with = "instant")]
+    pub since: Timestamp,
+}
+
+/// A template on its way back into the Deployment.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Undoing {
+    /// Who asked for it.
+    pub by: String,
+    /// The ReplicaSet whose template it is.
+    pub replica_set: String,
+    /// Digest of the template that it replaces: any other one is somebody's newer wish and stays.
+    pub instead_of: String,
 }
 
 /// One thing that is waited for.
@@ -405,6 +445,8 @@ pub enum WaitingKind {
     Approval,
     /// `spec.paused`.
     Paused,
+    /// A person has paused the release: `resume` ends it.
+    Resume,
     /// A person's decision on an inconclusive step.
     Decision,
     /// Somebody lowered the weight on the route.
@@ -484,6 +526,12 @@ pub struct PastRelease {
     pub number: i64,
     /// Promoted, RolledBack or Outside.
     pub outcome: Outcome,
+    /// What kind of release it was.
+    #[serde(default)]
+    pub kind: ReleaseKind,
+    /// "surefoot", or the user whose command ended it; empty where that isn't known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
     /// Its ReplicaSet.
     pub replica_set: String,
     /// The ReplicaSet whose place it took; going back to that is an undo too.

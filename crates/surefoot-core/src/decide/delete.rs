@@ -25,6 +25,7 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     if seen.route.is_ok() {
         case.desired.weight = Some(0);
     }
+    case.desired.mended = true;
     case.unpin();
     case.desired.disowned = true;
     let Some(deployment) = &seen.deployment else { return };

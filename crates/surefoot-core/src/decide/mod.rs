@@ -3,14 +3,17 @@
 //! One file a stretch of a release's way: at [`rest`], [`prepare`], [`step`], [`promote`],
 //! [`rollback`], and [`delete`] for a Rollout that goes away.
 
+mod commands;
 mod delete;
 mod outbox;
 mod outcome;
+mod pass;
 mod prepare;
 mod promote;
 mod rest;
 mod rollback;
 mod step;
+mod undo;
 
 pub use outcome::{changed, summary};
 
@@ -18,13 +21,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::api::Rollout;
 use crate::api::action::ActionKind;
 use crate::api::notice::Reason;
 use crate::api::rollout::RolloutSpec;
 use crate::api::status::{
     Decision, Hold, Phase, ReleaseKind, RolloutStatus, Verdict, Waiting, WaitingKind,
 };
-use crate::api::{Rollout, RolloutActionSpec};
 use crate::desired::{Desired, Pin};
 use crate::observed::{HoldMode, Observed, Owner, ReplicaSet};
 use crate::plan::{Plan, PlanError};
@@ -84,7 +87,10 @@ pub fn decide(rollout: &Rollout, seen: &Observed, samples: &Samples, now: Timest
             case.roll_back(CONTROLLER, format!("the frozen plan can't be read: {error}"));
         }
         Err(error) if deleting => case.abandon(&error.to_string()),
-        Err(error) => case.fail("InvalidSpec", &error.to_string()),
+        Err(error) => {
+            case.fail("InvalidSpec", &error.to_string());
+            commands::answer(&mut case);
+        }
         Ok(plan) => case.go(plan),
     }
     outcome::finish(case, plan.ok(), &old)
@@ -165,13 +171,19 @@ impl Case<'_> {
         if self.status.phase != Phase::Promoting {
             self.revive();
         }
+        commands::hear(self);
         match self.status.phase {
-            Phase::Pending | Phase::Healthy | Phase::Degraded => rest::decide(self, plan),
+            Phase::Pending | Phase::Healthy | Phase::Degraded => {
+                rest::decide(self, plan);
+                commands::answer(self);
+            }
             Phase::Preparing => prepare::decide(self, plan),
             Phase::Stepping | Phase::Paused => step::decide(self, plan),
             Phase::Promoting => promote::decide(self, plan),
             Phase::RollingBack => rollback::decide(self, plan),
         }
+        commands::show_pause(self);
+        commands::forget(self);
     }
 
     /// Look again no later than this.
@@ -256,35 +268,6 @@ impl Case<'_> {
         self.canary_set().is_some_and(|set| set.owner == Owner::Deployment)
     }
 
-    /// An abort of this release, with who and why.
-    fn abort_asked(&self) -> Option<(String, String)> {
-        let release = self.status.release.as_ref()?.number;
-        let asked = self
-            .seen
-            .actions
-            .iter()
-            .find(|action| action.action == ActionKind::Abort && action.release == release)?;
-        let why = asked.reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default();
-        Some((asked.requested_by.clone(), format!("aborted by {}{why}", asked.requested_by)))
-    }
-
-    /// The promotes of exactly this step of this release, oldest first.
-    fn promotes(&self) -> impl Iterator<Item = &RolloutActionSpec> {
-        let release = self.status.release.as_ref().map(|r| r.number);
-        let step = self.status.step.as_ref().map(|s| s.index);
-        self.seen.actions.iter().filter(move |action| {
-            action.action == ActionKind::Promote
-                && Some(action.release) == release
-                && Some(action.step) == step
-        })
-    }
-
-    /// Who gave the first promote that nothing has used up yet.
-    fn promote_asked(&self) -> Option<String> {
-        let used = usize::try_from(self.status.step.as_ref()?.promotes_used).unwrap_or(0);
-        self.promotes().nth(used).map(|action| action.requested_by.clone())
-    }
-
     /// The Deployment's template is no longer the release's.
     fn superseded(&self) -> bool {
         let (Some(release), Some(deployment)) = (&self.status.release, &self.seen.deployment)
@@ -304,6 +287,8 @@ impl Case<'_> {
             self.roll_back(CONTROLLER, "the Deployment is gone");
         } else if let Some((who, why)) = self.abort_asked() {
             self.roll_back(&who, why);
+        } else if let Some((who, why)) = undo::interrupt(self) {
+            self.roll_back(&who, why);
         } else if self.superseded() {
             self.roll_back(
                 CONTROLLER,
@@ -319,6 +304,9 @@ impl Case<'_> {
     fn roll_back(&mut self, actor: &str, reason: impl Into<String>) {
         let reason = reason.into();
         self.status.phase = Phase::RollingBack;
+        self.status.pause = None;
+        // A retry must know of what it tries again.
+        self.use_up_all(&[ActionKind::Retry, ActionKind::Pause, ActionKind::Resume]);
         if let Some(step) = self.status.step.as_mut() {
             step.hold = None;
         }
@@ -346,9 +334,12 @@ impl Case<'_> {
         self.status.phase = Phase::Paused;
         self.notice(hold.reason.into(), hold.message.clone(), true);
         // What people said before they could know of the hold doesn't end it.
-        let used = i64::try_from(self.promotes().count()).unwrap_or(i64::MAX);
+        let promotes: Vec<_> = self.promotes().collect();
+        promotes.into_iter().for_each(|action| self.use_up(action));
+        if let Some(release) = self.status.release.as_mut() {
+            release.promoted_by = None;
+        }
         if let Some(step) = self.status.step.as_mut() {
-            step.promotes_used = used;
             step.approved_by = None;
             step.hold = Some(hold);
         }

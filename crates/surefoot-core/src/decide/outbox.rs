@@ -294,6 +294,7 @@ mod tests {
             canary: None,
             split: Ok(()),
             rivals: vec![],
+            break_glass: None,
             route: Err(RouteProblem::Missing { name: "shop".into() }),
             actions: vec![],
             hold: HoldMode::PausedAtRest,

@@ -186,6 +186,8 @@ fn finish(case: &mut Case<'_>) {
         let past = PastRelease {
             number: release.number,
             outcome: Outcome::Promoted,
+            kind: release.kind,
+            by: release.passes.last().map(|p| p.actor.clone()).unwrap_or_default(),
             replica_set: canary.replica_set.clone(),
             replaced: case.status.stable.as_ref().map(|s| s.replica_set.clone()),
             images: canary.images.clone(),

@@ -1,13 +1,15 @@
 //! At rest: finding what runs, waiting for a new template, beginning a release.
 
-use super::{CONTROLLER, Case, is_immediate};
+use super::commands::said;
+use super::{CONTROLLER, Case, is_immediate, undo};
+use crate::api::action::ActionKind;
 use crate::api::notice::Reason;
 use crate::api::rollout::RolloutSpec;
 use crate::api::status::{
     Outcome, PastRelease, Phase, Release, ReleaseKind, Revision, Verdict, WaitingKind,
 };
 use crate::desired::Pin;
-use crate::observed::{Deployment, HoldMode, Owner, ReplicaSet};
+use crate::observed::{Action, Deployment, HoldMode, Owner, ReplicaSet};
 use crate::plan::{Plan, digest};
 use crate::route::RouteProblem;
 use crate::routing::Side;
@@ -34,12 +36,20 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     if !shaped(case, plan) {
         return;
     }
+    glass(case);
     let stable = case.status.stable.as_ref().and_then(|s| seen.replica_set(&s.replica_set));
     let Some(stable) = stable.filter(|set| set.owner == Owner::Deployment) else {
         return adopt(case, deployment);
     };
+    if undo::under_way(case, deployment) {
+        return;
+    }
     if equal(&stable.template, &deployment.template) {
-        return rest(case);
+        rest(case);
+        let asked: Vec<_> = case.asked(ActionKind::Retry).collect();
+        let why = "the Deployment has stable's template: there is nothing to try again";
+        asked.into_iter().for_each(|action| case.ignore(action, why));
+        return undo::at_rest(case, deployment, stable);
     }
     changed(case, deployment, stable, plan);
 }
@@ -118,6 +128,16 @@ fn shaped(case: &mut Case<'_>, plan: &Plan) -> bool {
     false
 }
 
+/// Somebody broke the glass and nothing is under way, or not any more.
+fn glass(case: &mut Case<'_>) {
+    let Some(glass) = &case.seen.break_glass else { return };
+    case.desired.mended = true;
+    if !case.status.outbox.iter().any(|n| n.reason == Reason::BreakGlass) {
+        let note = format!("no release was under way for the break-glass abort by {}", glass.by);
+        case.notice(Reason::BreakGlass, note, true);
+    }
+}
+
 /// Nothing to do but to keep things as they are.
 fn rest(case: &mut Case<'_>) {
     case.status.phase = Phase::Healthy;
@@ -154,6 +174,7 @@ fn adopt(case: &mut Case<'_>, deployment: &Deployment) {
     let reason = format!("{} was found running", now.replica_set);
     case.status.stable = Some(now);
     case.status.canary = None;
+    case.status.undo = None;
     case.status.phase = Phase::Healthy;
     // A rollback stays on record for its release.
     let rolled_back = case.status.decision.as_ref().is_some_and(|d| d.verdict == Verdict::Rollback);
@@ -175,6 +196,8 @@ fn outside(case: &mut Case<'_>, now: &Revision) {
         PastRelease {
             number,
             outcome: Outcome::Outside,
+            kind: ReleaseKind::New,
+            by: String::new(),
             replica_set: now.replica_set.clone(),
             replaced: case.status.stable.as_ref().map(|s| s.replica_set.clone()),
             images: now.images.clone(),
@@ -221,8 +244,16 @@ fn changed(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, pl
     if runs && deployment.settled() {
         return adopt(case, deployment);
     }
-    if failed_before(case, deployment) {
+    let failed = failed_before(case, deployment);
+    if failed && undo::failed(case, deployment, stable) {
         case.status.phase = Phase::Degraded;
+        case.desired.weight = Some(0);
+        return;
+    }
+    let retry = case.asked(ActionKind::Retry).next().filter(|_| failed);
+    if failed && retry.is_none() {
+        case.status.phase = Phase::Degraded;
+        case.status.undo = None;
         // A scale changes the generation and not the template.
         if let Some(release) = case.status.release.as_mut() {
             release.deployment_generation = deployment.generation;
@@ -230,8 +261,8 @@ fn changed(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, pl
         case.desired.weight = Some(0);
         return case.wait(
             WaitingKind::Template,
-            "stable serves everything; set the Deployment's template to something new, or back to \
-             stable's",
+            "stable serves everything; set the Deployment's template to something new, or `kubectl \
+             surefoot retry` or `undo`",
         );
     }
     if case.rollout.spec.paused {
@@ -242,7 +273,11 @@ fn changed(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, pl
         return case
             .wait(WaitingKind::RouteWritten, "all traffic must be on stable before a release");
     }
-    begin(case, deployment, stable, plan);
+    if case.seen.break_glass.is_some() {
+        let message = "the mark of a break-glass abort is being taken off the route";
+        return case.wait(WaitingKind::RouteWritten, message);
+    }
+    begin(case, deployment, stable, plan, retry);
 }
 
 /// The template is that of the release that was rolled back.
@@ -256,7 +291,13 @@ fn failed_before(case: &Case<'_>, deployment: &Deployment) -> bool {
             || release.template_digest == template_digest(&deployment.template))
 }
 
-fn begin(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, plan: &Plan) {
+fn begin(
+    case: &mut Case<'_>,
+    deployment: &Deployment,
+    stable: &ReplicaSet,
+    plan: &Plan,
+    retry: Option<&Action>,
+) {
     let spec: &RolloutSpec = match &case.seen.spec {
         Ok(spec) => spec,
         Err(error) => return case.fail("InvalidSpec", &error.to_string()),
@@ -270,7 +311,11 @@ fn begin(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, plan
         })
     };
     let undo = reused.as_ref().is_some_and(promoted);
-    let kind = if undo { ReleaseKind::Undo } else { ReleaseKind::New };
+    let kind = match retry {
+        Some(_) => ReleaseKind::Retry,
+        None if undo => ReleaseKind::Undo,
+        None => ReleaseKind::New,
+    };
     let hash =
         reused.as_ref().map_or_else(|| canary_hash(&deployment.template), |s| s.hash.clone());
     let revision = Revision {
@@ -293,17 +338,26 @@ fn begin(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, plan
         started_at: case.now,
         plan_hash: digest(&frozen),
         plan: frozen,
+        promoted_by: None,
         passes: Vec::new(),
     });
     case.status.canary = Some(revision);
     case.status.step = None;
     case.status.engine = None;
     case.status.analysis.clear();
+    case.status.used_actions.clear();
+    case.status.pause = None;
+    let undoing = case.status.undo.take();
     case.status.phase = Phase::Preparing;
-    let what = if is_immediate(kind, plan) { "undo, at once" } else { "a new template" };
+    let what = match retry {
+        Some(action) => format!("tried again {}", said(action)),
+        None if is_immediate(kind, plan) => "undo, at once".to_owned(),
+        None => "a new template".to_owned(),
+    };
     let images = images(&deployment.template).join(", ");
     let reason = format!("{what}: {images}");
-    case.record(Verdict::Start, 0, CONTROLLER, reason.clone());
+    let who = retry.map(|action| action.spec.requested_by.clone()).or(undoing.map(|u| u.by));
+    case.record(Verdict::Start, 0, who.as_deref().unwrap_or(CONTROLLER), reason.clone());
     case.notice(Reason::Started, format!("release {number}: {reason}"), false);
     case.desired.pin_stable = Pin::To(stable.hash.clone());
     case.wait(WaitingKind::Services, "the two versions are being told apart");

@@ -116,12 +116,19 @@ fn ended(case: &mut Case<'_>) {
     if case.pinned() {
         return case.wait(WaitingKind::Services, "the Services are being unpinned");
     }
+    if case.seen.break_glass.is_some() {
+        case.desired.mended = true;
+        let message = "the mark of the break-glass abort is being taken off the route";
+        return case.wait(WaitingKind::RouteWritten, message);
+    }
     let canary = case.status.canary.take();
     if let Some(release) = &case.status.release {
         let why = case.status.decision.as_ref().map(|d| d.reason.clone()).unwrap_or_default();
         let past = PastRelease {
             number: release.number,
             outcome: Outcome::RolledBack,
+            kind: release.kind,
+            by: case.status.decision.as_ref().map(|d| d.actor.clone()).unwrap_or_default(),
             replica_set: canary.map(|c| c.replica_set).unwrap_or_default(),
             replaced: None,
             images: release.images.clone(),

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::{CONTROLLER, Case, after, between, prepare, promote};
+use super::pass::{pass, pass_full};
+use super::{CONTROLLER, Case, after, between, prepare};
 use crate::api::analysis::NoDataAction;
 use crate::api::notice::Reason;
 use crate::api::rollout::OnInconclusive;
 use crate::api::status::{
-    Hold, HoldReason, Phase, ReleaseKind, StepPass, StepStatus, Verdict, Waiting, WaitingKind,
+    Hold, HoldReason, Phase, ReleaseKind, StepStatus, Verdict, Waiting, WaitingKind,
 };
 use crate::engine::{self, Judgement};
 use crate::observed::Route;
@@ -37,7 +38,6 @@ pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
         started_at: None,
         judged_from: None,
         ready_pods,
-        promotes_used: 0,
         evidence_waived: false,
         approval_asked: false,
         approved_by: None,
@@ -81,8 +81,11 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     if immediate(case, plan) {
         return pass(case, plan, index, CONTROLLER, "an undo isn't judged".to_owned());
     }
+    if let Some(who) = case.status.release.as_ref().and_then(|r| r.promoted_by.clone()) {
+        return pass_full(case, plan, index, &who);
+    }
     if case.status.step.as_ref().is_some_and(|s| s.approved_by.is_none()) {
-        let who = case.promote_asked();
+        let who = case.promotes().next().map(|action| action.spec.requested_by.clone());
         if let Some(step) = case.status.step.as_mut() {
             step.approved_by = who;
         }
@@ -147,10 +150,9 @@ fn advance(case: &mut Case<'_>, plan: &Plan, index: usize, step: &StepPlan) {
         Some(false) => return keep(case, allowed),
         None => return,
     }
-    if case.rollout.spec.paused {
+    if case.stopped("") {
         case.status.phase = Phase::Paused;
-        keep(case, allowed);
-        return case.wait(WaitingKind::Paused, "spec.paused is true: no step forward");
+        return keep(case, allowed);
     }
     case.status.phase = Phase::Stepping;
     let reason = format!("step {index}: {}% to the canary", step.weight);
@@ -238,22 +240,10 @@ fn in_force(case: &mut Case<'_>, step: &StepPlan) -> Option<Route> {
         return Some(route);
     }
     if route.weights.highest() <= step.weight && (confirmed || lowered) {
-        if let Some(who) = case.promote_asked() {
-            // Whoever promotes wants the step's weight back.
-            case.notice(Reason::Resumed, format!("{who} asked for {}% again", step.weight), false);
-            if let Some(step) = case.status.step.as_mut() {
-                step.hold = None;
-                step.started_at = None;
-                step.promotes_used += 1;
-            }
-            case.status.phase = Phase::Stepping;
-            case.wait(WaitingKind::RouteWritten, "the route is being written");
-            return None;
-        }
         let manager = route.manager.as_deref().unwrap_or("somebody");
         let message = format!(
             "{manager} lowered the canary's weight from {}%: the route is {} and stays so until \
-             `kubectl surefoot promote` or `abort`",
+             `kubectl surefoot resume` or `abort`",
             step.weight,
             route.weights.words()
         );
@@ -519,11 +509,15 @@ fn gate(
     if held(case) {
         let hold = case.status.step.as_ref().and_then(|s| s.hold.clone());
         let message = hold.map(|h| h.message).unwrap_or_default();
-        case.wait(WaitingKind::Decision, format!("{message} (kubectl surefoot promote or abort)"));
+        case.wait(
+            WaitingKind::Decision,
+            format!("{message} (kubectl surefoot promote, resume or abort)"),
+        );
     }
     let lacking = !evidence.is_empty();
     evidence.into_iter().for_each(|w| case.waiting(w));
-    if lacking && data && !held(case) {
+    // A paused release stays where it is.
+    if lacking && data && !held(case) && case.status.pause.is_none() {
         inconclusive(case, step);
     }
 }
@@ -558,38 +552,6 @@ fn inconclusive(case: &mut Case<'_>, step: &StepPlan) {
             case.hold(Hold { reason: HoldReason::Inconclusive, since, message: message.clone() });
             case.wait(WaitingKind::Decision, message);
         }
-    }
-}
-
-/// The step has passed: on to the next, or to the hand-over.
-fn pass(case: &mut Case<'_>, plan: &Plan, index: usize, actor: &str, evidence: String) {
-    if case.rollout.spec.paused {
-        case.status.phase = Phase::Paused;
-        case.status.waiting_on.clear();
-        return case.wait(
-            WaitingKind::Paused,
-            "the step has passed; spec.paused is true: no step forward",
-        );
-    }
-    let Some(step) = plan.steps.get(index) else { return };
-    if let Some(release) = case.status.release.as_mut() {
-        release.passes.push(StepPass {
-            step: i32::try_from(index).unwrap_or(i32::MAX),
-            weight: step.weight,
-            plan_hash: release.plan_hash.clone(),
-            actor: actor.to_owned(),
-            evidence: evidence.clone(),
-            at: case.now,
-        });
-    }
-    case.record(Verdict::Pass, step.weight, actor, format!("step {index} passed: {evidence}"));
-    case.notice(Reason::StepPassed, format!("step {index} ({}%): {evidence}", step.weight), false);
-    case.status.waiting_on.clear();
-    if index + 1 < plan.steps.len() {
-        case.desired.weight = Some(step.weight);
-        enter(case, plan, index + 1);
-    } else {
-        promote::begin(case, actor);
     }
 }
 

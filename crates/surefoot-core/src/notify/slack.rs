@@ -102,7 +102,13 @@ fn headline(notice: &Notice) -> &'static str {
         Reason::Inconclusive => "paused: not enough evidence",
         Reason::NoData => "paused: no metrics",
         Reason::WeightLowered => "paused: weight lowered",
+        Reason::PausedByCommand => "paused by somebody",
         Reason::Resumed => "resumed",
+        Reason::PromotedFull => "all steps passed by somebody",
+        Reason::Undoing => "undoing",
+        Reason::Ignored => "command ignored",
+        Reason::TooManyCommands => "too many commands",
+        Reason::BreakGlass => "traffic brought back by hand",
         Reason::PromotedWithoutEvidence => "promoted without evidence",
         Reason::Promoted => "promoted",
         Reason::RollingBack => "rolling back",
@@ -117,7 +123,7 @@ fn headline(notice: &Notice) -> &'static str {
 fn colour(notice: &Notice) -> &'static str {
     match notice.reason {
         Reason::Promoted => "#2eb886",
-        Reason::RollingBack | Reason::RolledBack => "#d00000",
+        Reason::RollingBack | Reason::RolledBack | Reason::BreakGlass => "#d00000",
         Reason::ApprovalNeeded => "#daa038",
         _ if notice.warning => "#daa038",
         _ => "#439fe0",

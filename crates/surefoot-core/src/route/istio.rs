@@ -7,7 +7,7 @@
 use json_patch::{Patch, PatchOperation, jsonptr::PointerBuf};
 use serde_json::{Value, json};
 
-use super::{EPOCH, Mark, OWNER, Pair, RouteProblem, Weights, annotation};
+use super::{BREAK_GLASS, EPOCH, Mark, OWNER, Pair, RouteProblem, Weights, annotation};
 use crate::routing::{Destination, Routing, Side};
 
 /// Whether `written` names the Service: short, with namespace, or fully qualified.
@@ -160,6 +160,29 @@ fn op(kind: &str, path: &[&str], value: Value) -> Option<PatchOperation> {
     serde_json::from_value(op).ok()
 }
 
+/// The operations that lock the route's version, test what is believed to be there, and set the
+/// weights.
+fn weights(route: &Value, found: &[Found], percent: i32) -> Vec<Option<PatchOperation>> {
+    let version = route.pointer("/metadata/resourceVersion").cloned().unwrap_or(Value::Null);
+    let mut ops = vec![op("replace", &["metadata", "resourceVersion"], version)];
+    for Found { entry, stable, canary } in found {
+        let index = entry.to_string();
+        let http = ["spec", "http", &index];
+        let written = &route["spec"]["http"][entry];
+        if let Some(name) = written.get("name") {
+            ops.push(op("test", &[&http[..], &["name"]].concat(), name.clone()));
+        }
+        for (place, percent) in [(stable, 100 - percent), (canary, percent)] {
+            let destination = written["route"][place]["destination"].clone();
+            let place = place.to_string();
+            let at = |field: &'static str| [&http[..], &["route", &place, field]].concat();
+            ops.push(op("test", &at("destination"), destination));
+            ops.push(op("add", &at("weight"), Value::from(percent)));
+        }
+    }
+    ops
+}
+
 /// The patch that sets the canary's weight and our annotations on `route`, which must be freshly
 /// read. `None` when there is nothing to change.
 ///
@@ -183,23 +206,7 @@ pub fn edit(
     if right && marks.iter().all(|(key, value)| annotation(route, key) == Some(value)) {
         return Ok(None);
     }
-    let version = route.pointer("/metadata/resourceVersion").cloned().unwrap_or(Value::Null);
-    let mut ops = vec![op("replace", &["metadata", "resourceVersion"], version)];
-    for Found { entry, stable, canary } in found {
-        let index = entry.to_string();
-        let http = ["spec", "http", &index];
-        let written = &route["spec"]["http"][entry];
-        if let Some(name) = written.get("name") {
-            ops.push(op("test", &[&http[..], &["name"]].concat(), name.clone()));
-        }
-        for (place, percent) in [(stable, to_stable), (canary, to_canary)] {
-            let destination = written["route"][place]["destination"].clone();
-            let place = place.to_string();
-            let at = |field: &'static str| [&http[..], &["route", &place, field]].concat();
-            ops.push(op("test", &at("destination"), destination));
-            ops.push(op("add", &at("weight"), Value::from(percent)));
-        }
-    }
+    let mut ops = weights(route, &found, percent);
     if route.pointer("/metadata/annotations").is_none() {
         ops.push(op("add", &["metadata", "annotations"], json!({})));
     }
@@ -207,6 +214,27 @@ pub fn edit(
         ops.push(op("add", &["metadata", "annotations", key], Value::from(value)));
     }
     Ok(Some(Patch(ops.into_iter().flatten().collect())))
+}
+
+/// The patch of an abort without a controller: all weight to stable, and the mark that says so. The
+/// epoch stays as it is: whoever leads, or believes to, finds the mark. `route` must be freshly read.
+///
+/// # Errors
+/// As [`edit`].
+pub fn break_glass(
+    route: &Value,
+    routing: &Routing,
+    namespace: &str,
+    mark: &str,
+) -> Result<Patch, RouteProblem> {
+    let found = find(route, routing, namespace)?;
+    let annotations = route.pointer("/metadata/annotations").and_then(Value::as_object);
+    let mut ops = weights(route, &found, 0);
+    if annotations.is_none() {
+        ops.push(op("add", &["metadata", "annotations"], json!({})));
+    }
+    ops.push(op("add", &["metadata", "annotations", BREAK_GLASS], Value::from(mark)));
+    Ok(Patch(ops.into_iter().flatten().collect()))
 }
 
 #[cfg(test)]
@@ -268,6 +296,23 @@ mod tests {
         expected["metadata"]["annotations"] = json!({EPOCH: "3", OWNER: "shop"});
         assert_eq!(edited, expected);
         assert_eq!(edit(&edited, &routing, "prod", 10, MARK).unwrap(), None);
+    }
+
+    #[test]
+    fn breaking_the_glass_writes_the_weights_and_a_mark() {
+        let mut route = route();
+        let routing = routing(&[]);
+        let patch = edit(&route, &routing, "prod", 50, MARK).unwrap().unwrap();
+        json_patch::patch(&mut route, &patch).unwrap();
+        let patch = break_glass(&route, &routing, "prod", "jo").unwrap();
+        let text = serde_json::to_string(&patch).unwrap();
+        assert!(text.contains("resourceVersion") && text.contains("\"test\""), "{text}");
+        json_patch::patch(&mut route, &patch).unwrap();
+        assert_eq!(read(&route, &routing, "prod").unwrap().canary_percent(), Some(0));
+        let annotations = json!({EPOCH: "3", OWNER: "shop", BREAK_GLASS: "jo"});
+        assert_eq!(route["metadata"]["annotations"], annotations);
+        route["spec"]["http"][0]["route"].as_array_mut().unwrap().swap(0, 1);
+        assert!(json_patch::patch(&mut route, &patch).is_err(), "rewritten meanwhile");
     }
 
     #[test]

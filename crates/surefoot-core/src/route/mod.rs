@@ -11,6 +11,10 @@ pub const EPOCH: &str = "surefoot.dev/epoch";
 /// Annotation on a route and on a Deployment that names the one Rollout they belong to.
 pub const OWNER: &str = "surefoot.dev/rollout";
 
+/// Annotation of somebody who brought the traffic back by hand; on a Deployment, of somebody who
+/// resumes it by hand.
+pub const BREAK_GLASS: &str = "surefoot.dev/break-glass";
+
 /// Who writes a route: what its annotations say afterwards.
 #[derive(Debug, Clone, Copy)]
 pub struct Mark<'a> {

@@ -100,7 +100,10 @@ impl World {
                 }
                 self.rollout = None;
             }
-            State::Route { weights, rest, epoch } => self.route(*weights, rest, *epoch),
+            State::Route { weights, rest, epoch, broken } => {
+                self.broken_glass(*weights, *broken);
+                self.route(*weights, rest, *epoch);
+            }
             State::Pin { side, hash } => self.pin(*side, hash.as_ref()),
             State::Apex { hash } => self.apex.clone_from(hash),
             State::Subsets { stable, canary } => {
@@ -223,10 +226,13 @@ impl World {
                 self.broken("S3", format!("step {step} passed under another plan"));
             }
             let person = self.actions.iter().any(|a| {
-                a.kind == ActionKind::Promote
-                    && a.release == number
-                    && a.step == *step
-                    && a.by == *actor
+                let here = match a.kind {
+                    ActionKind::Promote => a.step == *step,
+                    // The whole release, from the step on that its author looked at.
+                    ActionKind::PromoteFull => a.step <= *step,
+                    _ => false,
+                };
+                here && a.release == number && a.by == *actor
             });
             if actor != crate::decide::CONTROLLER && !person {
                 self.broken(
@@ -259,6 +265,23 @@ impl World {
         let native = before.phase != Phase::Promoting;
         if !promoted && !undone && !native {
             self.broken("S13", format!("stable goes from {old} to {new} without all passes"));
+        }
+    }
+
+    /// S14: where somebody broke the glass no weight rises, and it is an abort of the release.
+    fn broken_glass(&mut self, weights: Option<(i64, i64)>, broken: Option<i64>) {
+        let Some(named) = broken else { return };
+        let latest = self.rollout.as_ref().and_then(|r| r.release.as_ref()).map_or(0, |(n, _)| *n);
+        // One that names none, or none that there is yet, means the one under way.
+        let release = named.min(latest);
+        let (before, now) = (self.canary_weight(), weights.map_or(0, |(_, canary)| canary));
+        if now > before {
+            self.broken("S14", format!("the weight rises to {now} where the glass is broken"));
+        }
+        let known = |a: &Action| a.kind == ActionKind::Abort && a.release == release;
+        if !self.actions.iter().any(known) {
+            let by = "the mark on the route".to_owned();
+            self.actions.push(Action { kind: ActionKind::Abort, release, step: 0, by });
         }
     }
 

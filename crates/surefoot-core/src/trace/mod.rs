@@ -39,6 +39,8 @@ pub enum State {
         rest: Value,
         /// The epoch stamped on it.
         epoch: i64,
+        /// Somebody broke the glass, for this release.
+        broken: Option<i64>,
     },
     /// A Service's pin.
     Pin {

@@ -6,8 +6,8 @@ use super::{DecisionState, Event, Names, RolloutState, Side, State};
 use crate::api::rollout::RolloutSpec;
 use crate::api::status::ReleaseKind;
 use crate::api::{ActionKind, RolloutActionSpec, RolloutStatus};
-use crate::observed::Service;
-use crate::route::{EPOCH, OWNER, Pair, RouteProblem, istio, subset};
+use crate::observed::{BreakGlass, Service};
+use crate::route::{BREAK_GLASS, EPOCH, OWNER, Pair, RouteProblem, istio, subset};
 use crate::template::{HASH_LABEL, template_digest};
 use crate::write::epoch_of;
 
@@ -142,6 +142,7 @@ fn route(object: &Value, names: &Names) -> State {
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
             annotations.remove(EPOCH);
             annotations.remove(OWNER);
+            annotations.remove(BREAK_GLASS);
         }
         if metadata.get("annotations") == Some(&json!({})) {
             metadata.remove("annotations");
@@ -150,7 +151,8 @@ fn route(object: &Value, names: &Names) -> State {
     if let Some(rest) = rest.as_object_mut() {
         rest.remove("status");
     }
-    State::Route { weights, rest, epoch: epoch_of(object) }
+    let broken = BreakGlass::of(object).map(|g| g.release);
+    State::Route { weights, rest, epoch: epoch_of(object), broken }
 }
 
 fn replica_set(object: &Value, gone: bool) -> Option<State> {

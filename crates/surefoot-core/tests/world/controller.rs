@@ -95,6 +95,7 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Service => "Service",
         Kind::VirtualService => "VirtualService",
         Kind::DestinationRule => "DestinationRule",
+        Kind::RolloutAction => "RolloutAction",
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod controller;
+mod sayings;
 pub mod script;
 pub mod store;
 pub mod story;
@@ -13,10 +14,10 @@ pub mod view;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use surefoot_core::api::RolloutStatus;
 use surefoot_core::api::status::{Phase, WaitingKind};
-use surefoot_core::observed::{HoldMode, is_pod_of};
-use surefoot_core::route::subset;
+use surefoot_core::api::{ActionKind, RolloutStatus};
+use surefoot_core::observed::{BreakGlass, HoldMode, is_pod_of};
+use surefoot_core::route::{istio, subset};
 use surefoot_core::routing::{Routing, Side};
 use surefoot_core::template::HASH_LABEL;
 use surefoot_core::trace::{Names, State};
@@ -42,6 +43,8 @@ pub struct World {
     pub traffic: Traffic,
     /// Why releases were rolled back, in order.
     pub rollbacks: Vec<String>,
+    /// The policy acts, as far as dry runs have shown.
+    pub policy_acts: bool,
     /// A step was held because of a lowered weight.
     pub held_low: bool,
     setup: Setup,
@@ -113,6 +116,7 @@ impl World {
             now: "2030-01-01T00:00:00Z".parse().expect("a date"),
             traffic: Traffic::default(),
             rollbacks: Vec::new(),
+            policy_acts: true,
             held_low: false,
             setup: setup.clone(),
             mutant,
@@ -153,7 +157,11 @@ impl World {
     }
 
     fn hold(&self) -> HoldMode {
-        if self.setup.policy { HoldMode::Policy { ready: true } } else { HoldMode::PausedAtRest }
+        if self.setup.policy {
+            HoldMode::Policy { ready: self.policy_acts }
+        } else {
+            HoldMode::PausedAtRest
+        }
     }
 
     fn keep(&mut self) {
@@ -300,7 +308,8 @@ impl World {
             Op::Scale(n) => {
                 self.store.edit("Deployment", "shop", |d| d["spec"]["replicas"] = json!(n));
             }
-            Op::Command { abort, release, step } => self.command(*abort, *release, *step),
+            Op::Command { kind, release, step } => self.command(*kind, *release, *step),
+            Op::BreakGlass { release } => self.break_glass(*release),
             Op::Pause(paused) => {
                 self.store.edit("Rollout", "shop", |r| r["spec"]["paused"] = json!(paused));
             }
@@ -382,7 +391,27 @@ impl World {
         })
     }
 
-    fn command(&mut self, abort: bool, release: i8, step: i8) {
+    fn break_glass(&mut self, beside: i8) {
+        let Some(release) = self.status().and_then(|s| s.release).map(|r| r.number) else { return };
+        self.commands += 1;
+        let mark = BreakGlass {
+            by: format!("person-{}", self.commands),
+            at: self.now,
+            release: release + i64::from(beside),
+            reason: None,
+        };
+        let mark = serde_json::to_string(&mark).expect("plain data");
+        let route = self.store.get("VirtualService", "shop").expect("nobody deletes the route");
+        // People look first whether stable is there to take the traffic.
+        if !self.serves(Side::Stable) {
+            return;
+        }
+        let patch = istio::break_glass(&route, &self.store.names.routing, NAMESPACE, &mark);
+        let patch = patch.expect("the route is ours");
+        self.store.patch("VirtualService", "shop", &patch).expect("it was just read");
+    }
+
+    fn command(&mut self, kind: ActionKind, release: i8, step: i8) {
         let Some(status) = self.status() else { return };
         let (Some(now), index) = (status.release, status.step.map_or(0, |s| s.index)) else {
             return;
@@ -393,7 +422,7 @@ impl World {
         let command = json!({"kind": "RolloutAction", "metadata": {"name": name}, "spec": {
             "rollout": "shop", "uid": text(&rollout, "/metadata/uid"),
             "release": now.number + i64::from(release), "step": index + i32::from(step),
-            "action": if abort { "abort" } else { "promote" },
+            "action": kind,
             "requestedBy": format!("person-{}", self.commands),
         }});
         self.store.create(command).expect("its name is new");
@@ -413,9 +442,11 @@ impl World {
             }
             let Some(status) = status else { continue };
             let asked = |kind| status.waiting_on.iter().any(|w| w.kind == kind);
-            let person = [WaitingKind::Approval, WaitingKind::Decision, WaitingKind::WeightLowered];
-            if quiet > 2 && status.phase == Phase::Paused && person.into_iter().any(asked) {
-                self.command(false, 0, 0);
+            let held = [WaitingKind::Resume, WaitingKind::WeightLowered].into_iter().any(asked);
+            let person = [WaitingKind::Approval, WaitingKind::Decision].into_iter().any(asked);
+            if quiet > 2 && status.phase == Phase::Paused && (held || person) {
+                let kind = if held { ActionKind::Resume } else { ActionKind::Promote };
+                self.command(kind, 0, 0);
                 self.keep();
             }
         }

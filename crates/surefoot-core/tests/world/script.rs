@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use surefoot_core::api::ActionKind;
 
 use super::view::Lags;
 
@@ -113,7 +114,9 @@ pub enum Op {
     /// The Deployment gets this size.
     Scale(u8),
     /// A person's command, for the release and step under way or that far beside.
-    Command { abort: bool, release: i8, step: i8 },
+    Command { kind: ActionKind, release: i8, step: i8 },
+    /// Somebody brings the traffic back by hand, for the release under way or so far beside.
+    BreakGlass { release: i8 },
     /// `spec.paused`.
     Pause(bool),
     /// The plan is edited.
@@ -178,8 +181,9 @@ pub fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => (0..5u8).prop_map(Op::Template),
         2 => (0..7u8).prop_map(Op::Scale),
-        2 => (any::<bool>(), beside(), beside())
-            .prop_map(|(abort, release, step)| Op::Command { abort, release, step }),
+        4 => (prop::sample::select(ActionKind::ALL.to_vec()), beside(), beside())
+            .prop_map(|(kind, release, step)| Op::Command { kind, release, step }),
+        1 => beside().prop_map(|release| Op::BreakGlass { release }),
         1 => any::<bool>().prop_map(Op::Pause),
         1 => (1..100u8).prop_map(Op::Edit),
         4 => Just(Op::Crash),

@@ -32,9 +32,10 @@ fn line(state: &State) -> Option<(String, String)> {
     Some(match state {
         State::Rollout(rollout) => ("Rollout".to_owned(), decided(rollout)),
         State::RolloutGone => ("Rollout".to_owned(), "gone".to_owned()),
-        State::Route { weights, .. } => {
+        State::Route { weights, broken, .. } => {
             let (stable, canary) = (*weights)?;
-            ("route".to_owned(), format!("{stable}/{canary}"))
+            let mark = broken.map(|r| format!(", broken glass of release {r}")).unwrap_or_default();
+            ("route".to_owned(), format!("{stable}/{canary}{mark}"))
         }
         State::Pin { side, hash } => (format!("Service {side:?}"), pinned(hash)),
         State::Apex { hash } => ("Service apex".to_owned(), pinned(hash)),

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use serde_json::Value;
+use surefoot_core::api::ActionKind;
 use surefoot_core::trace::check;
 
 use super::World;
@@ -13,9 +14,9 @@ use super::store::text;
 use super::story::tell;
 
 /// Version, by its place in `IMAGES`.
-const NEXT: u8 = 1;
-const NEWER: u8 = 2;
-const HARMFUL: u8 = 3;
+pub(super) const NEXT: u8 = 1;
+pub(super) const NEWER: u8 = 2;
+pub(super) const HARMFUL: u8 = 3;
 const NEVER_READY: u8 = 4;
 
 fn world(setup: &Setup) -> World {
@@ -25,7 +26,7 @@ fn world(setup: &Setup) -> World {
 }
 
 /// A release of `image` that has been under way for so many looks.
-fn under_way(setup: &Setup, image: u8, looks: usize) -> World {
+pub(super) fn under_way(setup: &Setup, image: u8, looks: usize) -> World {
     let mut world = world(setup);
     world.apply(&Op::Template(image));
     world.wait(looks);
@@ -33,7 +34,7 @@ fn under_way(setup: &Setup, image: u8, looks: usize) -> World {
 }
 
 /// Let it end, and compare its story.
-fn ends(mut world: World, name: &str) -> World {
+pub(super) fn ends(mut world: World, name: &str) -> World {
     let rest = world.come_to_rest();
     let story = tell(&world.store);
     assert_eq!(rest, Ok(()), "{story}");
@@ -51,12 +52,16 @@ fn compare(story: &str, name: &str) {
     assert_eq!(story, expected, "{}: UPDATE_GOLDEN=1 rewrites it", golden.display());
 }
 
-fn promote() -> Op {
-    Op::Command { abort: false, release: 0, step: 0 }
+pub(super) fn say(kind: ActionKind) -> Op {
+    Op::Command { kind, release: 0, step: 0 }
 }
 
-fn abort() -> Op {
-    Op::Command { abort: true, release: 0, step: 0 }
+pub(super) fn promote() -> Op {
+    say(ActionKind::Promote)
+}
+
+pub(super) fn abort() -> Op {
+    say(ActionKind::Abort)
 }
 
 #[test]
@@ -127,7 +132,7 @@ fn without_metrics_it_waits_then_goes_on() {
 fn a_step_waits_for_approval() {
     let steps = vec![(10, true), (100, false)];
     let mut world = under_way(&Setup { steps, ..Setup::plain() }, NEXT, 20);
-    let beside = Op::Command { abort: false, release: 0, step: 1 };
+    let beside = Op::Command { kind: ActionKind::Promote, release: 0, step: 1 };
     world.apply(&beside);
     world.wait(4);
     world.apply(&promote());
@@ -160,7 +165,12 @@ fn a_lowered_weight_is_respected() {
     let mut world = under_way(&Setup::plain(), NEXT, 12);
     world.apply(&Op::Lower(3));
     world.wait(4);
+    // A promote is no answer to that, nor a resume by somebody who looked at another step.
     world.apply(&promote());
+    world.apply(&Op::Command { kind: ActionKind::Resume, release: 0, step: -1 });
+    world.wait(2);
+    assert_eq!(world.weight(), 3);
+    world.apply(&say(ActionKind::Resume));
     ends(world, "weight-lowered");
 }
 
@@ -189,7 +199,7 @@ fn deleted_and_reverted() {
 }
 
 /// The Deployment's image, and whether it is paused.
-fn left(world: &World) -> (String, bool) {
+pub(super) fn left(world: &World) -> (String, bool) {
     let deployment = world.store.get("Deployment", "shop").expect("nobody deletes it");
     let image = text(&deployment, "/spec/template/spec/containers/0/image").to_owned();
     (image, deployment["spec"]["paused"] == Value::Bool(true))

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use surefoot_core::api::Rollout;
 use surefoot_core::gather::{Source, gather};
-use surefoot_core::observed::{Delivery, HoldMode, Observed, Rival};
+use surefoot_core::observed::{Action, Delivery, HoldMode, Observed, Rival};
 use surefoot_core::plan::{Templates, resolve};
 use surefoot_core::route::Weights;
 use surefoot_core::takeover::Stamped;
@@ -102,7 +102,8 @@ impl Cache {
         let found = gather(rollout, &view);
         let weights = view.weights.into_inner();
         let actions = self.list("RolloutAction");
-        let actions = actions.iter();
+        let name = rollout.metadata.name.as_deref().unwrap_or_default();
+        let uid = rollout.metadata.uid.as_deref().unwrap_or_default();
         let seen = Observed {
             spec: resolve(&rollout.spec, &Templates::new()),
             deployment: found.deployment,
@@ -113,9 +114,8 @@ impl Cache {
             split: found.split,
             route: found.route,
             rivals: found.rivals,
-            actions: actions
-                .filter_map(|action| serde_json::from_value(action["spec"].clone()).ok())
-                .collect(),
+            actions: Action::list(actions.iter().map(AsRef::as_ref), name, uid),
+            break_glass: found.break_glass,
             hold,
             delivery: delivery.clone(),
             namespace_terminating: false,
@@ -141,6 +141,7 @@ impl Source for View<'_> {
             Kind::Service => "Service",
             Kind::VirtualService => "VirtualService",
             Kind::DestinationRule => "DestinationRule",
+            Kind::RolloutAction => "RolloutAction",
         };
         self.cache.get(kind, name).map(|object| object.as_ref().clone())
     }
