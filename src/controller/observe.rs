@@ -7,6 +7,7 @@ use surefoot_core::api::analysis::{AnalysisTemplateSpec, TemplateKind};
 use surefoot_core::api::rollout::RolloutSpec;
 use surefoot_core::api::{Rollout, RolloutActionSpec};
 use surefoot_core::decide::in_release;
+use surefoot_core::mark::Mark;
 use surefoot_core::observed::{Deployment, Observed, ReplicaSet, Route, Service};
 use surefoot_core::plan::{Templates, resolve};
 use surefoot_core::route::RouteProblem;
@@ -142,16 +143,21 @@ fn route(
         weights,
         timeout: istio::timeout_seconds(object),
         manager: last_manager(object),
+        version: super::cache::version(object).to_string(),
+        wrote: Mark::of(object),
     })
 }
 
-/// Who changed the object last, beside ourselves.
+/// Who changed the route last, beside ourselves: whoever owns its http routes now (the list is
+/// owned as a whole), else the latest by time.
 fn last_manager(object: &Value) -> Option<String> {
     let fields = object.pointer("/metadata/managedFields")?.as_array()?;
-    let time = |f: &&Value| f.get("time").and_then(Value::as_str).unwrap_or("").to_owned();
-    let latest =
+    let http = |f: &Value| f.pointer("/fieldsV1/f:spec/f:http").is_some();
+    let time = |f: &Value| f.get("time").and_then(Value::as_str).unwrap_or("").to_owned();
+    let others =
         fields.iter().filter(|f| f.get("manager").is_some_and(|m| m != crate::client::MANAGER));
-    Some(latest.max_by_key(time)?.get("manager")?.as_str()?.to_owned())
+    let latest = others.max_by_key(|f| (http(f), time(f)))?;
+    Some(latest.get("manager")?.as_str()?.to_owned())
 }
 
 fn templates(cache: &Cache, namespace: &str) -> Templates {

@@ -11,6 +11,7 @@ use surefoot_core::api::status::Phase;
 use surefoot_core::api::{Rollout, RolloutStatus};
 use surefoot_core::decide::{changed, decide};
 use surefoot_core::desired::writes;
+use surefoot_core::mark::Mark;
 use surefoot_core::metrics::wanted;
 use surefoot_core::plan::Plan;
 use surefoot_core::takeover::{claim, owned, stamps};
@@ -145,6 +146,7 @@ async fn perform_all(
         namespace: &namespace,
         deployment: &plan.deployment,
         epoch: decision.epoch,
+        allowed: Mark { release: decision.release, weight: decision.weight },
     };
     let by = Committed { author, seq: decision.seq };
     for write in acts {

@@ -6,6 +6,7 @@ pub mod api;
 pub mod decide;
 pub mod desired;
 pub mod engine;
+pub mod mark;
 pub mod metrics;
 pub mod observed;
 pub mod plan;

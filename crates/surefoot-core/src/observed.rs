@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::api::RolloutActionSpec;
 use crate::api::rollout::RolloutSpec;
+use crate::mark::Mark;
 use crate::plan::PlanError;
 use crate::route::{RouteProblem, Weights};
 use crate::template::HASH_LABEL;
@@ -171,6 +172,10 @@ pub struct Route {
     pub timeout: Option<f64>,
     /// Who last changed it besides us, by its field managers.
     pub manager: Option<String>,
+    /// Its resourceVersion.
+    pub version: String,
+    /// What we wrote last on it.
+    pub wrote: Option<Mark>,
 }
 
 fn count(object: &Value, pointer: &str) -> u32 {

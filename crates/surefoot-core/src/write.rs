@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::api::GROUP;
 use crate::api::status::Revision;
 use crate::desired::DeploymentWanted;
+use crate::mark::{Mark, WROTE};
 use crate::observed::{HELD, MANAGED};
 use crate::route::RouteProblem;
 use crate::route::istio::{self, EPOCH, Host};
@@ -184,6 +185,8 @@ pub struct Author<'a> {
     pub deployment: &'a str,
     /// Epoch of the committed decision.
     pub epoch: i64,
+    /// Its release, and the weight that it allows.
+    pub allowed: Mark,
 }
 
 impl Write {
@@ -265,7 +268,8 @@ impl Write {
             Write::SetWeight { stable, canary, percent, .. } => {
                 let host = |service| Host { service, namespace: author.namespace };
                 let edit = istio::edit(fresh, host(stable), host(canary), *percent, author.epoch)?;
-                Ok(edit.map(Request::Patch))
+                let mark = Mark { weight: *percent, ..author.allowed };
+                Ok(edit.map(|patch| Request::Patch(marked(patch, mark))))
             }
             Write::DeleteReplicaSet { uid, .. } => {
                 let version = version(fresh);
@@ -363,9 +367,15 @@ impl Write {
                     edit.remove(&["metadata", "annotations", HELD]);
                 }
             }
-            Write::Stamp { .. } => {
+            Write::Stamp { target } => {
                 let epoch = json!(author.epoch.to_string());
                 edit.set(&["metadata", "annotations", EPOCH], epoch);
+                // Somebody who replaced the route took the mark away: what was allowed is the best
+                // that is known of it.
+                if target.kind == Kind::VirtualService && Mark::of(edit.fresh).is_none() {
+                    let mark = json!(author.allowed.to_string());
+                    edit.set(&["metadata", "annotations", WROTE], mark);
+                }
             }
             // Those that aren't edits have been dealt with.
             Write::CreateService { .. }
@@ -376,6 +386,14 @@ impl Write {
         }
         Ok(())
     }
+}
+
+/// The patch of a route with what it writes noted beside it. It has made the annotations by then.
+fn marked(mut patch: Patch, mark: Mark) -> Patch {
+    let path = PointerBuf::from_tokens(["metadata", "annotations", WROTE]).to_string();
+    let op = json!({"op": "add", "path": path, "value": mark.to_string()});
+    patch.0.extend(serde_json::from_value::<PatchOperation>(op));
+    patch
 }
 
 /// The epoch stamped on an object, 0 where there is none.
@@ -542,8 +560,14 @@ fn replica_set(revision: &Revision, deployment: &Value, author: Author<'_>) -> V
 mod tests {
     use super::*;
 
-    const AUTHOR: Author<'_> =
-        Author { rollout: "shop", uid: "u1", namespace: "prod", deployment: "shop", epoch: 4 };
+    const AUTHOR: Author<'_> = Author {
+        rollout: "shop",
+        uid: "u1",
+        namespace: "prod",
+        deployment: "shop",
+        epoch: 4,
+        allowed: Mark { release: 2, weight: 10 },
+    };
 
     fn apply(mut object: Value, request: Option<Request>) -> Value {
         match request {
@@ -635,6 +659,31 @@ mod tests {
         let off = Write::Pin { service: "s".into(), hash: None };
         let free = apply(pinned.clone(), off.request(Some(&pinned), None, AUTHOR).unwrap());
         assert_eq!(free["spec"]["selector"], json!({"app": "x"}));
+    }
+
+    #[test]
+    fn a_route_tells_what_we_wrote_last() {
+        let destination = |service: &str| json!({"destination": {"host": service}});
+        let route = json!({
+            "metadata": {"name": "shop", "resourceVersion": "1"},
+            "spec": {"http": [{"route": [destination("shop-stable"), destination("shop-canary")]}]},
+        });
+        let write = Write::SetWeight {
+            route: "shop".into(),
+            stable: "shop-stable".into(),
+            canary: "shop-canary".into(),
+            percent: 0,
+        };
+        let written = apply(route.clone(), write.request(Some(&route), None, AUTHOR).unwrap());
+        assert_eq!(Mark::of(&written), Some(Mark { release: 2, weight: 0 }));
+        let stamp =
+            Write::Stamp { target: Target { kind: Kind::VirtualService, name: "shop".into() } };
+        let stamped = apply(route.clone(), stamp.request(Some(&route), None, AUTHOR).unwrap());
+        assert_eq!(Mark::of(&stamped), Some(AUTHOR.allowed));
+        // A later controller takes over what an earlier one wrote.
+        let later = Author { epoch: 5, allowed: Mark { release: 2, weight: 50 }, ..AUTHOR };
+        let taken = apply(written.clone(), stamp.request(Some(&written), None, later).unwrap());
+        assert_eq!((epoch_of(&taken), Mark::of(&taken)), (5, Mark::of(&written)));
     }
 
     #[test]

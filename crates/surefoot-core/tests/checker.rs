@@ -28,6 +28,7 @@ fn route(canary: i64) -> State {
         weights: Some((100 - canary, canary)),
         rest: json!({"hosts": ["shop"]}),
         epoch: 1,
+        edited: false,
     }
 }
 
@@ -132,7 +133,12 @@ fn nothing_is_wrong_with_a_good_release() {
 
 #[test]
 fn s1_weights_are_a_pair_of_ours() {
-    let odd = State::Route { weights: Some((95, 10)), rest: json!({"hosts": ["shop"]}), epoch: 1 };
+    let odd = State::Route {
+        weights: Some((95, 10)),
+        rest: json!({"hosts": ["shop"]}),
+        epoch: 1,
+        edited: false,
+    };
     assert_eq!(changed(|s| s[AT_10] = odd), ["S1"]);
 }
 
@@ -140,6 +146,20 @@ fn s1_weights_are_a_pair_of_ours() {
 fn s2_no_weight_above_the_decision() {
     assert_eq!(changed(|s| s[AT_10] = route(11)), ["S2"]);
     assert_eq!(changed(|s| s.swap(FIRST, AT_10)), ["S2"]);
+}
+
+#[test]
+fn what_somebody_else_writes_is_not_held_against_us() {
+    let theirs = |canary, epoch| State::Route {
+        weights: Some((100 - canary, canary)),
+        rest: json!({"hosts": ["shop"]}),
+        epoch,
+        edited: true,
+    };
+    let undone = |raise: State| changed(|s| drop(s.splice(AT_10 + 1..=AT_10, [raise, route(10)])));
+    assert_eq!(undone(theirs(80, 1)), [""; 0]);
+    assert_eq!(undone(theirs(80, 0)), [""; 0], "the whole route was replaced");
+    assert_eq!(undone(route(80)), ["S2"], "the same by us");
 }
 
 #[test]
@@ -183,7 +203,7 @@ fn s6_stable_keeps_the_pods_its_weight_needs() {
 #[test]
 fn s7_the_rest_of_the_route_is_not_ours() {
     let rest: Value = json!({"hosts": ["another"]});
-    let other = State::Route { weights: Some((90, 10)), rest, epoch: 1 };
+    let other = State::Route { weights: Some((90, 10)), rest, epoch: 1, edited: false };
     assert_eq!(changed(|s| s[AT_10] = other)[0], "S7");
 }
 
@@ -191,7 +211,12 @@ fn s7_the_rest_of_the_route_is_not_ours() {
 fn s9_epochs_and_decisions_never_go_back() {
     let stale = |r: &mut RolloutState| r.decision.as_mut().unwrap().seq = 0;
     assert_eq!(changed(|s| edit(&mut s[END], stale)), ["S9"]);
-    let old = State::Route { weights: Some((90, 10)), rest: json!({"hosts": ["shop"]}), epoch: 0 };
+    let old = State::Route {
+        weights: Some((90, 10)),
+        rest: json!({"hosts": ["shop"]}),
+        epoch: 0,
+        edited: false,
+    };
     assert_eq!(changed(|s| s[AT_10] = old), ["S9"]);
     let none = |r: &mut RolloutState| r.decision = None;
     assert_eq!(changed(|s| edit(&mut s[END], none))[0], "S9");

@@ -40,8 +40,11 @@ fn run(setup: &Setup, events: &[Event]) -> Result<(), TestCaseError> {
         prop_assert!(allowed(reason, setup), "rolled back for {reason}\n{}", story());
     }
     // Our own writes are never taken for somebody's.
-    let lowered = events.iter().any(|e| matches!(e.op, Op::Lower(_)));
+    let done = |op: fn(&Op) -> bool| events.iter().any(|e| op(&e.op));
+    let lowered = done(|op| matches!(op, Op::Lower(_) | Op::Reset { .. }));
     prop_assert!(lowered || !world.held_low, "held for a weight nobody lowered\n{}", story());
+    let raised = done(|op| matches!(op, Op::Raise(..)));
+    prop_assert!(raised || !world.contested, "undid an edit nobody made\n{}", story());
     Ok(())
 }
 

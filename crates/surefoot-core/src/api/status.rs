@@ -38,6 +38,9 @@ pub struct RolloutStatus {
     /// The step under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepStatus>,
+    /// Somebody else's weights that were put right, the latest of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contest: Option<Contest>,
     /// All that is waited for right now, most important first.
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     pub waiting_on: Vec<Waiting>,
@@ -330,6 +333,24 @@ pub enum HoldReason {
     NoData,
     /// Somebody lowered the canary's weight on the route.
     WeightLowered,
+    /// Somebody keeps raising the canary's weight on the route.
+    TrafficOwnershipConflict,
+}
+
+/// Somebody else's weights on the route, above what is allowed and put right.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Contest {
+    /// Who wrote them, by the route's field managers.
+    pub manager: String,
+    /// How often within a minute of each other; at 5 it is a fight.
+    #[schemars(range(min = 1, max = 5))]
+    pub count: i32,
+    /// When the last one was put right.
+    #[schemars(schema_with = "instant")]
+    pub at: Timestamp,
+    /// The route's resourceVersion then: each edit counts once, however often it takes to undo it.
+    pub version: String,
 }
 
 /// One thing that is waited for.
@@ -400,6 +421,8 @@ pub enum WaitingKind {
     Decision,
     /// Somebody lowered the weight on the route.
     WeightLowered,
+    /// Somebody else keeps writing the route's weights.
+    TrafficOwnership,
     /// All canary pods have gone; the weight is 0 until they are back.
     Endpoints,
     /// The time the old pods stay for open connections.

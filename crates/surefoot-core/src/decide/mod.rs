@@ -5,6 +5,7 @@
 
 mod delete;
 mod outcome;
+mod ownership;
 mod prepare;
 mod promote;
 mod rest;
@@ -81,6 +82,7 @@ pub fn decide(rollout: &Rollout, seen: &Observed, samples: &Samples, now: Timest
         Err(error) => case.fail("InvalidSpec", &error.to_string()),
         Ok(plan) => case.go(plan),
     }
+    ownership::settle(&mut case);
     outcome::finish(case, plan.ok(), &old)
 }
 
@@ -336,6 +338,8 @@ impl Case<'_> {
     fn roll_back(&mut self, actor: &str, reason: impl Into<String>) {
         let reason = reason.into();
         self.status.phase = Phase::RollingBack;
+        // The way back doesn't wait for whoever raced it forward.
+        self.status.contest = None;
         if let Some(step) = self.status.step.as_mut() {
             step.hold = None;
         }
@@ -347,9 +351,14 @@ impl Case<'_> {
     }
 
     fn hold(&mut self, hold: Hold) {
-        self.status.phase = Phase::Paused;
         let reason = format!("{:?}", hold.reason);
         self.notice(&reason, hold.message.clone(), true);
+        self.held(hold);
+    }
+
+    /// Hold the step without a word.
+    fn held(&mut self, hold: Hold) {
+        self.status.phase = Phase::Paused;
         // What people said before they could know of the hold doesn't end it.
         let used = i64::try_from(self.promotes().count()).unwrap_or(i64::MAX);
         if let Some(step) = self.status.step.as_mut() {

@@ -43,12 +43,17 @@ pub fn summary(status: &RolloutStatus) -> String {
     let first = status.waiting_on.first().map(|w| w.message.clone());
     let text = match status.phase {
         Phase::Healthy => first.unwrap_or_else(|| "at rest".to_owned()),
-        Phase::Degraded if decision.is_some_and(|d| d.verdict == Verdict::Rollback) => {
-            match status.waiting_on.first() {
-                Some(w) if w.kind == WaitingKind::Prerequisite => w.message.clone(),
-                _ => format!("rolled back: {}", why()),
+        Phase::Degraded if decision.is_some_and(|d| d.verdict == Verdict::Rollback) => match status
+            .waiting_on
+            .first()
+        {
+            Some(w)
+                if matches!(w.kind, WaitingKind::Prerequisite | WaitingKind::TrafficOwnership) =>
+            {
+                w.message.clone()
             }
-        }
+            _ => format!("rolled back: {}", why()),
+        },
         Phase::RollingBack => format!("rolling back: {}", why()),
         _ => first.unwrap_or_else(why),
     };
@@ -153,6 +158,12 @@ fn reason(status: &RolloutStatus) -> String {
         (Phase::Paused, Some(HoldReason::Inconclusive), _) => "Inconclusive".to_owned(),
         (Phase::Paused, Some(HoldReason::NoData), _) => "NoData".to_owned(),
         (Phase::Paused, Some(HoldReason::WeightLowered), _) => "WeightLowered".to_owned(),
+        (Phase::Paused, Some(HoldReason::TrafficOwnershipConflict), _) => {
+            "TrafficOwnershipConflict".to_owned()
+        }
+        (Phase::Degraded, _, Some(w)) if w.kind == WaitingKind::TrafficOwnership => {
+            "TrafficOwnershipConflict".to_owned()
+        }
         (Phase::Paused | Phase::Pending, None, Some(waiting)) => format!("{:?}", waiting.kind),
         (phase, ..) => phase.as_str().to_owned(),
     }

@@ -9,6 +9,7 @@ use crate::api::status::{
     Hold, HoldReason, Phase, ReleaseKind, StepPass, StepStatus, Verdict, Waiting, WaitingKind,
 };
 use crate::engine::{self, Judgement};
+use crate::mark::Mark;
 use crate::observed::Route;
 use crate::plan::{Plan, StepPlan};
 use crate::samples::{Health, Tick};
@@ -135,6 +136,9 @@ fn advance(case: &mut Case<'_>, plan: &Plan, index: usize, step: &StepPlan) {
         keep(case, allowed);
         return case.wait(WaitingKind::Paused, "spec.paused is true: no step forward");
     }
+    if lowered(case, allowed) && !resumed(case) {
+        return respect(case, allowed);
+    }
     case.status.phase = Phase::Stepping;
     let reason = format!("step {index}: {}% to the canary", step.weight);
     case.record(Verdict::Advance, step.weight, CONTROLLER, reason.clone());
@@ -209,48 +213,83 @@ fn in_force(case: &mut Case<'_>, step: &StepPlan) -> Option<Route> {
             return None;
         }
     };
-    let weight = route.weights.canary_percent().unwrap_or(-1);
-    let confirmed = case.status.step.as_ref().is_some_and(|s| s.started_at.is_some());
-    let lowered = case.status.step.as_ref().and_then(|s| s.hold.as_ref());
-    let lowered = lowered.is_some_and(|h| h.reason == HoldReason::WeightLowered);
-    if weight == step.weight {
-        if lowered && let Some(step) = case.status.step.as_mut() {
-            step.hold = None;
-            step.started_at = None;
-            case.status.phase = Phase::Stepping;
+    if held_for(case, HoldReason::TrafficOwnershipConflict) && case.promote_asked().is_some() {
+        // From here on as if the weight had been lowered once: it is to be the step's again.
+        case.status.contest = None;
+        let hold = case.status.step.as_mut().and_then(|s| s.hold.as_mut());
+        hold.into_iter().for_each(|h| h.reason = HoldReason::WeightLowered);
+    }
+    if route.weights.canary_percent() == Some(step.weight) {
+        if held_for(case, HoldReason::WeightLowered) && !resumed(case) {
+            // Whoever lowered it has put it back.
+            release(case);
         }
         return Some(route);
     }
-    if weight < step.weight && (confirmed || lowered) {
-        if let Some(who) = case.promote_asked() {
-            // Whoever promotes wants the step's weight back.
-            case.notice("Resumed", format!("{who} asked for {}% again", step.weight), false);
-            if let Some(step) = case.status.step.as_mut() {
-                step.hold = None;
-                step.started_at = None;
-                step.promotes_used += 1;
-            }
-            case.status.phase = Phase::Stepping;
-            case.wait(WaitingKind::RouteWritten, "the route is being written");
-            return None;
-        }
-        let manager = route.manager.as_deref().unwrap_or("somebody");
-        let message = format!(
-            "{manager} lowered the canary's weight from {}% to {weight}%: it stays there until \
-             `kubectl surefoot promote` or `abort`",
-            step.weight
-        );
-        if !lowered {
-            let since = case.now;
-            case.hold(Hold { reason: HoldReason::WeightLowered, since, message: message.clone() });
-        }
-        case.status.phase = Phase::Paused;
-        case.desired.weight = None;
-        case.wait(WaitingKind::WeightLowered, message);
+    if lowered(case, step.weight) && case.promote_asked().is_none() {
+        respect(case, step.weight);
         return None;
     }
+    case.status.phase = Phase::Stepping;
     case.wait(WaitingKind::RouteWritten, "the route is being written");
     None
+}
+
+/// Whether the step is held for this reason.
+fn held_for(case: &Case<'_>, reason: HoldReason) -> bool {
+    let hold = case.status.step.as_ref().and_then(|s| s.hold.as_ref());
+    hold.is_some_and(|h| h.reason == reason)
+}
+
+/// Whether somebody lowered the canary's weight below what we wrote.
+fn lowered(case: &Case<'_>, wrote: i32) -> bool {
+    let release = case.status.release.as_ref().map_or(0, |r| r.number);
+    let written = Some(Mark { release, weight: wrote });
+    case.seen.route.as_ref().is_ok_and(|route| {
+        route.weights.canary_percent().is_some_and(|now| now < wrote)
+            && (route.wrote == written || held_for(case, HoldReason::WeightLowered))
+    })
+}
+
+/// Leave a lowered weight as it is, until a person decides.
+fn respect(case: &mut Case<'_>, wrote: i32) {
+    let route = case.seen.route.as_ref().ok();
+    let manager = route.and_then(|r| r.manager.as_deref()).unwrap_or("somebody");
+    let message = format!(
+        "{manager} lowered the canary's weight from {wrote}% to {}%: it stays there until \
+         `kubectl surefoot promote` or `abort`",
+        case.seen.weight().unwrap_or(0)
+    );
+    if !held_for(case, HoldReason::WeightLowered)
+        && !held_for(case, HoldReason::TrafficOwnershipConflict)
+    {
+        let since = case.now;
+        case.hold(Hold { reason: HoldReason::WeightLowered, since, message: message.clone() });
+    }
+    case.status.phase = Phase::Paused;
+    case.desired.weight = None;
+    case.wait(WaitingKind::WeightLowered, message);
+}
+
+/// Whether a person has promoted a step that was held for its weight; that uses the promote up.
+fn resumed(case: &mut Case<'_>) -> bool {
+    let Some(who) = case.promote_asked() else { return false };
+    if let Some(step) = case.status.step.as_mut() {
+        step.promotes_used += 1;
+    }
+    let weight = case.status.step.as_ref().map_or(0, |s| s.weight);
+    case.notice("Resumed", format!("{who} asked for {weight}% again"), false);
+    release(case);
+    true
+}
+
+/// End a hold for the weight. What it does now begins anew.
+fn release(case: &mut Case<'_>) {
+    if let Some(step) = case.status.step.as_mut() {
+        step.hold = None;
+        step.started_at = None;
+    }
+    case.status.phase = Phase::Stepping;
 }
 
 /// When the step's clock started: once the weight was seen in the metrics, or has had its time.

@@ -36,6 +36,8 @@ pub enum State {
         rest: Value,
         /// The epoch stamped on it.
         epoch: i64,
+        /// Its weights are somebody else's, as what we wrote last tells.
+        edited: bool,
     },
     /// A Service's pin.
     Pin {

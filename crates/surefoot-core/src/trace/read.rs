@@ -6,6 +6,7 @@ use super::{DecisionState, Event, Names, RolloutState, Side, State};
 use crate::api::rollout::RolloutSpec;
 use crate::api::status::ReleaseKind;
 use crate::api::{ActionKind, RolloutActionSpec, RolloutStatus};
+use crate::mark::{Mark, WROTE};
 use crate::observed::Service;
 use crate::route::istio::{EPOCH, Host};
 use crate::template::{HASH_LABEL, template_digest};
@@ -130,6 +131,7 @@ fn route(object: &Value, names: &Names) -> State {
         }
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
             annotations.remove(EPOCH);
+            annotations.remove(WROTE);
         }
         if metadata.get("annotations") == Some(&json!({})) {
             metadata.remove("annotations");
@@ -138,7 +140,11 @@ fn route(object: &Value, names: &Names) -> State {
     if let Some(rest) = rest.as_object_mut() {
         rest.remove("status");
     }
-    State::Route { weights, rest, epoch: epoch_of(object) }
+    // Ours always carry an epoch; one without has been replaced by somebody.
+    let epoch = epoch_of(object);
+    let wrote = Mark::of(object).map(|mark| i64::from(mark.weight));
+    let edited = epoch == 0 || wrote.is_some_and(|w| weights.is_some_and(|(_, now)| now != w));
+    State::Route { weights, rest, epoch, edited }
 }
 
 fn replica_set(object: &Value, gone: bool) -> Option<State> {

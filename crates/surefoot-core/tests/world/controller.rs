@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use surefoot_core::api::{Rollout, RolloutStatus};
 use surefoot_core::decide::{changed, decide};
 use surefoot_core::desired::writes;
+use surefoot_core::mark::Mark;
 use surefoot_core::observed::HoldMode;
 use surefoot_core::plan::Plan;
 use surefoot_core::takeover::{claim, owned, stamps};
-use surefoot_core::write::{Author, Kind, Request, Target, Write};
+use surefoot_core::write::{Author, Kind, Request, Write, epoch_of};
 
 use super::store::{Moment, NAMESPACE, Refused, Store, number, text};
 use super::traffic::{Sampler, Traffic};
@@ -54,7 +55,6 @@ enum Job {
 
 struct Then {
     acts: Vec<Write>,
-    epochs: Vec<(Target, i64)>,
     plan: Option<Plan>,
 }
 
@@ -186,15 +186,19 @@ impl Controller {
             let status = Box::new(claim(&old, highest, &self.holder, now));
             return Some(Job::Commit { base: raw, status, then: None });
         }
+        let stamps = stamps(&old, &epochs);
+        if !stamps.is_empty() {
+            return Some(Job::Act(Act::of(raw, stamps)));
+        }
         if !commits {
             self.sampler.set(plan.as_ref(), &old, NAMESPACE);
-            return Some(Job::Act(Act::of(raw, stamps(&old, &epochs).into_iter().chain(acts))));
+            return Some(Job::Act(Act::of(raw, acts)));
         }
         let status = Box::new(outcome.status);
         if self.mutant == Mutant::ActsFirst && !acts.is_empty() {
             return Some(Job::Act(Act::of(raw, acts)));
         }
-        let then = Some(Box::new(Then { acts, epochs, plan }));
+        let then = Some(Box::new(Then { acts, plan }));
         Some(Job::Commit { base: raw, status, then })
     }
 
@@ -221,8 +225,7 @@ impl Controller {
             self.sampler.set(then.plan.as_ref(), &status, NAMESPACE);
             self.delivered = status.outbox.iter().map(|n| n.id.clone()).collect();
             if !then.acts.is_empty() {
-                let writes = stamps(&status, &then.epochs).into_iter().chain(then.acts);
-                self.job = Some(Job::Act(Act::of(committed, writes)));
+                self.job = Some(Job::Act(Act::of(committed, then.acts)));
             }
         }
         Progress::Wrote
@@ -238,7 +241,14 @@ impl Controller {
             uid: text(&rollout, "/metadata/uid"),
             namespace: NAMESPACE,
             deployment: text(&rollout, "/spec/targetRef/name"),
-            epoch: if self.mutant == Mutant::Unfenced { 1 << 60 } else { epoch },
+            epoch: match (self.mutant, &act.fresh) {
+                (Mutant::Unfenced, Some(Some(fresh))) => epoch.max(epoch_of(fresh)),
+                _ => epoch,
+            },
+            allowed: Mark {
+                release: number(&rollout, "/status/decision/release"),
+                weight: i32::try_from(number(&rollout, "/status/decision/weight")).unwrap_or(0),
+            },
         };
         let target = write.target(author);
         let (kind, name) = (kind_name(target.kind), target.name.as_str());

@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 
 use serde_json::Value;
-use surefoot_core::trace::check;
+use surefoot_core::api::status::Phase;
+use surefoot_core::trace::{State, check};
 
 use super::World;
 use super::controller::Mutant;
@@ -147,6 +148,58 @@ fn a_lowered_weight_is_respected() {
     world.wait(4);
     world.apply(&promote());
     ends(world, "weight-lowered");
+}
+
+#[test]
+fn a_weight_lowered_before_it_was_confirmed_is_respected() {
+    let mut world = under_way(&Setup::plain(), NEXT, 1);
+    while world.weight() < 10 {
+        world.creep();
+    }
+    world.apply(&Op::Reset { whole: true });
+    world.wait(12);
+    assert_eq!(world.weight(), 0, "somebody's reset was undone\n{}", tell(&world.store));
+    world.apply(&promote());
+    ends(world, "reset-whole");
+}
+
+#[test]
+fn a_raised_weight_is_put_right() {
+    let mut world = under_way(&Setup::plain(), NEXT, 4);
+    world.apply(&Op::Raise(100, 0));
+    ends(world, "weight-raised");
+}
+
+#[test]
+fn a_writer_that_keeps_raising_is_named_and_not_raced() {
+    let mut world = under_way(&Setup::plain(), NEXT, 4);
+    world.apply(&Op::Raise(80, 60));
+    world.wait(20);
+    let status = world.status().expect("it is there");
+    assert_eq!(status.phase, Phase::Paused, "{}", status.message);
+    assert_eq!(status.contest.map(|c| c.manager), Some("somebody".to_owned()));
+    let writes = world.store.trace.len();
+    world.wait(12);
+    // A minute later: six edits of the writer, each put right once.
+    let written = world.store.trace.len() - writes;
+    assert!(written <= 24, "{written} writes in a minute\n{}", tell(&world.store));
+    world.wait(40);
+    world.apply(&promote());
+    ends(world, "writer-that-keeps-raising");
+}
+
+#[test]
+fn a_rollback_does_not_wait_for_the_writer() {
+    let mut world = under_way(&Setup::plain(), NEXT, 4);
+    world.apply(&Op::Raise(80, 30));
+    world.wait(10);
+    world.apply(&abort());
+    world.wait(1);
+    let zero = |s: &State| matches!(s, State::Route { weights: Some((100, 0)), edited: false, .. });
+    let rolled = |s: &State| matches!(s, State::Rollout(r) if r.phase == Phase::RollingBack);
+    let since = world.store.trace.iter().position(|e| rolled(&e.state)).expect("aborted");
+    assert!(world.store.trace[since..].iter().any(|e| zero(&e.state)), "{}", tell(&world.store));
+    ends(world, "abort-in-a-fight");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 use surefoot_core::api::Rollout;
+use surefoot_core::mark::Mark;
 use surefoot_core::observed::{Deployment, HoldMode, Observed, ReplicaSet, Route, Service};
 use surefoot_core::plan::{Templates, resolve};
 use surefoot_core::route::istio::{self, Host};
@@ -167,6 +168,13 @@ impl Cache {
         };
         self.weights = Some((weights.clone(), since));
         let timeout = istio::timeout_seconds(object);
-        Ok(Route { since, weights, timeout, manager: Some("somebody".to_owned()) })
+        Ok(Route {
+            since,
+            weights,
+            timeout,
+            manager: Some("somebody".to_owned()),
+            version: text(object, "/metadata/resourceVersion").to_owned(),
+            wrote: Mark::of(object),
+        })
     }
 }

@@ -1,0 +1,120 @@
+//! Whose weights are on the route. Raised by somebody else they are put right at once; a writer that
+//! keeps at it is named, and answered now and then only.
+
+use std::time::Duration;
+
+use super::{Case, after, between};
+use crate::api::status::{Contest, Hold, HoldReason, Phase, Waiting, WaitingKind};
+use crate::observed::Route;
+
+/// So many edits, each within [`WITHIN`] of the one before, are a fight.
+const FIGHT: i32 = 5;
+const WITHIN: Duration = Duration::from_secs(60);
+/// In a fight weights are put right no more often than this.
+const PACE: Duration = Duration::from_secs(10);
+/// A fight is over when nobody has raised the weight for so long.
+const CALM: Duration = Duration::from_secs(300);
+const CONFLICT: &str = "TrafficOwnershipConflict";
+const FIGHTS: &str = "keeps raising the canary's weight on the route";
+
+/// Look at what has been decided about the weight: where that undoes somebody's edit, count it, and
+/// don't race who keeps editing.
+pub(super) fn settle(case: &mut Case<'_>) {
+    expire(case);
+    if let Some((route, found)) = raised(case) {
+        undo(case, &route, found);
+    }
+    if let Some(contest) = fight(case) {
+        tell(case, &contest);
+    }
+}
+
+/// The route, where somebody raised the canary's weight above what is wanted.
+fn raised(case: &Case<'_>) -> Option<(Route, i32)> {
+    let wanted = case.desired.weight?;
+    let route = case.seen.route.as_ref().ok()?;
+    let found = route.weights.canary_percent()?;
+    let raised = route.wrote.is_some_and(|mark| found > mark.weight);
+    (found > wanted && raised).then(|| (route.clone(), found))
+}
+
+/// Put the weight right and count that, unless it is too soon to do so again.
+fn undo(case: &mut Case<'_>, route: &Route, found: i32) {
+    let before = case.status.contest.clone();
+    // Decided already: the write may have failed.
+    if before.as_ref().is_some_and(|c| c.version == route.version) {
+        return;
+    }
+    let next = before.as_ref().filter(|c| c.count >= FIGHT).map(|c| after(c.at, PACE));
+    if let Some(next) = next.filter(|next| case.now < *next) {
+        case.desired.weight = None;
+        return case.wake(next);
+    }
+    let lately = before.filter(|c| c.count >= FIGHT || between(c.at, case.now) <= WITHIN);
+    let lately = lately.map_or(0, |c| c.count);
+    let manager = route.manager.clone().unwrap_or_else(|| "somebody".to_owned());
+    let note = format!(
+        "{manager} set the canary's weight to {found}%, and {}% is allowed: put right",
+        case.desired.weight.unwrap_or(0)
+    );
+    case.notice("WeightRestored", note, true);
+    if lately + 1 == FIGHT {
+        let note = format!("{manager} {FIGHTS}");
+        case.notice(CONFLICT, note, true);
+    }
+    case.status.contest = Some(Contest {
+        manager: manager.chars().take(200).collect(),
+        count: (lately + 1).min(FIGHT),
+        at: case.now,
+        version: route.version.clone(),
+    });
+}
+
+/// The latest contest, where it is a fight.
+fn fight(case: &Case<'_>) -> Option<Contest> {
+    case.status.contest.clone().filter(|c| c.count >= FIGHT)
+}
+
+/// A fight that nobody fights any more is forgotten. One that holds a step is a person's matter.
+fn expire(case: &mut Case<'_>) {
+    let Some(at) = fight(case).map(|c| c.at) else { return };
+    if !held(case) && case.passed(at, CALM) {
+        case.status.contest = None;
+    }
+}
+
+fn held(case: &Case<'_>) -> bool {
+    let hold = case.status.step.as_ref().and_then(|s| s.hold.as_ref());
+    hold.is_some_and(|h| h.reason == HoldReason::TrafficOwnershipConflict)
+}
+
+/// Say who fights, and hold the step for it.
+fn tell(case: &mut Case<'_>, contest: &Contest) {
+    let message = format!("{} {FIGHTS}", contest.manager);
+    match case.status.phase {
+        Phase::Stepping | Phase::Paused => {
+            if !held(case) {
+                let (reason, since) = (HoldReason::TrafficOwnershipConflict, case.now);
+                case.held(Hold { reason, since, message: message.clone() });
+            }
+            case.status.phase = Phase::Paused;
+        }
+        Phase::Healthy => case.status.phase = Phase::Degraded,
+        _ => {}
+    }
+    let pace = crate::words::span(PACE);
+    let waiting = Waiting {
+        kind: WaitingKind::TrafficOwnership,
+        name: Some(contest.manager.clone()),
+        have: None,
+        need: None,
+        message: format!(
+            "{message}: it is put right once in {pace}. Make it leave the weights alone, then \
+             `kubectl surefoot promote` or `abort` a release that is held"
+        ),
+        until: None,
+    };
+    // It is the first thing to know.
+    case.status.waiting_on.insert(0, waiting);
+    case.status.waiting_on.truncate(20);
+}
