@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -26,6 +26,8 @@ pub enum Watched {
     Written(Kind),
     /// discovery.k8s.io EndpointSlice.
     EndpointSlice,
+    /// v1 Namespace, to know of those that are going away.
+    Namespace,
     /// surefoot.dev RolloutAction.
     Action,
     /// surefoot.dev AnalysisTemplate.
@@ -39,12 +41,13 @@ pub enum Watched {
 }
 
 /// Every watch.
-pub const WATCHED: [Watched; 10] = [
+pub const WATCHED: [Watched; 11] = [
     Watched::Written(Kind::Deployment),
     Watched::Written(Kind::ReplicaSet),
     Watched::Written(Kind::Service),
     Watched::Written(Kind::VirtualService),
     Watched::EndpointSlice,
+    Watched::Namespace,
     Watched::Action,
     Watched::Template,
     Watched::ClusterTemplate,
@@ -70,6 +73,13 @@ impl Watched {
                 kind: "EndpointSlice".into(),
                 plural: "endpointslices".into(),
             },
+            Watched::Namespace => ApiResource {
+                group: String::new(),
+                version: "v1".into(),
+                api_version: "v1".into(),
+                kind: "Namespace".into(),
+                plural: "namespaces".into(),
+            },
             Watched::Action => ours("RolloutAction", "rolloutactions"),
             Watched::Template => ours("AnalysisTemplate", "analysistemplates"),
             Watched::ClusterTemplate => ours("ClusterAnalysisTemplate", "clusteranalysistemplates"),
@@ -79,7 +89,7 @@ impl Watched {
     }
 
     fn is_cluster_wide(self) -> bool {
-        matches!(self, Watched::ClusterTemplate | Watched::ClusterSource)
+        matches!(self, Watched::Namespace | Watched::ClusterTemplate | Watched::ClusterSource)
     }
 }
 
@@ -123,7 +133,8 @@ fn raw(object: &DynamicObject) -> Value {
 }
 
 impl Cache {
-    /// Start every watch; changes go to `changes`. Ready when all have been listed.
+    /// Start every watch; changes go to `changes`, which must be read from the start. Ready when all
+    /// have been listed.
     pub async fn start(
         client: &Client,
         namespace: Option<&str>,
@@ -141,7 +152,14 @@ impl Cache {
             let writer = Writer::new(resource.clone());
             let store = writer.as_reader();
             let seen = Arc::new(Mutex::new(0));
-            tokio::spawn(follow(kind, api, writer, seen.clone(), changes.clone()));
+            let config = match (kind, namespace) {
+                (Watched::Namespace, Some(only)) => {
+                    watcher::Config::default().fields(&format!("metadata.name={only}"))
+                }
+                _ => watcher::Config::default(),
+            };
+            let stream = watcher(api, config).default_backoff();
+            tokio::spawn(follow(kind, stream, writer, seen.clone(), changes.clone()));
             watches.insert(kind, Watch { store, resource, seen });
         }
         for watch in watches.values() {
@@ -216,13 +234,13 @@ impl Cache {
 
 async fn follow(
     kind: Watched,
-    api: Api<DynamicObject>,
+    stream: impl Stream<Item = watcher::Result<watcher::Event<DynamicObject>>>,
     writer: Writer<DynamicObject>,
     seen: Arc<Mutex<u64>>,
     changes: mpsc::Sender<Change>,
 ) {
     let keep_managers = kind == Watched::Written(Kind::VirtualService);
-    let stream = watcher(api, watcher::Config::default()).default_backoff().modify(move |object| {
+    let stream = stream.modify(move |object| {
         if !keep_managers {
             object.managed_fields_mut().clear();
         }

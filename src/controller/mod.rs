@@ -20,12 +20,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use futures::StreamExt;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 use surefoot_core::api::Rollout;
@@ -102,7 +101,6 @@ pub struct Context {
     weights: Mutex<HashMap<String, (Weights, Timestamp)>>,
     /// Pauses after failures, by Rollout.
     failures: Mutex<HashMap<String, u32>>,
-    namespaces: kube::runtime::reflector::Store<Namespace>,
     wake: mpsc::UnboundedSender<ObjectRef<Guarded>>,
 }
 
@@ -155,8 +153,8 @@ impl Context {
     }
 
     fn terminating(&self, namespace: &str) -> bool {
-        let found = self.namespaces.get(&ObjectRef::new(namespace));
-        found.is_some_and(|n| n.metadata.deletion_timestamp.is_some())
+        let found = self.cache.get(Watched::Namespace, namespace, namespace);
+        found.is_some_and(|n| n.pointer("/metadata/deletionTimestamp").is_some())
     }
 
     /// The URL of a metrics source, or what is wrong with it.
@@ -288,10 +286,27 @@ async fn lead(
     clock: Clock,
     stopped: tokio::sync::oneshot::Receiver<()>,
 ) -> Result<()> {
+    let rollouts: Api<Guarded> = match &options.namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let controller = Controller::new(rollouts, watcher::Config::default());
+    let known = controller.store();
     let (changes, mut changed) = mpsc::channel(1024);
-    let cache = Cache::start(&client, options.namespace.as_deref(), changes).await;
-    let namespaces = namespaces(&client, options.namespace.as_deref()).await;
     let (wake, woken) = mpsc::unbounded_channel();
+    let waker = wake.clone();
+    // From the start, or the first lists would wait for each other once the channel is full.
+    tokio::spawn(async move {
+        while let Some(change) = changed.recv().await {
+            for rollout in known.state_filter(|r| concerns(&change, r)) {
+                let reference = ObjectRef::from_obj(rollout.as_ref());
+                if waker.send(reference).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    let cache = Cache::start(&client, options.namespace.as_deref(), changes).await;
     let instant = clock.now().as_nanosecond();
     let holder = format!("{}_{}_{instant:x}", options.identity, std::process::id());
     let context = Arc::new(Context {
@@ -304,29 +319,12 @@ async fn lead(
         latest: Mutex::default(),
         weights: Mutex::default(),
         failures: Mutex::default(),
-        namespaces,
-        wake: wake.clone(),
-        client: client.clone(),
+        wake,
+        client,
         clock,
     });
-    let rollouts: Api<Guarded> = match &options.namespace {
-        Some(namespace) => Api::namespaced(client, namespace),
-        None => Api::all(client),
-    };
     let woken = futures::stream::unfold(woken, |mut woken| async {
         woken.recv().await.map(|reference| (reference, woken))
-    });
-    let controller = Controller::new(rollouts, watcher::Config::default());
-    let known = controller.store();
-    tokio::spawn(async move {
-        while let Some(change) = changed.recv().await {
-            for rollout in known.state_filter(|r| concerns(&change, r)) {
-                let reference = ObjectRef::from_obj(rollout.as_ref());
-                if wake.send(reference).is_err() {
-                    return;
-                }
-            }
-        }
     });
     let config = kube::runtime::controller::Config::default().concurrency(CONCURRENCY);
     controller
@@ -353,27 +351,7 @@ fn concerns(change: &Change, rollout: &Guarded) -> bool {
     }
     match change.kind {
         Watched::Action => change.name == rollout.name_any(),
+        Watched::Namespace => rollout.namespace().is_some_and(|n| n == change.name),
         kind => Names::of(rollout).concern(kind, &change.name),
     }
-}
-
-/// Namespaces, to know of those that are going away.
-async fn namespaces(
-    client: &Client,
-    only: Option<&str>,
-) -> kube::runtime::reflector::Store<Namespace> {
-    let config = match only {
-        Some(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
-        None => watcher::Config::default(),
-    };
-    let (store, writer) = kube::runtime::reflector::store();
-    let stream = watcher(Api::<Namespace>::all(client.clone()), config).default_backoff();
-    let stream = stream.reflect(writer).for_each(|event| async {
-        if let Err(error) = event {
-            tracing::warn!(%error, "watch of namespaces interrupted");
-        }
-    });
-    tokio::spawn(stream);
-    let _ = store.wait_until_ready().await;
-    store
 }

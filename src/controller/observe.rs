@@ -61,7 +61,7 @@ impl Names {
                 [&self.apex, &self.stable, &self.canary].into_iter().any(|s| s == name)
             }
             Watched::Written(Kind::VirtualService) => name == self.route,
-            Watched::Written(Kind::Rollout) | Watched::Action => false,
+            Watched::Written(Kind::Rollout) | Watched::Action | Watched::Namespace => false,
             Watched::Template
             | Watched::ClusterTemplate
             | Watched::Source
