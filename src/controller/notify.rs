@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -65,6 +66,21 @@ impl Notifier {
         }
         self.lock().insert(uid, known);
         sent
+    }
+
+    /// Say what can't be put into the outbox, since no status can be written. Once, until the Event is
+    /// forgotten.
+    pub async fn tell(&self, rollout: &Rollout, reason: &str, note: &str, at: Timestamp) {
+        let notice = Notice {
+            id: reason.to_lowercase(),
+            warning: true,
+            reason: reason.to_owned(),
+            note: note.chars().take(1000).collect(),
+            at,
+        };
+        if let Err(error) = self.send(rollout, &notice).await {
+            tracing::warn!(reason, %error, "Event not delivered");
+        }
     }
 
     async fn send(&self, rollout: &Rollout, notice: &Notice) -> Result<(), CallError> {

@@ -15,8 +15,8 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     }
     let seen = case.seen;
     let adopted = case.status.stable.is_some();
-    // In a namespace that goes away nothing can be put right; without the Deployment nothing need be.
-    if seen.namespace_terminating || seen.deployment.is_none() || !adopted {
+    // Without the Deployment nothing need be put right.
+    if seen.deployment.is_none() || !adopted {
         case.desired.finalizer = Some(false);
         return;
     }

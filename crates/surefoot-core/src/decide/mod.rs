@@ -12,7 +12,7 @@ mod rest;
 mod rollback;
 mod step;
 
-pub use outcome::{changed, summary};
+pub use outcome::{changed, outdated, summary};
 
 use std::time::Duration;
 
@@ -74,6 +74,8 @@ pub fn decide(rollout: &Rollout, seen: &Observed, samples: &Samples, now: Timest
         (plan, _) => plan,
     };
     match &plan {
+        // Nothing can be put right there any more, nor must anything wait for us.
+        _ if seen.namespace_terminating => case.give_way(),
         Ok(_) if unreadable.is_some() && old.phase != Phase::RollingBack => {
             let error = unreadable.unwrap_or_default();
             case.roll_back(CONTROLLER, format!("the frozen plan can't be read: {error}"));
@@ -262,6 +264,11 @@ impl Case<'_> {
             self.notice("Abandoned", note, true);
         }
         self.desired.finalizer = Some(false);
+    }
+
+    /// The namespace is going away, and all that is in it.
+    fn give_way(&mut self) {
+        self.desired.finalizer = self.has_finalizer().then_some(false);
     }
 
     /// The canary's ReplicaSet.
