@@ -1,6 +1,7 @@
 //! Who tries: a coordination.k8s.io Lease. It is no safety: two leaders at once are harmless, by the
 //! epochs. Renewal is judged by the local clock alone, since another machine's may be off.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -9,6 +10,7 @@ use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::time::Instant;
 
+use super::lock;
 use crate::client::{CallError, limited};
 use crate::clock::{Clock, micro};
 
@@ -16,7 +18,24 @@ use crate::clock::{Clock, micro};
 /// too early only fences the other off.
 const DURATION: Duration = Duration::from_secs(4);
 /// How often it is renewed, and looked at by those who wait.
-const PERIOD: Duration = Duration::from_secs(1);
+pub const PERIOD: Duration = Duration::from_secs(1);
+
+/// How sure this process is to lead. One that was frozen, or cut off, longer than its lease holds
+/// isn't, and starts nothing before it has looked.
+#[derive(Clone, Default)]
+pub struct Lead(Arc<Mutex<Option<Instant>>>);
+
+impl Lead {
+    fn renewed(&self, at: Instant) {
+        *lock(&self.0) = Some(at);
+    }
+
+    /// Whether the lease was ours and still holds.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        lock(&self.0).is_some_and(|renewed| renewed.elapsed() < DURATION)
+    }
+}
 
 /// The Lease and who we are in it.
 pub struct Leader {
@@ -24,6 +43,7 @@ pub struct Leader {
     name: String,
     identity: String,
     clock: Clock,
+    lead: Lead,
     /// What was seen of another's lease, and since when it has been the same.
     other: Option<(String, Instant)>,
     /// The lease as our last renewal left it: the next need not read it first.
@@ -40,9 +60,16 @@ impl Leader {
             name: name.to_owned(),
             identity: identity.to_owned(),
             clock,
+            lead: Lead::default(),
             other: None,
             ours: None,
         }
+    }
+
+    /// To ask whether it still is.
+    #[must_use]
+    pub fn lead(&self) -> Lead {
+        self.lead.clone()
     }
 
     /// Wait until the lease is ours.
@@ -95,6 +122,7 @@ impl Leader {
 
     /// Take or renew it; whose it is now.
     async fn attempt(&mut self) -> Result<Held, CallError> {
+        let started = Instant::now();
         let now = MicroTime(micro(self.clock.now()));
         let found = match self.ours.take() {
             Some(lease) => Some(lease),
@@ -106,7 +134,7 @@ impl Leader {
                 spec: Some(self.spec(&now, 0)),
             };
             let answer = limited(self.api.create(&PostParams::default(), &lease)).await;
-            return self.won(answer);
+            return self.won(answer, started);
         };
         let spec = lease.spec.clone().unwrap_or_default();
         let holder = spec.holder_identity.clone().unwrap_or_default();
@@ -123,12 +151,17 @@ impl Leader {
         }
         lease.spec = Some(ours);
         let answer = limited(self.api.replace(&self.name, &PostParams::default(), &lease)).await;
-        self.won(answer)
+        self.won(answer, started)
     }
 
-    fn won(&mut self, answer: Result<Lease, CallError>) -> Result<Held, CallError> {
+    fn won(
+        &mut self,
+        answer: Result<Lease, CallError>,
+        started: Instant,
+    ) -> Result<Held, CallError> {
         match answer {
             Ok(lease) => {
+                self.lead.renewed(started);
                 self.ours = Some(lease);
                 Ok(Held::Ours)
             }

@@ -31,10 +31,11 @@ use surefoot_core::api::Rollout;
 use surefoot_core::api::analysis::{SourceKind, SourceRef};
 use surefoot_core::route::Weights;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use self::cache::{Cache, Change, Watched};
 use self::hold::{Hold, Holds};
-use self::lease::Leader;
+use self::lease::{Lead, Leader};
 use self::notify::Notifier;
 use self::observe::Names;
 use self::prometheus::Prometheus;
@@ -102,6 +103,9 @@ pub struct Context {
     /// Pauses after failures, by Rollout.
     failures: Mutex<HashMap<String, u32>>,
     wake: mpsc::UnboundedSender<ObjectRef<Guarded>>,
+    lead: Lead,
+    /// When each Rollout was last taken over.
+    claims: Mutex<HashMap<String, Instant>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -135,8 +139,20 @@ impl Context {
         lock(&self.latest).remove(uid);
         lock(&self.weights).remove(uid);
         lock(&self.failures).remove(uid);
+        lock(&self.claims).remove(uid);
         self.notifier.forget(uid);
         self.sampler.set(uid, 0, None, || ());
+    }
+
+    /// How long to wait before the Rollout is taken over, where that was done just now: another leads
+    /// too, and by then one of the two knows that it doesn't.
+    fn rivalry(&self, uid: &str) -> Option<Duration> {
+        let last = lock(&self.claims).get(uid)?.elapsed();
+        (2 * lease::PERIOD).checked_sub(last)
+    }
+
+    fn claimed(&self, uid: String) {
+        lock(&self.claims).insert(uid, Instant::now());
     }
 
     /// Since when this process has seen these weights on the Rollout's route.
@@ -247,7 +263,8 @@ pub async fn run(connection: &Connection, options: Options) -> Result<()> {
     tracing::info!(lease, "leading");
     telemetry.leads(true);
     let (sender, stopped) = tokio::sync::oneshot::channel::<()>();
-    let controller = tokio::spawn(lead(client, options, telemetry, clock, stopped));
+    let controller = lead(client, options, telemetry, clock, leader.lead(), stopped);
+    let controller = tokio::spawn(controller);
     let lost = tokio::select! {
         () = leader.keep() => true,
         () = stop() => false,
@@ -284,6 +301,7 @@ async fn lead(
     options: Options,
     telemetry: Telemetry,
     clock: Clock,
+    lead: Lead,
     stopped: tokio::sync::oneshot::Receiver<()>,
 ) -> Result<()> {
     let rollouts: Api<Guarded> = match &options.namespace {
@@ -319,6 +337,8 @@ async fn lead(
         latest: Mutex::default(),
         weights: Mutex::default(),
         failures: Mutex::default(),
+        claims: Mutex::default(),
+        lead,
         wake,
         client,
         clock,

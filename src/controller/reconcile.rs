@@ -19,6 +19,7 @@ use surefoot_core::write::{Author, Write};
 
 use super::act::{ActError, Committed, perform};
 use super::commit::{CommitError, commit};
+use super::lease::PERIOD;
 use super::observe::observe;
 use super::sample::Task;
 use super::{Context, Woken};
@@ -57,6 +58,10 @@ pub async fn reconcile(
             return Ok(Action::await_change());
         }
     };
+    if !context.lead.holds() {
+        // Frozen or cut off for a while: the next renewal tells.
+        return Ok(Action::requeue(PERIOD));
+    }
     let uid = rollout.uid().unwrap_or_default();
     if rollout.metadata.deletion_timestamp.is_some() && rollout.finalizers().is_empty() {
         context.forget(&uid);
@@ -89,6 +94,9 @@ pub async fn reconcile(
     let rollout = if owned(&old, &context.holder) || seen.namespace_terminating {
         rollout
     } else {
+        if let Some(wait) = context.rivalry(&uid) {
+            return Ok(Action::requeue(wait));
+        }
         let highest = epochs.iter().map(|(_, epoch)| *epoch).max().unwrap_or(0);
         let claimed = claim(&old, highest, &context.holder, now);
         tracing::info!(
@@ -97,6 +105,7 @@ pub async fn reconcile(
             "take over"
         );
         commit(&context, &rollout, &claimed).await?;
+        context.claimed(uid);
         return Ok(Action::requeue(Duration::ZERO));
     };
     // Nor before every object that an earlier leader may still write carries our epoch.
