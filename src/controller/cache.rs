@@ -13,6 +13,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
+use surefoot_core::observed::is_disrupted;
 use surefoot_core::write::Kind;
 use tokio::sync::mpsc;
 
@@ -28,6 +29,8 @@ pub enum Watched {
     EndpointSlice,
     /// v1 Namespace, to know of those that are going away.
     Namespace,
+    /// v1 Pod, only those that are being taken away.
+    DisruptedPod,
     /// surefoot.dev RolloutAction.
     Action,
     /// surefoot.dev AnalysisTemplate.
@@ -41,13 +44,14 @@ pub enum Watched {
 }
 
 /// Every watch.
-pub const WATCHED: [Watched; 11] = [
+pub const WATCHED: [Watched; 12] = [
     Watched::Written(Kind::Deployment),
     Watched::Written(Kind::ReplicaSet),
     Watched::Written(Kind::Service),
     Watched::Written(Kind::VirtualService),
     Watched::EndpointSlice,
     Watched::Namespace,
+    Watched::DisruptedPod,
     Watched::Action,
     Watched::Template,
     Watched::ClusterTemplate,
@@ -79,6 +83,13 @@ impl Watched {
                 api_version: "v1".into(),
                 kind: "Namespace".into(),
                 plural: "namespaces".into(),
+            },
+            Watched::DisruptedPod => ApiResource {
+                group: String::new(),
+                version: "v1".into(),
+                api_version: "v1".into(),
+                kind: "Pod".into(),
+                plural: "pods".into(),
             },
             Watched::Action => ours("RolloutAction", "rolloutactions"),
             Watched::Template => ours("AnalysisTemplate", "analysistemplates"),
@@ -240,6 +251,14 @@ async fn follow(
     changes: mpsc::Sender<Change>,
 ) {
     let keep_managers = kind == Watched::Written(Kind::VirtualService);
+    // Of pods nearly all are dropped, so that they take no memory however many there are.
+    let wanted = move |event: &watcher::Result<watcher::Event<DynamicObject>>| match event {
+        Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+            kind != Watched::DisruptedPod || is_disrupted(&object.data)
+        }
+        _ => true,
+    };
+    let stream = stream.filter(move |event| std::future::ready(wanted(event)));
     let stream = stream.modify(move |object| {
         if !keep_managers {
             object.managed_fields_mut().clear();
@@ -278,6 +297,7 @@ fn known_as(kind: Watched, object: &DynamicObject) -> String {
         Watched::Action => {
             object.data.pointer("/spec/rollout").and_then(Value::as_str).map(str::to_owned)
         }
+        Watched::DisruptedPod => object.owner_references().first().map(|owner| owner.name.clone()),
         _ => None,
     };
     known.unwrap_or_else(|| object.name_any())

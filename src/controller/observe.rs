@@ -1,5 +1,6 @@
 //! Observe: from the watched copies to what a decision looks at. Reads nothing over the network.
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::Value;
@@ -8,7 +9,7 @@ use surefoot_core::api::rollout::RolloutSpec;
 use surefoot_core::api::{Rollout, RolloutActionSpec};
 use surefoot_core::decide::in_release;
 use surefoot_core::mark::Mark;
-use surefoot_core::observed::{Deployment, Observed, ReplicaSet, Route, Service};
+use surefoot_core::observed::{Deployment, Observed, ReplicaSet, Route, Service, disrupted_until};
 use surefoot_core::plan::{Templates, resolve};
 use surefoot_core::route::RouteProblem;
 use surefoot_core::route::istio::{self, Host};
@@ -56,7 +57,9 @@ impl Names {
         match kind {
             Watched::Written(Kind::Deployment) => name == self.deployment,
             // The Deployment's and ours, by our name pattern and the deployment controller's.
-            Watched::Written(Kind::ReplicaSet) => name.starts_with(&self.deployment),
+            Watched::Written(Kind::ReplicaSet) | Watched::DisruptedPod => {
+                name.starts_with(&self.deployment)
+            }
             Watched::Written(Kind::Service) | Watched::EndpointSlice => {
                 [&self.apex, &self.stable, &self.canary].into_iter().any(|s| s == name)
             }
@@ -125,8 +128,17 @@ pub fn observe(context: &Context, rollout: &Rollout) -> (Observed, Vec<(Target, 
         hold: context.holds.of(&uid),
         delivered: context.notifier.delivered(&uid),
         namespace_terminating: context.terminating(ns),
+        disrupted_until: disruption(cache, ns, ours.map(String::as_str)),
     };
     (seen, epochs)
+}
+
+/// Until when pods of the canary are being taken away.
+fn disruption(cache: &Cache, namespace: &str, canary: Option<&str>) -> Option<Timestamp> {
+    let canary = canary?;
+    let of_canary = |pod: &DynamicObject| pod.owner_references().iter().any(|o| o.name == canary);
+    let pods = cache.list(Watched::DisruptedPod, namespace, of_canary);
+    pods.iter().filter_map(disrupted_until).max()
 }
 
 fn route(

@@ -42,6 +42,8 @@ pub struct Observed {
     pub delivered: Vec<String>,
     /// The namespace is being deleted.
     pub namespace_terminating: bool,
+    /// Canary pods are being taken away (evicted, preempted, their node drained) until then.
+    pub disrupted_until: Option<Timestamp>,
 }
 
 /// How new templates are held.
@@ -115,6 +117,28 @@ pub enum Owner {
     Deployment,
     /// The Rollout's.
     Rollout,
+}
+
+fn disruption(pod: &Value) -> Option<&Value> {
+    let conditions = pod.pointer("/status/conditions")?.as_array()?;
+    conditions.iter().find(|c| {
+        c.get("type").is_some_and(|t| t == "DisruptionTarget")
+            && c.get("status").is_some_and(|s| s == "True")
+    })
+}
+
+/// Whether a pod is being taken away by something that doesn't blame it, as its condition
+/// DisruptionTarget tells.
+#[must_use]
+pub fn is_disrupted(pod: &Value) -> bool {
+    disruption(pod).is_some()
+}
+
+/// Until when: the end of its grace, or when it was marked as long as it isn't deleted.
+#[must_use]
+pub fn disrupted_until(pod: &Value) -> Option<Timestamp> {
+    let marked = disruption(pod)?.get("lastTransitionTime");
+    pod.pointer("/metadata/deletionTimestamp").or(marked)?.as_str()?.parse().ok()
 }
 
 /// A Service and its endpoints.
@@ -286,5 +310,22 @@ impl Observed {
     #[must_use]
     pub fn weight(&self) -> Option<i32> {
         self.route.as_ref().ok()?.weights.canary_percent()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_evicted_pod_is_disrupted_until_its_grace_ends() {
+        let condition = |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": "2030-01-01T00:00:00Z"});
+        let mut pod = json!({"status": {"conditions": [condition("Ready")]}});
+        assert_eq!((is_disrupted(&pod), disrupted_until(&pod)), (false, None));
+        pod["status"]["conditions"] = json!([condition("Ready"), condition("DisruptionTarget")]);
+        assert_eq!(disrupted_until(&pod), "2030-01-01T00:00:00Z".parse().ok());
+        pod["metadata"]["deletionTimestamp"] = json!("2030-01-01T00:00:30Z");
+        assert_eq!(disrupted_until(&pod), "2030-01-01T00:00:30Z".parse().ok());
     }
 }

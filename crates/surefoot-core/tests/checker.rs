@@ -156,7 +156,8 @@ fn what_somebody_else_writes_is_not_held_against_us() {
         epoch,
         edited: true,
     };
-    let undone = |raise: State| changed(|s| drop(s.splice(AT_10 + 1..=AT_10, [raise, route(10)])));
+    let undone =
+        |raise: State| changed(|s| drop(s.splice(AT_10 + 1..AT_10 + 1, [raise, route(10)])));
     assert_eq!(undone(theirs(80, 1)), [""; 0]);
     assert_eq!(undone(theirs(80, 0)), [""; 0], "the whole route was replaced");
     assert_eq!(undone(route(80)), ["S2"], "the same by us");

@@ -12,9 +12,10 @@ use surefoot_core::route::RouteProblem;
 use surefoot_core::samples::Samples;
 use surefoot_core::write::{FINALIZER, Write};
 
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 const GO: Write = Write::Finalizer { present: false };
 
-fn rollout(deleted: bool, steps: Value, status: Value) -> Rollout {
+fn rollout(deleted: bool, steps: Value, status: Value) -> serde_json::Result<Rollout> {
     let mut rollout = json!({
         "apiVersion": "surefoot.dev/v1alpha1", "kind": "Rollout",
         "metadata": {"name": "shop", "namespace": "prod", "finalizers": [FINALIZER]},
@@ -31,7 +32,7 @@ fn rollout(deleted: bool, steps: Value, status: Value) -> Rollout {
     if deleted {
         rollout["metadata"]["deletionTimestamp"] = json!("2030-01-01T00:00:00Z");
     }
-    serde_json::from_value(rollout).unwrap()
+    serde_json::from_value(rollout)
 }
 
 fn nothing(rollout: &Rollout, namespace_terminating: bool) -> Observed {
@@ -47,20 +48,17 @@ fn nothing(rollout: &Rollout, namespace_terminating: bool) -> Observed {
         hold: HoldMode::PausedAtRest,
         delivered: Vec::new(),
         namespace_terminating,
+        disrupted_until: None,
     }
-}
-
-fn now() -> Timestamp {
-    "2030-01-01T00:01:00Z".parse().unwrap()
 }
 
 #[test]
 fn a_namespace_that_goes_away_does_not_wait_for_a_release() {
     let status = json!({"phase": "Stepping"});
     for deleted in [false, true] {
-        let rollout = rollout(deleted, json!([{"weight": 100}]), status.clone());
+        let rollout = rollout(deleted, json!([{"weight": 100}]), status.clone()).unwrap();
         let seen = nothing(&rollout, true);
-        let outcome = decide(&rollout, &seen, &Samples::default(), now());
+        let outcome = decide(&rollout, &seen, &Samples::default(), NOW);
         let plan = outcome.plan.unwrap();
         assert_eq!(writes(&outcome.desired, &seen, &plan), [GO], "deleted: {deleted}");
     }
@@ -68,18 +66,18 @@ fn a_namespace_that_goes_away_does_not_wait_for_a_release() {
 
 #[test]
 fn a_spec_that_makes_no_sense_does_not_hold_a_deleted_rollout() {
-    let rollout = rollout(true, json!([]), json!({}));
-    let outcome = decide(&rollout, &nothing(&rollout, false), &Samples::default(), now());
+    let rollout = rollout(true, json!([]), json!({})).unwrap();
+    let outcome = decide(&rollout, &nothing(&rollout, false), &Samples::default(), NOW);
     assert_eq!(outcome.plan, None);
     assert_eq!(last(&outcome.desired), Some(GO));
 }
 
 #[test]
 fn an_outdated_definition_is_told_once() {
-    let old = rollout(false, json!([{"weight": 100}]), json!({})).status.unwrap();
-    let told = outdated(&old, "unknown field", now()).unwrap();
+    let old = rollout(false, json!([{"weight": 100}]), json!({})).unwrap().status.unwrap();
+    let told = outdated(&old, "unknown field", NOW).unwrap();
     let stalled = told.conditions.iter().find(|c| c.kind == "Stalled").unwrap();
     assert_eq!((stalled.status, stalled.reason.as_str()), (ConditionStatus::True, "CRDOutdated"));
-    assert_eq!(outdated(&told, "unknown field", now()), None);
-    assert!(changed(&told, &old, now()), "the next decision takes it back");
+    assert_eq!(outdated(&told, "unknown field", NOW), None);
+    assert!(changed(&told, &old, NOW), "the next decision takes it back");
 }

@@ -56,6 +56,7 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     let Some(step) = plan.steps.get(index) else {
         return case.fail("InvalidStatus", "status.step lies outside of the plan");
     };
+    disrupted(case, step);
     let judgement = engine::judge(plan, &case.status, case.samples);
     case.status.engine = Some(judgement.engine.clone());
     case.status.analysis = judgement.metrics.clone();
@@ -354,6 +355,14 @@ fn more_pods(case: &mut Case<'_>, step: &StepPlan) -> jiff::Timestamp {
     }
     status.ready_pods = ready;
     status.judged_from.unwrap_or(now)
+}
+
+/// What the canary does while its pods are being taken away is not held against it, nor for it. (The
+/// crash guard watches all the same.)
+fn disrupted(case: &mut Case<'_>, step: &StepPlan) {
+    let Some(until) = case.seen.disrupted_until else { return };
+    let from = case.status.step.as_mut().and_then(|s| s.judged_from.as_mut());
+    from.into_iter().for_each(|from| *from = (*from).max(after(until, step.settle)));
 }
 
 /// Whether there are usable metrics; holds, then follows the policy, when there are none.

@@ -332,6 +332,10 @@ impl World {
             }
             Op::Outage(looks) => self.traffic.outage_until = until(looks),
             Op::Partial(looks) => self.traffic.partial_until = until(looks),
+            Op::Evict(looks) => {
+                let span = SignedDuration::from_secs(i64::from(*looks) * 5);
+                self.leader.cache.disrupted_until = Some(self.now + span);
+            }
             Op::Silence(looks) => self.traffic.silent_until = until(looks),
             Op::Vanish { canary, looks } => self.vanish(*canary, until(looks)),
             Op::Lower(weight) => {

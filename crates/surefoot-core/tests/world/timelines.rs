@@ -203,6 +203,19 @@ fn a_rollback_does_not_wait_for_the_writer() {
 }
 
 #[test]
+fn what_happens_during_an_eviction_is_not_judged() {
+    let mut world = under_way(&Setup::plain(), NEXT, 4);
+    let judged = |world: &World| {
+        let status = world.status().expect("it is there");
+        (status.step.map(|s| s.index), status.release.map(|r| r.passes.len()))
+    };
+    world.apply(&Op::Evict(12));
+    world.wait(11);
+    assert_eq!(judged(&world), (Some(0), Some(0)), "{}", tell(&world.store));
+    ends(world, "evicted");
+}
+
+#[test]
 fn scaled_to_nothing_it_waits() {
     let mut world = under_way(&Setup::plain(), NEXT, 1);
     world.apply(&Op::Scale(0));

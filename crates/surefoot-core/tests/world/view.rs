@@ -42,6 +42,8 @@ pub struct Cache {
     now: Objects,
     weights: Option<(Weights, Timestamp)>,
     pub lags: Lags,
+    /// Until when canary pods are being taken away.
+    pub disrupted_until: Option<Timestamp>,
 }
 
 impl Cache {
@@ -149,6 +151,7 @@ impl Cache {
             hold,
             delivered: delivered.to_vec(),
             namespace_terminating: false,
+            disrupted_until: self.disrupted_until,
         };
         (seen, epochs)
     }
