@@ -12,6 +12,7 @@ use surefoot_core::api::RolloutStatus;
 use surefoot_core::api::status::Phase;
 use surefoot_core::trace::{Event, Names, check};
 
+use crate::api_proxy::ApiProxy;
 use crate::app;
 use crate::apply;
 use crate::backend::Behaviour;
@@ -19,6 +20,7 @@ use crate::load::{Load, Report};
 use crate::parts::{Launch, Process};
 use crate::proxy::Proxy;
 use crate::record::Change;
+use crate::runner::Violations;
 use crate::wait::{wait_for, wait_until};
 use crate::world::Scene;
 
@@ -46,6 +48,8 @@ pub struct Setup {
     pub pod_annotations: Value,
     /// Environment of the controller.
     pub environment: Vec<(&'static str, &'static str)>,
+    /// Whether the controller goes by an [`ApiProxy`], and the seed of that.
+    pub proxied: Option<u64>,
 }
 
 impl Default for Setup {
@@ -57,6 +61,7 @@ impl Default for Setup {
             spec: json!({}),
             pod_annotations: json!({}),
             environment: Vec::new(),
+            proxied: None,
         }
     }
 }
@@ -69,6 +74,8 @@ pub struct Delivery {
     pub prometheus: Proxy,
     /// Requests from outside.
     pub load: Load,
+    /// The controller's way to the API server, where it has one of its own.
+    pub api: Option<ApiProxy>,
     setup: Setup,
     kubeconfig: PathBuf,
     controller: Mutex<Option<Process>>,
@@ -157,13 +164,25 @@ impl Delivery {
         app::available(&scene, APP).await?;
         let load = serving(&scene, setup.rate).await?;
         let kubeconfig = scene.world.folders.data.join(format!("{namespace}.kubeconfig"));
-        scene.world.control_plane.kubeconfig_for(CONTROLLER, &kubeconfig)?;
+        let api = match setup.proxied {
+            Some(seed) => {
+                let client = scene.world.control_plane.client(Some(CONTROLLER)).await?;
+                let proxy = ApiProxy::start(client, seed).await?;
+                proxy.kubeconfig(&kubeconfig)?;
+                Some(proxy)
+            }
+            None => {
+                scene.world.control_plane.kubeconfig_for(CONTROLLER, &kubeconfig)?;
+                None
+            }
+        };
         lease_role(&scene).await?;
         let rollout = rollout(&namespace, &setup.spec);
         let delivery = Self {
             scene,
             prometheus,
             load,
+            api,
             setup,
             kubeconfig,
             controller: Mutex::new(None),
@@ -176,36 +195,65 @@ impl Delivery {
         Ok(delivery)
     }
 
-    /// Start the controller (again).
+    /// Start the controller (again). A restarted container keeps its pod's name, so it need not wait
+    /// for its own lease.
     pub fn start_controller(&self) -> Result<()> {
+        let process = self.launch(&self.scene.namespace, self.port, &self.kubeconfig)?;
+        *lock(&self.controller) = Some(process);
+        Ok(())
+    }
+
+    /// Start another controller with a name of its own, and a straight way to the API server.
+    pub fn start_another(&self) -> Result<Another> {
+        let namespace = &self.scene.namespace;
+        let kubeconfig = self.scene.world.folders.data.join(format!("{namespace}-2.kubeconfig"));
+        self.scene.world.control_plane.kubeconfig_for(CONTROLLER, &kubeconfig)?;
+        let port = PORTS.fetch_add(1, Ordering::Relaxed);
+        let process = self.launch(&format!("{namespace}-2"), port, &kubeconfig)?;
+        Ok(Another { process, port })
+    }
+
+    fn launch(&self, identity: &str, port: u16, kubeconfig: &std::path::Path) -> Result<Process> {
         let mut starts = lock(&self.starts);
         *starts += 1;
         let namespace = &self.scene.namespace;
         let name = format!("surefoot-{namespace}-{starts}");
         let own = std::env::current_exe().context("where this program is")?;
         let hold = if self.setup.paused_at_rest { "paused" } else { "policy" };
-        // A restarted container keeps its pod's name, so it need not wait for its own lease.
         let args = [
-            format!("--kubeconfig={}", self.kubeconfig.display()),
+            format!("--kubeconfig={}", kubeconfig.display()),
             "controller".to_owned(),
             format!("--namespace={namespace}"),
             format!("--lease-namespace={namespace}"),
             format!("--hold={hold}"),
-            format!("--listen=127.0.0.1:{}", self.port),
-            format!("--identity={namespace}"),
+            format!("--listen=127.0.0.1:{port}"),
+            format!("--identity={identity}"),
         ];
         let mut environment = self.setup.environment.clone();
         environment.push(("RUST_LOG", "info,kube_runtime=warn"));
-        let process = Process::start(Launch {
+        Process::start(Launch {
             name: &name,
             binary: &own.with_file_name("surefoot"),
             args: args.into(),
             env: &environment,
             logs: &self.scene.world.folders.run,
             piped: false,
-        })?;
-        *lock(&self.controller) = Some(process);
-        Ok(())
+        })
+    }
+
+    /// Freeze the controller (SIGSTOP).
+    pub fn freeze_controller(&self) -> Result<()> {
+        lock(&self.controller).as_ref().context("no controller is running")?.freeze()
+    }
+
+    /// Let the frozen controller go on.
+    pub fn thaw_controller(&self) -> Result<()> {
+        lock(&self.controller).as_ref().context("no controller is running")?.thaw()
+    }
+
+    /// The controller's way to the API server.
+    pub fn api(&self) -> Result<&ApiProxy> {
+        self.api.as_ref().context("the controller has no proxy")
     }
 
     /// Kill the controller (SIGKILL) and forget it.
@@ -329,13 +377,18 @@ impl Delivery {
 
     /// A command, as the plugin would give it, by an administrator.
     pub async fn command(&self, action: &str) -> Result<()> {
+        self.command_named(action, action).await
+    }
+
+    /// The same under a name, where there are several of one kind for a step.
+    pub async fn command_named(&self, action: &str, name: &str) -> Result<()> {
         let rollout = self.rollout().await?;
         let status = self.status().await?;
         let step = status.step.map_or(0, |s| s.index);
         let release = status.release.context("no release")?.number;
         let object = json!({
             "apiVersion": SUREFOOT, "kind": "RolloutAction",
-            "metadata": {"name": format!("{APP}-{release}-{step}-{action}")},
+            "metadata": {"name": format!("{APP}-{release}-{step}-{name}")},
             "spec": {
                 "rollout": APP, "uid": rollout["metadata"]["uid"], "release": release, "step": step,
                 "action": action, "requestedBy": "admin",
@@ -419,6 +472,11 @@ impl Delivery {
 
     /// The trace of accepted writes breaks no invariant.
     pub fn audit(&self) -> Result<usize> {
+        self.audit_up_to(u64::MAX)
+    }
+
+    /// The same up to a revision, where that is all that can be asked for.
+    pub fn audit_up_to(&self, revision: u64) -> Result<usize> {
         let names = Names {
             rollout: APP.into(),
             deployment: APP.into(),
@@ -430,6 +488,7 @@ impl Delivery {
         let entries = self.scene.record.entries()?;
         let events: Vec<Event> = entries
             .iter()
+            .filter(|e| e.version <= revision)
             .filter_map(|e| {
                 Event::of(&with_kind(e.resource, &e.object), e.change == Change::Deleted, &names)
             })
@@ -438,7 +497,7 @@ impl Delivery {
         let violations = check(&events);
         if !violations.is_empty() {
             let told: Vec<String> = violations.iter().take(5).map(ToString::to_string).collect();
-            bail!("{} violations: {}", violations.len(), told.join("; "));
+            bail!(Violations { count: violations.len(), told: told.join("; ") });
         }
         Ok(events.len())
     }
@@ -456,25 +515,44 @@ impl Delivery {
 
     /// All of the controller's own metrics.
     pub async fn metrics(&self) -> Result<Vec<(String, f64)>> {
-        let url = format!("http://127.0.0.1:{}/metrics", self.port);
-        let http = reqwest::Client::builder().no_proxy().build()?;
-        let text = http.get(url).send().await?.text().await?;
-        let lines = text.lines().filter(|l| !l.starts_with('#'));
-        Ok(lines
-            .filter_map(|line| {
-                let (name, value) = line.rsplit_once(' ')?;
-                Some((name.to_owned(), value.parse().ok()?))
-            })
-            .collect())
+        metrics(self.port).await
     }
 
     /// The controller must still be the process that was started.
     pub fn controller_lives(&self) -> Result<i32> {
-        let controller = lock(&self.controller);
-        let process = controller.as_ref().ok_or_else(|| anyhow!("no controller is running"))?;
-        let pid = process.pid();
-        ensure!(std::path::Path::new(&format!("/proc/{pid}")).exists(), "the controller has died");
-        Ok(pid)
+        let mut controller = lock(&self.controller);
+        let process = controller.as_mut().ok_or_else(|| anyhow!("no controller is running"))?;
+        ensure!(!process.has_ended()?, "the controller has died");
+        Ok(process.pid())
+    }
+}
+
+/// All metrics of the controller that listens there.
+async fn metrics(port: u16) -> Result<Vec<(String, f64)>> {
+    let url = format!("http://127.0.0.1:{port}/metrics");
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let text = http.get(url).send().await?.text().await?;
+    let lines = text.lines().filter(|l| !l.starts_with('#'));
+    Ok(lines
+        .filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        })
+        .collect())
+}
+
+/// A controller beside the first, killed when dropped.
+pub struct Another {
+    /// Its process.
+    pub process: Process,
+    port: u16,
+}
+
+impl Another {
+    /// Whether it leads.
+    pub async fn leads(&self) -> Result<bool> {
+        let metrics = metrics(self.port).await?;
+        Ok(metrics.iter().any(|(name, value)| name == "surefoot_leading" && *value > 0.0))
     }
 }
 
