@@ -15,6 +15,10 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     if case.interrupted() {
         return;
     }
+    // Whatever is there before the first step is somebody else's, and reaches no pod.
+    if case.seen.weight().is_some_and(|weight| weight > 0) {
+        case.desired.weight = Some(0);
+    }
     if !pin(case) {
         return;
     }
