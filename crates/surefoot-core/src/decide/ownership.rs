@@ -1,10 +1,12 @@
 //! Whose weights are on the route. Raised by somebody else they are put right at once; a writer that
-//! keeps at it is named, and answered now and then only.
+//! keeps at it is named, and answered now and then only. Lowered ones are somebody's wish and stay until
+//! a person decides.
 
 use std::time::Duration;
 
 use super::{Case, after, between};
 use crate::api::status::{Contest, Hold, HoldReason, Phase, Waiting, WaitingKind};
+use crate::mark::Mark;
 use crate::observed::Route;
 
 /// So many edits, each within [`WITHIN`] of the one before, are a fight.
@@ -78,14 +80,9 @@ fn fight(case: &Case<'_>) -> Option<Contest> {
 /// A fight that nobody fights any more is forgotten. One that holds a step is a person's matter.
 fn expire(case: &mut Case<'_>) {
     let Some(at) = fight(case).map(|c| c.at) else { return };
-    if !held(case) && case.passed(at, CALM) {
+    if !held_for(case, HoldReason::TrafficOwnershipConflict) && case.passed(at, CALM) {
         case.status.contest = None;
     }
-}
-
-fn held(case: &Case<'_>) -> bool {
-    let hold = case.status.step.as_ref().and_then(|s| s.hold.as_ref());
-    hold.is_some_and(|h| h.reason == HoldReason::TrafficOwnershipConflict)
 }
 
 /// Say who fights, and hold the step for it.
@@ -93,7 +90,7 @@ fn tell(case: &mut Case<'_>, contest: &Contest) {
     let message = format!("{} {FIGHTS}", contest.manager);
     match case.status.phase {
         Phase::Stepping | Phase::Paused => {
-            if !held(case) {
+            if !held_for(case, HoldReason::TrafficOwnershipConflict) {
                 let (reason, since) = (HoldReason::TrafficOwnershipConflict, case.now);
                 case.held(Hold { reason, since, message: message.clone() });
             }
@@ -117,4 +114,61 @@ fn tell(case: &mut Case<'_>, contest: &Contest) {
     // It is the first thing to know.
     case.status.waiting_on.insert(0, waiting);
     case.status.waiting_on.truncate(20);
+}
+
+/// Whether the step is held for this reason.
+pub(super) fn held_for(case: &Case<'_>, reason: HoldReason) -> bool {
+    let hold = case.status.step.as_ref().and_then(|s| s.hold.as_ref());
+    hold.is_some_and(|h| h.reason == reason)
+}
+
+/// Whether somebody lowered the canary's weight below what we wrote.
+pub(super) fn lowered(case: &Case<'_>, wrote: i32) -> bool {
+    let release = case.status.release.as_ref().map_or(0, |r| r.number);
+    let written = Some(Mark { release, weight: wrote });
+    case.seen.route.as_ref().is_ok_and(|route| {
+        route.weights.canary_percent().is_some_and(|now| now < wrote)
+            && (route.wrote == written || held_for(case, HoldReason::WeightLowered))
+    })
+}
+
+/// Leave a lowered weight as it is, until a person decides.
+pub(super) fn respect(case: &mut Case<'_>, wrote: i32) {
+    let route = case.seen.route.as_ref().ok();
+    let manager = route.and_then(|r| r.manager.as_deref()).unwrap_or("somebody");
+    let message = format!(
+        "{manager} lowered the canary's weight from {wrote}% to {}%: it stays there until \
+         `kubectl surefoot promote` or `abort`",
+        case.seen.weight().unwrap_or(0)
+    );
+    if !held_for(case, HoldReason::WeightLowered)
+        && !held_for(case, HoldReason::TrafficOwnershipConflict)
+    {
+        let since = case.now;
+        case.hold(Hold { reason: HoldReason::WeightLowered, since, message: message.clone() });
+    }
+    case.status.phase = Phase::Paused;
+    case.desired.weight = None;
+    case.wait(WaitingKind::WeightLowered, message);
+}
+
+/// Whether a person has promoted a step that was held for its weight; that uses the promote up.
+pub(super) fn resumed(case: &mut Case<'_>) -> bool {
+    let Some(who) = case.promote_asked() else { return false };
+    if let Some(step) = case.status.step.as_mut() {
+        step.promotes_used += 1;
+    }
+    let weight = case.status.step.as_ref().map_or(0, |s| s.weight);
+    case.notice("Resumed", format!("{who} asked for {weight}% again"), false);
+    release(case);
+    true
+}
+
+/// End a hold for the weight. What it does now begins anew.
+pub(super) fn release(case: &mut Case<'_>) {
+    if let Some(step) = case.status.step.as_mut() {
+        step.hold = None;
+        step.started_at = None;
+    }
+    case.status.phase = Phase::Stepping;
 }

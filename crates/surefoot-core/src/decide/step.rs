@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ownership::{held_for, lowered, release, respect, resumed};
 use super::{CONTROLLER, Case, after, between, prepare, promote};
 use crate::api::analysis::NoDataAction;
 use crate::api::rollout::OnInconclusive;
@@ -9,7 +10,6 @@ use crate::api::status::{
     Hold, HoldReason, Phase, ReleaseKind, StepPass, StepStatus, Verdict, Waiting, WaitingKind,
 };
 use crate::engine::{self, Judgement};
-use crate::mark::Mark;
 use crate::observed::Route;
 use crate::plan::{Plan, StepPlan};
 use crate::samples::{Health, Tick};
@@ -137,7 +137,7 @@ fn advance(case: &mut Case<'_>, plan: &Plan, index: usize, step: &StepPlan) {
         keep(case, allowed);
         return case.wait(WaitingKind::Paused, "spec.paused is true: no step forward");
     }
-    if lowered(case, allowed) && !resumed(case) {
+    if lowered(case, allowed) && !(held_for(case, HoldReason::WeightLowered) && resumed(case)) {
         return respect(case, allowed);
     }
     case.status.phase = Phase::Stepping;
@@ -227,70 +227,16 @@ fn in_force(case: &mut Case<'_>, step: &StepPlan) -> Option<Route> {
         }
         return Some(route);
     }
-    if lowered(case, step.weight) && case.promote_asked().is_none() {
+    let held = held_for(case, HoldReason::WeightLowered);
+    if lowered(case, step.weight) && !(held && case.promote_asked().is_some()) {
         respect(case, step.weight);
         return None;
     }
-    case.status.phase = Phase::Stepping;
+    if held {
+        case.status.phase = Phase::Stepping;
+    }
     case.wait(WaitingKind::RouteWritten, "the route is being written");
     None
-}
-
-/// Whether the step is held for this reason.
-fn held_for(case: &Case<'_>, reason: HoldReason) -> bool {
-    let hold = case.status.step.as_ref().and_then(|s| s.hold.as_ref());
-    hold.is_some_and(|h| h.reason == reason)
-}
-
-/// Whether somebody lowered the canary's weight below what we wrote.
-fn lowered(case: &Case<'_>, wrote: i32) -> bool {
-    let release = case.status.release.as_ref().map_or(0, |r| r.number);
-    let written = Some(Mark { release, weight: wrote });
-    case.seen.route.as_ref().is_ok_and(|route| {
-        route.weights.canary_percent().is_some_and(|now| now < wrote)
-            && (route.wrote == written || held_for(case, HoldReason::WeightLowered))
-    })
-}
-
-/// Leave a lowered weight as it is, until a person decides.
-fn respect(case: &mut Case<'_>, wrote: i32) {
-    let route = case.seen.route.as_ref().ok();
-    let manager = route.and_then(|r| r.manager.as_deref()).unwrap_or("somebody");
-    let message = format!(
-        "{manager} lowered the canary's weight from {wrote}% to {}%: it stays there until \
-         `kubectl surefoot promote` or `abort`",
-        case.seen.weight().unwrap_or(0)
-    );
-    if !held_for(case, HoldReason::WeightLowered)
-        && !held_for(case, HoldReason::TrafficOwnershipConflict)
-    {
-        let since = case.now;
-        case.hold(Hold { reason: HoldReason::WeightLowered, since, message: message.clone() });
-    }
-    case.status.phase = Phase::Paused;
-    case.desired.weight = None;
-    case.wait(WaitingKind::WeightLowered, message);
-}
-
-/// Whether a person has promoted a step that was held for its weight; that uses the promote up.
-fn resumed(case: &mut Case<'_>) -> bool {
-    let Some(who) = case.promote_asked() else { return false };
-    if let Some(step) = case.status.step.as_mut() {
-        step.promotes_used += 1;
-    }
-    let weight = case.status.step.as_ref().map_or(0, |s| s.weight);
-    case.notice("Resumed", format!("{who} asked for {weight}% again"), false);
-    release(case);
-    true
-}
-
-/// End a hold for the weight. What it does now begins anew.
-fn release(case: &mut Case<'_>) {
-    if let Some(step) = case.status.step.as_mut() {
-        step.hold = None;
-        step.started_at = None;
-    }
-    case.status.phase = Phase::Stepping;
 }
 
 /// When the step's clock started: once the weight was seen in the metrics, or has had its time.

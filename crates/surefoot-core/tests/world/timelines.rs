@@ -164,6 +164,19 @@ fn a_weight_lowered_before_it_was_confirmed_is_respected() {
 }
 
 #[test]
+fn an_approval_given_before_is_no_wish_to_raise_the_weight_again() {
+    let steps = vec![(10, true), (100, false)];
+    let mut world = under_way(&Setup { steps, ..Setup::plain() }, NEXT, 5);
+    world.apply(&promote());
+    world.wait(1);
+    world.apply(&Op::Lower(3));
+    world.wait(6);
+    assert_eq!(world.weight(), 3, "{}", tell(&world.store));
+    world.apply(&promote());
+    ends(world, "lowered-after-approval");
+}
+
+#[test]
 fn a_raised_weight_is_put_right() {
     let mut world = under_way(&Setup::plain(), NEXT, 4);
     world.apply(&Op::Raise(100, 0));
