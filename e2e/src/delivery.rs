@@ -16,6 +16,7 @@ use crate::api_proxy::ApiProxy;
 use crate::app;
 use crate::apply;
 use crate::backend::Behaviour;
+use crate::controllers::{self, Another};
 use crate::load::{Load, Report};
 use crate::parts::{Launch, Process};
 use crate::proxy::Proxy;
@@ -515,7 +516,7 @@ impl Delivery {
 
     /// All of the controller's own metrics.
     pub async fn metrics(&self) -> Result<Vec<(String, f64)>> {
-        metrics(self.port).await
+        controllers::metrics(self.port).await
     }
 
     /// The controller must still be the process that was started.
@@ -524,35 +525,6 @@ impl Delivery {
         let process = controller.as_mut().ok_or_else(|| anyhow!("no controller is running"))?;
         ensure!(!process.has_ended()?, "the controller has died");
         Ok(process.pid())
-    }
-}
-
-/// All metrics of the controller that listens there.
-async fn metrics(port: u16) -> Result<Vec<(String, f64)>> {
-    let url = format!("http://127.0.0.1:{port}/metrics");
-    let http = reqwest::Client::builder().no_proxy().build()?;
-    let text = http.get(url).send().await?.text().await?;
-    let lines = text.lines().filter(|l| !l.starts_with('#'));
-    Ok(lines
-        .filter_map(|line| {
-            let (name, value) = line.rsplit_once(' ')?;
-            Some((name.to_owned(), value.parse().ok()?))
-        })
-        .collect())
-}
-
-/// A controller beside the first, killed when dropped.
-pub struct Another {
-    /// Its process.
-    pub process: Process,
-    port: u16,
-}
-
-impl Another {
-    /// Whether it leads.
-    pub async fn leads(&self) -> Result<bool> {
-        let metrics = metrics(self.port).await?;
-        Ok(metrics.iter().any(|(name, value)| name == "surefoot_leading" && *value > 0.0))
     }
 }
 

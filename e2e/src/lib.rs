@@ -9,6 +9,7 @@ pub mod app;
 pub mod apply;
 pub mod backend;
 pub mod clock;
+pub mod controllers;
 pub mod delivery;
 pub mod demo;
 pub mod load;

@@ -7,7 +7,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use crate::api_proxy::{Call, Fault, Rule};
-use crate::delivery::{Another, Delivery, LIMIT, Setup};
+use crate::controllers::Another;
+use crate::delivery::{Delivery, LIMIT, Setup};
 use crate::record::Entry;
 use crate::wait::wait_until;
 use crate::world::Scene;
@@ -28,7 +29,7 @@ async fn takes_over(delivery: &Delivery, other: &Another) -> Result<()> {
 /// The leader has a write on its way when it freezes. The other takes over, and the release is
 /// aborted; only then does the write reach the server, and the former leader thaws. Nothing of it is
 /// accepted any more.
-async fn frozen(scene: Arc<Scene>, verb: &'static str, resource: &'static str) -> Result<()> {
+async fn frozen(scene: Arc<Scene>, resource: &'static str) -> Result<()> {
     let setup = Setup { proxied: Some(3), ..Setup::default() };
     let delivery = Delivery::start(scene, setup).await?;
     let stable = delivery.pods("v1").await?;
@@ -37,8 +38,8 @@ async fn frozen(scene: Arc<Scene>, verb: &'static str, resource: &'static str) -
     delivery.in_step(0).await?;
     // The next write of this kind: the second step's, or its commit.
     let api = delivery.api()?;
-    let hold = Rule { verbs: &[], resource, fault: Fault::Hold, chance: 1.0, times: 1 };
-    api.plan(vec![Rule { verbs: if verb == "PATCH" { &["PATCH"] } else { &["POST"] }, ..hold }]);
+    let fault = Fault::Hold;
+    api.plan(vec![Rule { verbs: &["PATCH"], resource, fault, chance: 1.0, times: 1 }]);
     api.holds(LIMIT).await.context("the leader writes")?;
     delivery.freeze_controller()?;
     takes_over(&delivery, &other).await?;
@@ -70,17 +71,17 @@ async fn frozen(scene: Arc<Scene>, verb: &'static str, resource: &'static str) -
 
 /// Frozen with a weight on its way.
 pub async fn frozen_at_weight(scene: Arc<Scene>) -> Result<()> {
-    frozen(scene, "PATCH", "virtualservices").await
+    frozen(scene, "virtualservices").await
 }
 
 /// Frozen with a decision on its way.
 pub async fn frozen_at_commit(scene: Arc<Scene>) -> Result<()> {
-    frozen(scene, "PATCH", "rollouts/status").await
+    frozen(scene, "rollouts/status").await
 }
 
 /// Frozen with more pods on their way.
 pub async fn frozen_at_scale(scene: Arc<Scene>) -> Result<()> {
-    frozen(scene, "PATCH", "replicasets/scale").await
+    frozen(scene, "replicasets/scale").await
 }
 
 /// The leader is killed for good: the other goes on within five seconds, and without a step back.
