@@ -55,14 +55,13 @@ fn undo(case: &mut Case<'_>, route: &Route, found: i32) {
     let lately = before.filter(|c| c.count >= FIGHT || between(c.at, case.now) <= WITHIN);
     let lately = lately.map_or(0, |c| c.count);
     let manager = route.manager.clone().unwrap_or_else(|| "somebody".to_owned());
-    let note = format!(
-        "{manager} set the canary's weight to {found}%, and {}% is allowed: put right",
-        case.desired.weight.unwrap_or(0)
-    );
-    case.notice("WeightRestored", note, true);
-    if lately + 1 == FIGHT {
-        let note = format!("{manager} {FIGHTS}");
-        case.notice(CONFLICT, note, true);
+    // Of a fight people are told once.
+    if lately + 1 < FIGHT {
+        let allowed = case.desired.weight.unwrap_or(0);
+        let note = format!("{manager} set the canary's weight to {found}%: back to {allowed}%");
+        case.notice("WeightRestored", note, true);
+    } else if lately < FIGHT {
+        case.notice(CONFLICT, format!("{manager} {FIGHTS}"), true);
     }
     case.status.contest = Some(Contest {
         manager: manager.chars().take(200).collect(),
