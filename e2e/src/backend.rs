@@ -120,7 +120,7 @@ impl Manners {
 }
 
 /// The `n`th number of the sequence `seed`, in [0, 1) (SplitMix64).
-fn uniform(seed: u64, n: u64) -> f64 {
+pub(crate) fn uniform(seed: u64, n: u64) -> f64 {
     let mut z = seed.wrapping_add(n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

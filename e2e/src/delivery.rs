@@ -13,13 +13,16 @@ use surefoot_core::api::status::Phase;
 use surefoot_core::routing::Routing;
 use surefoot_core::trace::{Event, Names, check};
 
+use crate::api_proxy::ApiProxy;
 use crate::app::{self, ISTIO};
 use crate::apply;
 use crate::backend::Behaviour;
+use crate::controllers::{self, Another};
 use crate::load::{Load, Report};
 use crate::parts::{Launch, Process};
 use crate::proxy::Proxy;
 use crate::record::Change;
+use crate::runner::Violations;
 use crate::wait::{wait_for, wait_until};
 use crate::world::Scene;
 
@@ -49,6 +52,8 @@ pub struct Setup {
     pub environment: Vec<(&'static str, &'static str)>,
     /// Services, route and all else that the traffic goes by, in a namespace.
     pub routing: fn(&str) -> Result<Vec<String>>,
+    /// Whether the controller goes by an [`ApiProxy`], and the seed of that.
+    pub proxied: Option<u64>,
 }
 
 impl Default for Setup {
@@ -61,6 +66,7 @@ impl Default for Setup {
             pod_annotations: json!({}),
             environment: Vec::new(),
             routing: by_services,
+            proxied: None,
         }
     }
 }
@@ -73,6 +79,8 @@ pub struct Delivery {
     pub prometheus: Proxy,
     /// Requests from outside.
     pub load: Load,
+    /// The controller's way to the API server, where it has one of its own.
+    pub api: Option<ApiProxy>,
     setup: Setup,
     kubeconfig: PathBuf,
     controller: Mutex<Option<Process>>,
@@ -181,12 +189,24 @@ impl Delivery {
         app::available(&scene, APP).await?;
         let load = serving(&scene, setup.rate).await?;
         let kubeconfig = scene.world.folders.data.join(format!("{namespace}.kubeconfig"));
-        scene.world.control_plane.kubeconfig_for(CONTROLLER, &kubeconfig)?;
+        let api = match setup.proxied {
+            Some(seed) => {
+                let client = scene.world.control_plane.client(Some(CONTROLLER)).await?;
+                let proxy = ApiProxy::start(client, seed).await?;
+                proxy.kubeconfig(&kubeconfig)?;
+                Some(proxy)
+            }
+            None => {
+                scene.world.control_plane.kubeconfig_for(CONTROLLER, &kubeconfig)?;
+                None
+            }
+        };
         lease_role(&scene).await?;
         let delivery = Self {
             scene,
             prometheus,
             load,
+            api,
             setup,
             kubeconfig,
             controller: Mutex::new(None),
@@ -204,38 +224,67 @@ impl Delivery {
         Ok(())
     }
 
-    /// Start the controller (again).
+    /// Start the controller (again). A restarted container keeps its pod's name, so it need not wait
+    /// for its own lease.
     pub fn start_controller(&self) -> Result<()> {
+        let process = self.launch(&self.scene.namespace, self.port, &self.kubeconfig)?;
+        *lock(&self.controller) = Some(process);
+        Ok(())
+    }
+
+    /// Start another controller with a name of its own, and a straight way to the API server.
+    pub fn start_another(&self) -> Result<Another> {
+        let namespace = &self.scene.namespace;
+        let kubeconfig = self.scene.world.folders.data.join(format!("{namespace}-2.kubeconfig"));
+        self.scene.world.control_plane.kubeconfig_for(CONTROLLER, &kubeconfig)?;
+        let port = PORTS.fetch_add(1, Ordering::Relaxed);
+        let process = self.launch(&format!("{namespace}-2"), port, &kubeconfig)?;
+        Ok(Another { process, port })
+    }
+
+    fn launch(&self, identity: &str, port: u16, kubeconfig: &std::path::Path) -> Result<Process> {
         let mut starts = lock(&self.starts);
         *starts += 1;
         let namespace = &self.scene.namespace;
         let name = format!("surefoot-{namespace}-{starts}");
         let own = std::env::current_exe().context("where this program is")?;
         let hold = if self.setup.paused_at_rest { "paused" } else { "policy" };
-        // A restarted container keeps its pod's name, so it need not wait for its own lease.
         let args = [
-            format!("--kubeconfig={}", self.kubeconfig.display()),
+            format!("--kubeconfig={}", kubeconfig.display()),
             "controller".to_owned(),
             format!("--namespace={namespace}"),
             format!("--lease-namespace={namespace}"),
             format!("--hold={hold}"),
-            format!("--listen=127.0.0.1:{}", self.port),
-            format!("--identity={namespace}"),
+            format!("--listen=127.0.0.1:{port}"),
+            format!("--identity={identity}"),
         ];
         let mut environment = self.setup.environment.clone();
         if environment.iter().all(|(name, _)| *name != "RUST_LOG") {
             environment.push(("RUST_LOG", "info,kube_runtime=warn"));
         }
-        let process = Process::start(Launch {
+        Process::start(Launch {
             name: &name,
             binary: &own.with_file_name("surefoot"),
             args: args.into(),
             env: &environment,
             logs: &self.scene.world.folders.run,
             piped: false,
-        })?;
-        *lock(&self.controller) = Some(process);
-        Ok(())
+        })
+    }
+
+    /// Freeze the controller (SIGSTOP).
+    pub fn freeze_controller(&self) -> Result<()> {
+        lock(&self.controller).as_ref().context("no controller is running")?.freeze()
+    }
+
+    /// Let the frozen controller go on.
+    pub fn thaw_controller(&self) -> Result<()> {
+        lock(&self.controller).as_ref().context("no controller is running")?.thaw()
+    }
+
+    /// The controller's way to the API server.
+    pub fn api(&self) -> Result<&ApiProxy> {
+        self.api.as_ref().context("the controller has no proxy")
     }
 
     /// Kill the controller (SIGKILL) and forget it.
@@ -359,13 +408,18 @@ impl Delivery {
 
     /// A command, as the plugin would give it, by an administrator.
     pub async fn command(&self, action: &str) -> Result<()> {
+        self.command_named(action, action).await
+    }
+
+    /// The same under a name, where there are several of one kind for a step.
+    pub async fn command_named(&self, action: &str, name: &str) -> Result<()> {
         let rollout = self.rollout().await?;
         let status = self.status().await?;
         let step = status.step.map_or(0, |s| s.index);
         let release = status.release.context("no release")?.number;
         let object = json!({
             "apiVersion": SUREFOOT, "kind": "RolloutAction",
-            "metadata": {"name": format!("{APP}-{release}-{step}-{action}")},
+            "metadata": {"name": format!("{APP}-{release}-{step}-{name}")},
             "spec": {
                 "rollout": APP, "uid": rollout["metadata"]["uid"], "release": release, "step": step,
                 "action": action, "requestedBy": "admin",
@@ -451,6 +505,11 @@ impl Delivery {
 
     /// The trace of accepted writes breaks no invariant.
     pub fn audit(&self) -> Result<usize> {
+        self.audit_up_to(u64::MAX)
+    }
+
+    /// The same up to a revision, where that is all that can be asked for.
+    pub fn audit_up_to(&self, revision: u64) -> Result<usize> {
         let traffic = rollout(&self.scene.namespace, &self.setup.spec)["spec"]["traffic"].clone();
         let traffic = serde_json::from_value(traffic).context("reading spec.traffic")?;
         let names = Names {
@@ -462,6 +521,7 @@ impl Delivery {
         let entries = self.scene.record.entries()?;
         let events: Vec<Event> = entries
             .iter()
+            .filter(|e| e.version <= revision)
             .filter_map(|e| {
                 Event::of(&with_kind(e.resource, &e.object), e.change == Change::Deleted, &names)
             })
@@ -470,7 +530,7 @@ impl Delivery {
         let violations = check(&events);
         if !violations.is_empty() {
             let told: Vec<String> = violations.iter().take(5).map(ToString::to_string).collect();
-            bail!("{} violations: {}", violations.len(), told.join("; "));
+            bail!(Violations { count: violations.len(), told: told.join("; ") });
         }
         Ok(events.len())
     }
@@ -488,25 +548,15 @@ impl Delivery {
 
     /// All of the controller's own metrics.
     pub async fn metrics(&self) -> Result<Vec<(String, f64)>> {
-        let url = format!("http://127.0.0.1:{}/metrics", self.port);
-        let http = reqwest::Client::builder().no_proxy().build()?;
-        let text = http.get(url).send().await?.text().await?;
-        let lines = text.lines().filter(|l| !l.starts_with('#'));
-        Ok(lines
-            .filter_map(|line| {
-                let (name, value) = line.rsplit_once(' ')?;
-                Some((name.to_owned(), value.parse().ok()?))
-            })
-            .collect())
+        controllers::metrics(self.port).await
     }
 
     /// The controller must still be the process that was started.
     pub fn controller_lives(&self) -> Result<i32> {
-        let controller = lock(&self.controller);
-        let process = controller.as_ref().ok_or_else(|| anyhow!("no controller is running"))?;
-        let pid = process.pid();
-        ensure!(std::path::Path::new(&format!("/proc/{pid}")).exists(), "the controller has died");
-        Ok(pid)
+        let mut controller = lock(&self.controller);
+        let process = controller.as_mut().ok_or_else(|| anyhow!("no controller is running"))?;
+        ensure!(!process.has_ended()?, "the controller has died");
+        Ok(process.pid())
     }
 }
 

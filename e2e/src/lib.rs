@@ -4,10 +4,12 @@
 //! A scenario (`scenarios`) is an async function on a [`world::Scene`]: a namespace,
 //! its record and the shared [`world::World`] of parts.
 
+pub mod api_proxy;
 pub mod app;
 pub mod apply;
 pub mod backend;
 pub mod clock;
+pub mod controllers;
 pub mod delivery;
 pub mod demo;
 pub mod load;

@@ -15,6 +15,7 @@ use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::Request;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::clock;
@@ -76,6 +77,7 @@ impl Entry {
 #[derive(Debug)]
 pub struct Recorder {
     log: Arc<Mutex<Log>>,
+    news: Arc<Notify>,
     _watches: JoinSet<()>,
 }
 
@@ -90,6 +92,7 @@ impl Recorder {
     /// Starts recording a namespace. Kinds whose CRD is missing are left out.
     pub async fn start(client: &Client, namespace: &str) -> Result<Recorder> {
         let log = Arc::new(Mutex::new(Log::default()));
+        let news = Arc::new(Notify::new());
         let mut watches = JoinSet::new();
         for (api, resource) in WATCHED {
             let watch = Watch {
@@ -97,13 +100,14 @@ impl Recorder {
                 request: Request::new(format!("{api}/namespaces/{namespace}/{resource}")),
                 resource,
                 log: Arc::clone(&log),
+                news: Arc::clone(&news),
             };
             let caught_up = watch.catch_up().await;
             if let Some((version, _)) = caught_up.with_context(|| format!("listing {resource}"))? {
                 watches.spawn(watch.run(version));
             }
         }
-        Ok(Recorder { log, _watches: watches })
+        Ok(Recorder { log, news, _watches: watches })
     }
 
     /// Every write so far, in order; an error when one may have been missed,
@@ -122,6 +126,37 @@ impl Recorder {
         // Each watch is in order; between watches the arrival is not.
         entries.sort_by_key(|entry| entry.version);
         entries
+    }
+
+    /// Waits until `wanted` finds what it looks for among the writes that come; looks at each as soon
+    /// as it is known.
+    pub async fn until<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut wanted: impl FnMut(&Entry) -> Option<T>,
+    ) -> Result<T> {
+        let mut place = 0;
+        let search = async {
+            loop {
+                let news = self.news.notified();
+                tokio::pin!(news);
+                news.as_mut().enable();
+                let found = {
+                    let log = lock(&self.log);
+                    let found = log.entries.iter().skip(place).find_map(&mut wanted);
+                    place = log.entries.len();
+                    found
+                };
+                match found {
+                    Some(found) => return found,
+                    None => news.await,
+                }
+            }
+        };
+        tokio::time::timeout(limit, search)
+            .await
+            .with_context(|| format!("waited {limit:?} in vain for {what}"))
     }
 
     /// What happened to one object.
@@ -146,6 +181,7 @@ struct Watch {
     request: Request,
     resource: &'static str,
     log: Arc<Mutex<Log>>,
+    news: Arc<Notify>,
 }
 
 /// Why a watch ended.
@@ -275,6 +311,7 @@ impl Watch {
         let mut log = lock(&self.log);
         ensure!(log.entries.len() < MAX_ENTRIES, "more than {MAX_ENTRIES} writes");
         log.entries.push(entry);
+        self.news.notify_waiters();
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Runs scenarios, several at once, and says how each went.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::IsTerminal;
 use std::pin::Pin;
@@ -25,20 +26,47 @@ pub struct Scenario {
     pub play: Play,
     /// Whether it stops shared parts, so that no other may run beside it.
     pub alone: bool,
+    /// Which fault it plays, for the table at the end.
+    pub fault: Option<&'static str>,
 }
+
+/// What the judge of the trace found.
+#[derive(Debug)]
+pub struct Violations {
+    /// How many.
+    pub count: usize,
+    /// The first of them.
+    pub told: String,
+}
+
+impl std::fmt::Display for Violations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} violations: {}", self.count, self.told)
+    }
+}
+
+impl std::error::Error for Violations {}
 
 /// A story, boxed; see [`scenario!`](crate::scenario).
 pub type Play = fn(Arc<Scene>) -> Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 /// Makes a [`Scenario`] of a name and an `async fn(Arc<Scene>) -> Result<()>`;
-/// with `, alone` one that stops shared parts.
+/// with `, alone` one that stops shared parts, with `, fault = "…"` one that plays a fault.
 #[macro_export]
 macro_rules! scenario {
     ($name:literal, $play:path) => {
-        $crate::runner::Scenario { name: $name, play: |scene| Box::pin($play(scene)), alone: false }
+        $crate::runner::Scenario {
+            name: $name,
+            play: |scene| Box::pin($play(scene)),
+            alone: false,
+            fault: None,
+        }
     };
-    ($name:literal, $play:path, alone) => {
-        $crate::runner::Scenario { alone: true, ..$crate::scenario!($name, $play) }
+    ($name:literal, $play:path, alone $($rest:tt)*) => {
+        $crate::runner::Scenario { alone: true, ..$crate::scenario!($name, $play $($rest)*) }
+    };
+    ($name:literal, $play:path, fault = $fault:literal) => {
+        $crate::runner::Scenario { fault: Some($fault), ..$crate::scenario!($name, $play) }
     };
 }
 
@@ -52,14 +80,16 @@ pub async fn run(scenarios: Vec<Scenario>, jobs: usize) -> Result<bool> {
     println!("parts are up after {:.1} s", (clock::instant() - start).as_secs_f64());
 
     let mut failed = 0;
+    let mut faults = Faults::default();
     let total = scenarios.len();
     let (alone, together): (Vec<_>, Vec<_>) =
         scenarios.into_iter().partition(|scenario| scenario.alone);
     for (scenarios, jobs) in [(together, jobs.max(1)), (alone, 1)] {
         let mut results =
             stream::iter(scenarios).map(|scenario| timed(&world, scenario)).buffer_unordered(jobs);
-        while let Some((name, took, result)) = results.next().await {
+        while let Some((Scenario { name, fault, .. }, took, result)) = results.next().await {
             let seconds = took.as_secs_f64();
+            faults.note(fault, &result);
             match result {
                 Ok(()) => println!("{} {name:<32} {seconds:6.1} s", paint("32", "ok  ")),
                 Err(error) => {
@@ -73,14 +103,42 @@ pub async fn run(scenarios: Vec<Scenario>, jobs: usize) -> Result<bool> {
     if failed > 0 {
         println!("logs: {}", world.folders.run.display());
     }
+    faults.print();
     println!("{} passed, {failed} failed", total - failed);
     Ok(failed == 0)
 }
 
-async fn timed(world: &Arc<World>, scenario: Scenario) -> (&'static str, Duration, Result<()>) {
+/// Fault by fault: scenarios that ran, those that failed, and violations of the invariants.
+#[derive(Default)]
+struct Faults(BTreeMap<&'static str, (usize, usize, usize)>);
+
+impl Faults {
+    fn note(&mut self, fault: Option<&'static str>, result: &Result<()>) {
+        let Some(fault) = fault else { return };
+        let (ran, failed, violations) = self.0.entry(fault).or_default();
+        *ran += 1;
+        if let Err(error) = result {
+            *failed += 1;
+            *violations += error.downcast_ref::<Violations>().map_or(0, |v| v.count);
+        }
+    }
+
+    fn print(&self) {
+        if self.0.is_empty() {
+            return;
+        }
+        let widest = self.0.keys().map(|fault| fault.len()).max().unwrap_or(0);
+        println!("{:<widest$}  scenarios  failed  violations", "fault");
+        for (fault, (ran, failed, violations)) in &self.0 {
+            println!("{fault:<widest$}  {ran:>9}  {failed:>6}  {violations:>10}");
+        }
+    }
+}
+
+async fn timed(world: &Arc<World>, scenario: Scenario) -> (Scenario, Duration, Result<()>) {
     let start = clock::instant();
     let result = play(Arc::clone(world), scenario).await;
-    (scenario.name, clock::instant() - start, result)
+    (scenario, clock::instant() - start, result)
 }
 
 /// Plays one scenario in a task of its own, so that a panic is its own too.

@@ -189,8 +189,11 @@ impl Scene {
     /// Leaves nothing behind in the cluster. (The namespace goes on its own.)
     pub async fn close(self) -> Result<()> {
         let namespaces = Api::<Namespace>::all(self.world.client.clone());
-        namespaces.delete(&self.namespace, &DeleteParams::default()).await?;
-        Ok(())
+        match namespaces.delete(&self.namespace, &DeleteParams::default()).await {
+            // The scenario has done that itself.
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            other => Ok(other.map(drop)?),
+        }
     }
 
     /// Writes the record to the run folder, for whoever looks into a failure.

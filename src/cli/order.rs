@@ -269,6 +269,9 @@ fn promoted(view: &View<'_>) -> String {
         return format!("{step} is promoted, but stays where it is until spec.paused is false");
     }
     match hold(view) {
+        Some(HoldReason::WeightLowered | HoldReason::TrafficOwnershipConflict) => {
+            format!("{step} gets its weight back and goes on")
+        }
         None if approval => approved(view, &step, &next),
         Some(_) | None => format!("{step} passes without waiting for its gate; {next}"),
     }

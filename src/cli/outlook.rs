@@ -76,6 +76,9 @@ fn held(hold: &Hold) -> &'static str {
         HoldReason::WeightLowered => {
             "a person resumes, or the step's weight is back, and the gate is met"
         }
+        HoldReason::TrafficOwnershipConflict => {
+            "the other writer leaves the weights alone and a person promotes"
+        }
     }
 }
 

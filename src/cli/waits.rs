@@ -67,6 +67,10 @@ pub fn ends(kind: WaitingKind) -> &'static str {
         WaitingKind::WeightLowered => {
             "A person ends it: resume writes the step's weight again, abort ends the release."
         }
+        WaitingKind::TrafficOwnership => {
+            "It ends when the other writer leaves the weights alone; a release that is held for it \
+             then goes on by promote."
+        }
         WaitingKind::Endpoints => {
             "It ends when a pod is ready again; traffic goes only where there is one. Look at the \
              pods' Events."

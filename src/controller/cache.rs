@@ -6,13 +6,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
+use surefoot_core::observed::is_disrupted;
 use surefoot_core::write::Kind;
 use tokio::sync::mpsc;
 
@@ -26,6 +27,10 @@ pub enum Watched {
     Written(Kind),
     /// discovery.k8s.io EndpointSlice.
     EndpointSlice,
+    /// v1 Namespace, to know of those that are going away.
+    Namespace,
+    /// v1 Pod, only those that are being taken away.
+    DisruptedPod,
     /// surefoot.dev RolloutAction.
     Action,
     /// surefoot.dev AnalysisTemplate.
@@ -41,13 +46,15 @@ pub enum Watched {
 }
 
 /// Every watch.
-pub const WATCHED: [Watched; 12] = [
+pub const WATCHED: [Watched; 14] = [
     Watched::Written(Kind::Deployment),
     Watched::Written(Kind::ReplicaSet),
     Watched::Written(Kind::Service),
     Watched::Written(Kind::VirtualService),
     Watched::Written(Kind::DestinationRule),
     Watched::EndpointSlice,
+    Watched::Namespace,
+    Watched::DisruptedPod,
     Watched::Action,
     Watched::Template,
     Watched::ClusterTemplate,
@@ -74,6 +81,20 @@ impl Watched {
                 kind: "EndpointSlice".into(),
                 plural: "endpointslices".into(),
             },
+            Watched::Namespace => ApiResource {
+                group: String::new(),
+                version: "v1".into(),
+                api_version: "v1".into(),
+                kind: "Namespace".into(),
+                plural: "namespaces".into(),
+            },
+            Watched::DisruptedPod => ApiResource {
+                group: String::new(),
+                version: "v1".into(),
+                api_version: "v1".into(),
+                kind: "Pod".into(),
+                plural: "pods".into(),
+            },
             Watched::Action => ours("RolloutAction", "rolloutactions"),
             Watched::Template => ours("AnalysisTemplate", "analysistemplates"),
             Watched::ClusterTemplate => ours("ClusterAnalysisTemplate", "clusteranalysistemplates"),
@@ -84,7 +105,7 @@ impl Watched {
     }
 
     fn is_cluster_wide(self) -> bool {
-        matches!(self, Watched::ClusterTemplate | Watched::ClusterSource)
+        matches!(self, Watched::Namespace | Watched::ClusterTemplate | Watched::ClusterSource)
     }
 }
 
@@ -128,7 +149,8 @@ fn raw(object: &DynamicObject) -> Value {
 }
 
 impl Cache {
-    /// Start every watch; changes go to `changes`. Ready when all have been listed.
+    /// Start every watch; changes go to `changes`, which must be read from the start. Ready when all
+    /// have been listed.
     pub async fn start(
         client: &Client,
         namespace: Option<&str>,
@@ -146,7 +168,14 @@ impl Cache {
             let writer = Writer::new(resource.clone());
             let store = writer.as_reader();
             let seen = Arc::new(Mutex::new(0));
-            tokio::spawn(follow(kind, api, writer, seen.clone(), changes.clone()));
+            let config = match (kind, namespace) {
+                (Watched::Namespace, Some(only)) => {
+                    watcher::Config::default().fields(&format!("metadata.name={only}"))
+                }
+                _ => watcher::Config::default(),
+            };
+            let stream = watcher(api, config).default_backoff();
+            tokio::spawn(follow(kind, stream, writer, seen.clone(), changes.clone()));
             watches.insert(kind, Watch { store, resource, seen });
         }
         for watch in watches.values() {
@@ -221,13 +250,21 @@ impl Cache {
 
 async fn follow(
     kind: Watched,
-    api: Api<DynamicObject>,
+    stream: impl Stream<Item = watcher::Result<watcher::Event<DynamicObject>>>,
     writer: Writer<DynamicObject>,
     seen: Arc<Mutex<u64>>,
     changes: mpsc::Sender<Change>,
 ) {
     let keep_managers = kind == Watched::Written(Kind::VirtualService);
-    let stream = watcher(api, watcher::Config::default()).default_backoff().modify(move |object| {
+    // Of pods nearly all are dropped, so that they take no memory however many there are.
+    let wanted = move |event: &watcher::Result<watcher::Event<DynamicObject>>| match event {
+        Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
+            kind != Watched::DisruptedPod || is_disrupted(&object.data)
+        }
+        _ => true,
+    };
+    let stream = stream.filter(move |event| std::future::ready(wanted(event)));
+    let stream = stream.modify(move |object| {
         if !keep_managers {
             object.managed_fields_mut().clear();
         }
@@ -265,6 +302,7 @@ fn known_as(kind: Watched, object: &DynamicObject) -> String {
         Watched::Action => {
             object.data.pointer("/spec/rollout").and_then(Value::as_str).map(str::to_owned)
         }
+        Watched::DisruptedPod => object.owner_references().first().map(|owner| owner.name.clone()),
         _ => None,
     };
     known.unwrap_or_else(|| object.name_any())

@@ -20,12 +20,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use futures::StreamExt;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 use surefoot_core::api::Rollout;
@@ -33,10 +32,11 @@ use surefoot_core::api::analysis::{SourceKind, SourceRef};
 use surefoot_core::notify::Trouble;
 use surefoot_core::route::Weights;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use self::cache::{Cache, Change, Watched};
 use self::hold::{Hold, Holds};
-use self::lease::Leader;
+use self::lease::{Lead, Leader};
 use self::notify::{Channels, Notifier};
 use self::prometheus::Prometheus;
 use self::reconcile::{ReconcileError, reconcile};
@@ -103,9 +103,11 @@ pub struct Context {
     weights: Mutex<HashMap<String, (Weights, Timestamp)>>,
     /// Pauses after failures, by Rollout.
     failures: Mutex<HashMap<String, u32>>,
-    namespaces: Store<Namespace>,
     rollouts: Store<Guarded>,
     wake: mpsc::UnboundedSender<ObjectRef<Guarded>>,
+    lead: Lead,
+    /// When each Rollout was last taken over.
+    claims: Mutex<HashMap<String, Instant>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -139,8 +141,20 @@ impl Context {
         lock(&self.latest).remove(uid);
         lock(&self.weights).remove(uid);
         lock(&self.failures).remove(uid);
+        lock(&self.claims).remove(uid);
         self.notifier.part(uid);
         self.sampler.set(uid, 0, None, || ());
+    }
+
+    /// How long to wait before the Rollout is taken over, where that was done just now: another leads
+    /// too, and by then one of the two knows that it doesn't.
+    fn rivalry(&self, uid: &str) -> Option<Duration> {
+        let last = lock(&self.claims).get(uid)?.elapsed();
+        (2 * lease::PERIOD).checked_sub(last)
+    }
+
+    fn claimed(&self, uid: String) {
+        lock(&self.claims).insert(uid, Instant::now());
     }
 
     /// Since when this process has seen these weights on the Rollout's route.
@@ -157,8 +171,8 @@ impl Context {
     }
 
     fn terminating(&self, namespace: &str) -> bool {
-        let found = self.namespaces.get(&ObjectRef::new(namespace));
-        found.is_some_and(|n| n.metadata.deletion_timestamp.is_some())
+        let found = self.cache.get(Watched::Namespace, namespace, namespace);
+        found.is_some_and(|n| n.pointer("/metadata/deletionTimestamp").is_some())
     }
 
     /// The URL of a metrics source, or what is wrong with it.
@@ -263,7 +277,8 @@ pub async fn run(connection: &Connection, options: Options) -> Result<()> {
     tracing::info!(lease, "leading");
     telemetry.leads(true);
     let (sender, stopped) = tokio::sync::oneshot::channel::<()>();
-    let controller = tokio::spawn(lead(client, options, telemetry, clock, stopped));
+    let controller = lead(client, options, telemetry, clock, leader.lead(), stopped);
+    let controller = tokio::spawn(controller);
     let lost = tokio::select! {
         () = leader.keep() => true,
         () = stop() => false,
@@ -300,20 +315,32 @@ async fn lead(
     options: Options,
     telemetry: Telemetry,
     clock: Clock,
+    lead: Lead,
     stopped: tokio::sync::oneshot::Receiver<()>,
 ) -> Result<()> {
-    let (changes, mut changed) = mpsc::channel(1024);
-    let cache = Cache::start(&client, options.namespace.as_deref(), changes).await;
-    let namespaces = namespaces(&client, options.namespace.as_deref()).await;
-    let (wake, woken) = mpsc::unbounded_channel();
-    let instant = clock.now().as_nanosecond();
-    let holder = format!("{}_{}_{instant:x}", options.identity, std::process::id());
     let rollouts: Api<Guarded> = match &options.namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
     let controller = Controller::new(rollouts, watcher::Config::default());
     let known = controller.store();
+    let (changes, mut changed) = mpsc::channel(1024);
+    let (wake, woken) = mpsc::unbounded_channel();
+    let waker = wake.clone();
+    // From the start, or the first lists would wait for each other once the channel is full.
+    tokio::spawn(async move {
+        while let Some(change) = changed.recv().await {
+            for rollout in known.state_filter(|r| concerns(&change, r)) {
+                let reference = ObjectRef::from_obj(rollout.as_ref());
+                if waker.send(reference).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    let cache = Cache::start(&client, options.namespace.as_deref(), changes).await;
+    let instant = clock.now().as_nanosecond();
+    let holder = format!("{}_{}_{instant:x}", options.identity, std::process::id());
     let http = Arc::new(Outbound::new().context("setting up the client for metrics and channels")?);
     let identity = options.identity.clone();
     let notifier = Notifier::new(client.clone(), http.clone(), telemetry.clone(), clock, identity);
@@ -327,24 +354,15 @@ async fn lead(
         latest: Mutex::default(),
         weights: Mutex::default(),
         failures: Mutex::default(),
-        namespaces,
-        rollouts: known.clone(),
-        wake: wake.clone(),
+        rollouts: controller.store(),
+        claims: Mutex::default(),
+        lead,
+        wake,
         client,
         clock,
     });
     let woken = futures::stream::unfold(woken, |mut woken| async {
         woken.recv().await.map(|reference| (reference, woken))
-    });
-    tokio::spawn(async move {
-        while let Some(change) = changed.recv().await {
-            for rollout in known.state_filter(|r| concerns(&change, r)) {
-                let reference = ObjectRef::from_obj(rollout.as_ref());
-                if wake.send(reference).is_err() {
-                    return;
-                }
-            }
-        }
     });
     let config = kube::runtime::controller::Config::default().concurrency(CONCURRENCY);
     controller
@@ -371,24 +389,7 @@ fn concerns(change: &Change, rollout: &Guarded) -> bool {
     }
     match change.kind {
         Watched::Action => change.name == rollout.name_any(),
+        Watched::Namespace => rollout.namespace().is_some_and(|n| n == change.name),
         kind => observe::concerns(rollout, kind, &change.name),
     }
-}
-
-/// Namespaces, to know of those that are going away.
-async fn namespaces(client: &Client, only: Option<&str>) -> Store<Namespace> {
-    let config = match only {
-        Some(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
-        None => watcher::Config::default(),
-    };
-    let (store, writer) = kube::runtime::reflector::store();
-    let stream = watcher(Api::<Namespace>::all(client.clone()), config).default_backoff();
-    let stream = stream.reflect(writer).for_each(|event| async {
-        if let Err(error) = event {
-            tracing::warn!(%error, "watch of namespaces interrupted");
-        }
-    });
-    tokio::spawn(stream);
-    let _ = store.wait_until_ready().await;
-    store
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use surefoot_core::api::Rollout;
 use surefoot_core::api::analysis::{AnalysisTemplateSpec, TemplateKind};
 use surefoot_core::gather::{Source, followed, gather};
-use surefoot_core::observed::{Action, Delivery, Observed, Rival};
+use surefoot_core::observed::{Action, Delivery, Observed, Rival, disrupted_until};
 use surefoot_core::plan::{Templates, resolve};
 use surefoot_core::route::Weights;
 use surefoot_core::routing::{Routing, Side};
@@ -35,7 +35,10 @@ pub fn concerns(rollout: &Rollout, kind: Watched, name: &str) -> bool {
         Watched::Written(Kind::VirtualService) => name == routing.route,
         // Any of them may be for the Service that clients call.
         Watched::Written(Kind::DestinationRule) => true,
-        Watched::Written(Kind::Rollout | Kind::RolloutAction) | Watched::Action => false,
+        Watched::DisruptedPod => name.starts_with(&spec.target_ref.name),
+        Watched::Written(Kind::Rollout | Kind::RolloutAction)
+        | Watched::Action
+        | Watched::Namespace => false,
         Watched::Channel => rollout.spec.notifications.iter().any(|n| n.channel == name),
         Watched::Template | Watched::ClusterTemplate | Watched::Source | Watched::ClusterSource => {
             true
@@ -93,6 +96,7 @@ pub fn observe(context: &Context, rollout: &Rollout) -> (Observed, Vec<Stamped>)
     let uid = rollout.uid().unwrap_or_default();
     let found = gather(rollout, &Copies { context, rollout, namespace: &namespace, uid: &uid });
     let (cache, ns) = (&context.cache, namespace.as_str());
+    let canary = rollout.status.as_ref().and_then(|s| s.canary.as_ref());
     let seen = Observed {
         spec: resolve(&rollout.spec, &templates(cache, ns)),
         deployment: found.deployment,
@@ -108,8 +112,17 @@ pub fn observe(context: &Context, rollout: &Rollout) -> (Observed, Vec<Stamped>)
         hold: context.holds.of(&uid),
         delivery: delivery(context, rollout),
         namespace_terminating: context.terminating(ns),
+        disrupted_until: disruption(cache, ns, canary.map(|c| c.replica_set.as_str())),
     };
     (seen, found.stamped)
+}
+
+/// Until when pods of the canary are being taken away.
+fn disruption(cache: &Cache, namespace: &str, canary: Option<&str>) -> Option<Timestamp> {
+    let canary = canary?;
+    let of_canary = |pod: &DynamicObject| pod.owner_references().iter().any(|o| o.name == canary);
+    let pods = cache.list(Watched::DisruptedPod, namespace, of_canary);
+    pods.iter().filter_map(disrupted_until).max()
 }
 
 /// What the notifier knows, and channels that can't be used whether or not anything waits for them.

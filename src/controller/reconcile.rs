@@ -7,10 +7,12 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
+use surefoot_core::api::notice::Reason;
 use surefoot_core::api::status::Phase;
 use surefoot_core::api::{Rollout, RolloutStatus};
-use surefoot_core::decide::{changed, decide};
-use surefoot_core::desired::writes;
+use surefoot_core::decide::{changed, decide, outdated};
+use surefoot_core::desired::{last, writes};
+use surefoot_core::mark::Mark;
 use surefoot_core::metrics::wanted;
 use surefoot_core::observed::Rival;
 use surefoot_core::plan::Plan;
@@ -19,6 +21,7 @@ use surefoot_core::write::{Author, Write};
 
 use super::act::{ActError, Committed, perform};
 use super::commit::{CommitError, commit};
+use super::lease::PERIOD;
 use super::notify::Channels;
 use super::observe::observe;
 use super::sample::Task;
@@ -58,6 +61,10 @@ pub async fn reconcile(
             return Ok(Action::await_change());
         }
     };
+    if !context.lead.holds() {
+        // Frozen or cut off for a while: the next renewal tells.
+        return Ok(Action::requeue(PERIOD));
+    }
     let uid = rollout.uid().unwrap_or_default();
     if rollout.metadata.deletion_timestamp.is_some() && rollout.finalizers().is_empty() {
         context.forget(&uid);
@@ -72,7 +79,11 @@ pub async fn reconcile(
     let samples = context.sampler.of(&uid, number);
     let outcome = decide(&rollout, &seen, &samples, now);
     let plan = outcome.plan.as_ref();
-    let acts = plan.map(|plan| writes(&outcome.desired, &seen, plan)).unwrap_or_default();
+    // Without a plan that makes sense there is still the Rollout to be let go.
+    let acts = match plan {
+        Some(plan) => writes(&outcome.desired, &seen, plan),
+        None => last(&outcome.desired).into_iter().collect(),
+    };
     let commits = changed(&old, &outcome.status, now);
     if !commits && acts.is_empty() {
         sample(&context, &rollout, &old, plan);
@@ -80,10 +91,14 @@ pub async fn reconcile(
         let action = requeue(outcome.requeue_at, now);
         return Ok(again.map_or(action, Action::requeue));
     }
-    // Nothing is written, not even a status, before the Rollout is ours.
-    let rollout = if owned(&old, &context.holder) {
+    // Nothing is written, not even a status, before the Rollout is ours; but in a namespace that goes
+    // away it is only let go.
+    let rollout = if owned(&old, &context.holder) || seen.namespace_terminating {
         rollout
     } else {
+        if let Some(wait) = context.rivalry(&uid) {
+            return Ok(Action::requeue(wait));
+        }
         let highest = stamped.iter().map(|s| s.epoch).max().unwrap_or(0);
         let claimed = claim(&old, highest, &context.holder, now);
         tracing::info!(
@@ -92,18 +107,25 @@ pub async fn reconcile(
             "take over"
         );
         commit(&context, &rollout, &claimed).await?;
+        context.claimed(uid);
         return Ok(Action::requeue(Duration::ZERO));
     };
     // Nor before every object that an earlier leader may still write carries our epoch.
     let stamps = stamps(&old, &stamped);
-    if !stamps.is_empty() {
+    if !stamps.is_empty() && !seen.namespace_terminating {
         perform_all(&context, &rollout, plan, &seen.rivals, &stamps).await?;
         return Ok(Action::requeue(Duration::ZERO));
     }
     let committed = if commits {
         log(&rollout, &outcome.status);
         context.telemetry.phase(old.phase, outcome.status.phase);
-        let committed = commit(&context, &rollout, &outcome.status).await?;
+        let committed = match commit(&context, &rollout, &outcome.status).await {
+            Err(CommitError::Outdated(why)) => {
+                stall(&context, &rollout, &old, &why).await?;
+                return Err(CommitError::Outdated(why).into());
+            }
+            committed => committed?,
+        };
         context.telemetry.given_up(outcome.given_up);
         offer(&context, &committed);
         committed
@@ -118,6 +140,27 @@ pub async fn reconcile(
     }
     // What was written comes back by the watch; what the next stage waits for, too.
     Ok(requeue(outcome.requeue_at, now))
+}
+
+/// The cluster's definition of Rollout is older than this controller: say so where it can be said,
+/// and act on nothing.
+async fn stall(
+    context: &Context,
+    rollout: &Rollout,
+    old: &RolloutStatus,
+    why: &str,
+) -> Result<(), ReconcileError> {
+    context.telemetry.reconciled("crd_outdated");
+    let now = context.clock.now();
+    let message = format!(
+        "the cluster's definition of Rollout is older than this controller: kubectl apply --server-side \
+         --filename crds/ ({why})"
+    );
+    context.notifier.tell(rollout, Reason::CRDOutdated, &message).await;
+    if let Some(status) = outdated(old, &message, now) {
+        commit(context, rollout, &status).await?;
+    }
+    Ok(())
 }
 
 #[derive(PartialEq, Eq)]
@@ -137,16 +180,17 @@ async fn perform_all(
     acts: &[Write],
 ) -> Result<Done, ReconcileError> {
     let decision = rollout.status.as_ref().and_then(|s| s.decision.as_ref());
-    let (Some(decision), Some(plan)) = (decision, plan) else { return Ok(Done::All) };
+    let Some(decision) = decision else { return Ok(Done::All) };
     let (name, uid) = (rollout.name_any(), rollout.uid().unwrap_or_default());
     let namespace = rollout.namespace().unwrap_or_default();
     let author = Author {
         rollout: &name,
         uid: &uid,
         namespace: &namespace,
-        deployment: &plan.deployment,
+        deployment: plan.map_or(&rollout.spec.target_ref.name, |plan| &plan.deployment),
         epoch: decision.epoch,
         rivals,
+        allowed: Mark { release: decision.release, weight: decision.weight },
     };
     let by = Committed { author, seq: decision.seq };
     for write in acts {

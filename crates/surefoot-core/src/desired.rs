@@ -155,6 +155,12 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
     writes
 }
 
+/// What is left to write when there is no plan: the Rollout may be let go.
+#[must_use]
+pub fn last(desired: &Desired) -> Option<Write> {
+    (desired.finalizer == Some(false)).then_some(Write::Finalizer { present: false })
+}
+
 fn set_weight(plan: &Plan, percent: i32) -> Write {
     Write::SetWeight { routing: plan.routing.clone(), percent }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::api::Rollout;
 use crate::api::rollout::{Apex, RolloutSpec};
 use crate::decide::in_release;
+use crate::mark::Mark;
 use crate::observed::{BreakGlass, Deployment, ReplicaSet, Rival, Route, Service};
 use crate::route::{OWNER, RouteProblem, Weights, annotation, istio};
 use crate::routing::{Routing, Side};
@@ -133,7 +134,9 @@ pub fn gather(rollout: &Rollout, source: &impl Source) -> Gathered {
         let object = object.filter(|object| !theirs(object))?;
         let name = object.pointer("/metadata/name").and_then(Value::as_str)?.to_owned();
         let named = annotation(object, OWNER) == rollout.metadata.name.as_deref();
-        let ours = kind != Kind::VirtualService || named;
+        // A Rollout that goes away takes its name off.
+        let goes = rollout.metadata.deletion_timestamp.is_some();
+        let ours = kind != Kind::VirtualService || named || goes;
         Some(Stamped { target: Target { kind, name }, epoch: epoch_of(object), ours })
     };
     Gathered {
@@ -164,15 +167,23 @@ fn route(
         timeout: istio::timeout_seconds(object, routing),
         manager: last_manager(object),
         owner: annotation(object, OWNER).map(str::to_owned),
+        version: text(object, "/metadata/resourceVersion"),
+        wrote: Mark::of(object),
     })
 }
 
-/// Who changed the object last, beside ourselves.
+fn text(object: &Value, pointer: &str) -> String {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// Who changed the route last, beside ourselves: whoever owns its http routes now (the list is
+/// owned as a whole), else the latest by time.
 fn last_manager(object: &Value) -> Option<String> {
     let fields = object.pointer("/metadata/managedFields")?.as_array()?;
-    let text = |f: &Value, key: &str| f.get(key).and_then(Value::as_str).map(str::to_owned);
-    let others = fields.iter().filter(|f| text(f, "manager").as_deref() != Some(MANAGER));
-    text(others.max_by_key(|f| text(f, "time").unwrap_or_default())?, "manager")
+    let http = |f: &Value| f.pointer("/fieldsV1/f:spec/f:http").is_some();
+    let others = fields.iter().filter(|f| text(f, "/manager") != MANAGER);
+    let latest = others.max_by_key(|f| (http(f), text(f, "/time")))?;
+    Some(text(latest, "/manager")).filter(|name| !name.is_empty())
 }
 
 /// The name under which the controller's fields are managed.

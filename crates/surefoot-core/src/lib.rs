@@ -7,6 +7,7 @@ pub mod decide;
 pub mod desired;
 pub mod engine;
 pub mod gather;
+pub mod mark;
 pub mod metrics;
 pub mod notify;
 pub mod observed;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::api::RolloutActionSpec;
 use crate::api::rollout::RolloutSpec;
+use crate::mark::Mark;
 use crate::notify::Trouble;
 use crate::plan::PlanError;
 use crate::route::subset::{self, Labels};
@@ -53,6 +54,8 @@ pub struct Observed {
     pub delivery: Delivery,
     /// The namespace is being deleted.
     pub namespace_terminating: bool,
+    /// Canary pods are being taken away (evicted, preempted, their node drained) until then.
+    pub disrupted_until: Option<Timestamp>,
 }
 
 /// Another Rollout with a claim on the same things.
@@ -226,6 +229,28 @@ pub enum Owner {
     Rollout,
 }
 
+fn disruption(pod: &Value) -> Option<&Value> {
+    let conditions = pod.pointer("/status/conditions")?.as_array()?;
+    conditions.iter().find(|c| {
+        c.get("type").is_some_and(|t| t == "DisruptionTarget")
+            && c.get("status").is_some_and(|s| s == "True")
+    })
+}
+
+/// Whether a pod is being taken away by something that doesn't blame it, as its condition
+/// DisruptionTarget tells.
+#[must_use]
+pub fn is_disrupted(pod: &Value) -> bool {
+    disruption(pod).is_some()
+}
+
+/// Until when: the end of its grace, or when it was marked as long as it isn't deleted.
+#[must_use]
+pub fn disrupted_until(pod: &Value) -> Option<Timestamp> {
+    let marked = disruption(pod)?.get("lastTransitionTime");
+    pod.pointer("/metadata/deletionTimestamp").or(marked)?.as_str()?.parse().ok()
+}
+
 /// A Service, or a subset of one, and its endpoints.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Service {
@@ -292,6 +317,10 @@ pub struct Route {
     pub manager: Option<String>,
     /// The Rollout that it belongs to, by its annotation.
     pub owner: Option<String>,
+    /// Its resourceVersion.
+    pub version: String,
+    /// What we wrote last on it.
+    pub wrote: Option<Mark>,
 }
 
 fn count(object: &Value, pointer: &str) -> u32 {
@@ -417,6 +446,28 @@ impl Service {
 }
 
 impl Observed {
+    /// A namespace in which there is nothing of what the spec names.
+    #[must_use]
+    pub fn nothing(spec: RolloutSpec, route: &str, hold: HoldMode) -> Self {
+        Self {
+            spec: Ok(spec),
+            deployment: None,
+            replica_sets: Vec::new(),
+            apex: None,
+            stable: None,
+            canary: None,
+            split: Ok(()),
+            rivals: Vec::new(),
+            route: Err(RouteProblem::Missing { name: route.to_owned() }),
+            actions: Vec::new(),
+            break_glass: None,
+            hold,
+            delivery: Delivery::default(),
+            namespace_terminating: false,
+            disrupted_until: None,
+        }
+    }
+
     /// The ReplicaSet of this name.
     #[must_use]
     pub fn replica_set(&self, name: &str) -> Option<&ReplicaSet> {
@@ -479,5 +530,16 @@ mod tests {
         };
         let written = serde_json::to_string(&glass).unwrap();
         assert_eq!(BreakGlass::of(&route(&written)), Some(glass));
+    }
+
+    #[test]
+    fn an_evicted_pod_is_disrupted_until_its_grace_ends() {
+        let condition = |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": "2030-01-01T00:00:00Z"});
+        let mut pod = json!({"status": {"conditions": [condition("Ready")]}});
+        assert_eq!((is_disrupted(&pod), disrupted_until(&pod)), (false, None));
+        pod["status"]["conditions"] = json!([condition("Ready"), condition("DisruptionTarget")]);
+        assert_eq!(disrupted_until(&pod), "2030-01-01T00:00:00Z".parse().ok());
+        pod["metadata"]["deletionTimestamp"] = json!("2030-01-01T00:00:30Z");
+        assert_eq!(disrupted_until(&pod), "2030-01-01T00:00:30Z".parse().ok());
     }
 }

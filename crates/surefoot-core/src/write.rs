@@ -7,9 +7,10 @@ use serde_json::{Map, Value, json};
 use crate::api::GROUP;
 use crate::api::status::Revision;
 use crate::desired::DeploymentWanted;
+use crate::mark::{Mark, WROTE};
 use crate::observed::{BreakGlass, HELD, MANAGED, Rival};
 use crate::route::subset::{self, Labels};
-use crate::route::{BREAK_GLASS, EPOCH, Mark, OWNER, RouteProblem, annotation, istio};
+use crate::route::{BREAK_GLASS, EPOCH, OWNER, RouteProblem, Signature, annotation, istio};
 use crate::routing::Routing;
 use crate::template::{self, HASH_LABEL};
 
@@ -225,6 +226,8 @@ pub struct Author<'a> {
     pub epoch: i64,
     /// Other Rollouts that name the same route or Deployment.
     pub rivals: &'a [Rival],
+    /// Its release, and the weight that it allows.
+    pub allowed: Mark,
 }
 
 impl Write {
@@ -314,8 +317,9 @@ impl Write {
         match self {
             Write::SetWeight { routing, percent } => {
                 unbroken(fresh, routing, author.namespace, *percent)?;
-                let mark = Mark { rollout: author.rollout, epoch: author.epoch };
-                let edit = istio::edit(fresh, routing, author.namespace, *percent, mark)?;
+                let wrote = Mark { weight: *percent, ..author.allowed };
+                let sign = Signature { rollout: author.rollout, epoch: author.epoch, wrote };
+                let edit = istio::edit(fresh, routing, author.namespace, *percent, sign)?;
                 Ok(edit.map(Request::Patch))
             }
             Write::DeleteReplicaSet { uid, .. } | Write::DeleteAction { uid, .. } => {
@@ -428,6 +432,12 @@ impl Write {
                 edit.set(&["metadata", "annotations", EPOCH], epoch);
                 if target.kind == Kind::VirtualService {
                     edit.set(&["metadata", "annotations", OWNER], json!(author.rollout));
+                }
+                // Somebody who replaced the route took the mark away: what was allowed is the best
+                // that is known of it.
+                if target.kind == Kind::VirtualService && Mark::of(edit.fresh).is_none() {
+                    let mark = json!(author.allowed.to_string());
+                    edit.set(&["metadata", "annotations", WROTE], mark);
                 }
             }
             // Those that aren't edits have been dealt with.
@@ -681,7 +691,13 @@ mod tests {
         deployment: "shop",
         epoch: 4,
         rivals: &[],
+        allowed: Mark { release: 2, weight: 10 },
     };
+
+    fn routing() -> Routing {
+        let traffic = "{mesh: istio, service: shop, routes: [{kind: VirtualService, name: shop}]}";
+        Routing::of(&serde_saphyr::from_str(traffic).unwrap())
+    }
 
     fn apply(mut object: Value, request: Option<Request>) -> Value {
         match request {
@@ -767,19 +783,7 @@ mod tests {
                 ]}]},
             })
         };
-        let set = |percent| Write::SetWeight {
-            routing: Routing {
-                service: "shop".into(),
-                apex: crate::api::rollout::Apex::Both,
-                split: crate::routing::Split::Services {
-                    stable: "shop-stable".into(),
-                    canary: "shop-canary".into(),
-                },
-                route: "shop".into(),
-                http: Vec::new(),
-            },
-            percent,
-        };
+        let set = |percent| Write::SetWeight { routing: routing(), percent };
         // A leader that has decided for 50% and comes to write it, whatever its epoch.
         for epoch in ["3", "4"] {
             let refused = set(50).request(Some(&route(0, epoch)), None, AUTHOR);
@@ -790,7 +794,7 @@ mod tests {
         assert_eq!(lowered["spec"]["http"][0]["route"][1]["weight"], 0);
         let mend = Write::Mend { route: "shop".into() };
         let mended = apply(lowered.clone(), mend.request(Some(&lowered), None, AUTHOR).unwrap());
-        let annotations = json!({EPOCH: "4", OWNER: "shop"});
+        let annotations = json!({EPOCH: "4", OWNER: "shop", WROTE: "2/0"});
         assert_eq!(mended["metadata"]["annotations"], annotations);
         assert_eq!(mend.request(Some(&mended), None, AUTHOR), Ok(None));
         assert!(set(50).request(Some(&mended), None, AUTHOR).is_ok_and(|r| r.is_some()));
@@ -829,6 +833,26 @@ mod tests {
         let off = Write::Pin { service: "s".into(), hash: None };
         let free = apply(pinned.clone(), off.request(Some(&pinned), None, AUTHOR).unwrap());
         assert_eq!(free["spec"]["selector"], json!({"app": "x"}));
+    }
+
+    #[test]
+    fn a_route_tells_what_we_wrote_last() {
+        let destination = |service: &str| json!({"destination": {"host": service}});
+        let route = json!({
+            "metadata": {"name": "shop", "resourceVersion": "1"},
+            "spec": {"http": [{"route": [destination("shop-stable"), destination("shop-canary")]}]},
+        });
+        let write = Write::SetWeight { routing: routing(), percent: 0 };
+        let written = apply(route.clone(), write.request(Some(&route), None, AUTHOR).unwrap());
+        assert_eq!(Mark::of(&written), Some(Mark { release: 2, weight: 0 }));
+        let stamp =
+            Write::Stamp { target: Target { kind: Kind::VirtualService, name: "shop".into() } };
+        let stamped = apply(route.clone(), stamp.request(Some(&route), None, AUTHOR).unwrap());
+        assert_eq!(Mark::of(&stamped), Some(AUTHOR.allowed));
+        // A later controller takes over what an earlier one wrote.
+        let later = Author { epoch: 5, allowed: Mark { release: 2, weight: 50 }, ..AUTHOR };
+        let taken = apply(written.clone(), stamp.request(Some(&written), None, later).unwrap());
+        assert_eq!((epoch_of(&taken), Mark::of(&taken)), (5, Mark::of(&written)));
     }
 
     #[test]

@@ -29,6 +29,7 @@ fn route(canary: i64) -> State {
         rest: json!({"hosts": ["shop"]}),
         epoch: 1,
         broken: None,
+        edited: false,
     }
 }
 
@@ -138,6 +139,7 @@ fn s1_weights_are_a_pair_of_ours() {
         rest: json!({"hosts": ["shop"]}),
         epoch: 1,
         broken: None,
+        edited: false,
     };
     assert_eq!(changed(|s| s[AT_10] = odd), ["S1"]);
 }
@@ -146,6 +148,22 @@ fn s1_weights_are_a_pair_of_ours() {
 fn s2_no_weight_above_the_decision() {
     assert_eq!(changed(|s| s[AT_10] = route(11)), ["S2"]);
     assert_eq!(changed(|s| s.swap(FIRST, AT_10)), ["S2"]);
+}
+
+#[test]
+fn what_somebody_else_writes_is_not_held_against_us() {
+    let theirs = |canary, epoch| State::Route {
+        weights: Some((100 - canary, canary)),
+        rest: json!({"hosts": ["shop"]}),
+        broken: None,
+        epoch,
+        edited: true,
+    };
+    let undone =
+        |raise: State| changed(|s| drop(s.splice(AT_10 + 1..AT_10 + 1, [raise, route(10)])));
+    assert_eq!(undone(theirs(80, 1)), [""; 0]);
+    assert_eq!(undone(theirs(80, 0)), [""; 0], "the whole route was replaced");
+    assert_eq!(undone(route(80)), ["S2"], "the same by us");
 }
 
 #[test]
@@ -189,7 +207,8 @@ fn s6_stable_keeps_the_pods_its_weight_needs() {
 #[test]
 fn s7_the_rest_of_the_route_is_not_ours() {
     let rest: Value = json!({"hosts": ["another"]});
-    let other = State::Route { weights: Some((90, 10)), rest, epoch: 1, broken: None };
+    let other =
+        State::Route { weights: Some((90, 10)), rest, epoch: 1, broken: None, edited: false };
     assert_eq!(changed(|s| s[AT_10] = other)[0], "S7");
 }
 
@@ -202,6 +221,7 @@ fn s9_epochs_and_decisions_never_go_back() {
         rest: json!({"hosts": ["shop"]}),
         epoch: 0,
         broken: None,
+        edited: false,
     };
     assert_eq!(changed(|s| s[AT_10] = old), ["S9"]);
     let none = |r: &mut RolloutState| r.decision = None;
@@ -252,6 +272,7 @@ fn s14_a_broken_glass_is_heard() {
     let glass = |canary, release| State::Route {
         weights: Some((100 - canary, canary)),
         rest: json!({"hosts": ["shop"]}),
+        edited: false,
         epoch: 1,
         broken: Some(release),
     };

@@ -102,6 +102,11 @@ impl Process {
         }
     }
 
+    /// Whether the process has ended, by itself or killed.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait().with_context(|| format!("waiting for {}", self.name))?.is_some())
+    }
+
     /// The process id.
     pub fn pid(&self) -> i32 {
         self.pid.as_raw_nonzero().get()

@@ -1,13 +1,18 @@
 //! The scenarios: a file a theme, and a line each in [`all`].
 
+mod api_faults;
 mod api_server_away;
 mod commands;
+mod edits;
 mod faults;
 mod figures;
+mod kills;
+mod leaders;
 mod mutant;
 mod notified;
 mod people;
 mod pod_lives;
+mod pods;
 mod promoted;
 mod rolled_back;
 mod routing;
@@ -20,7 +25,7 @@ use crate::scenario;
 fn all() -> Vec<Scenario> {
     vec![
         scenario!("at-rest", figures::at_rest),
-        scenario!("prometheus-down", faults::prometheus_down),
+        scenario!("prometheus-down", faults::prometheus_down, fault = "Prometheus down"),
         scenario!("a-b-a-b", people::a_b_a_b),
         scenario!("a-b-a-b-paused-at-rest", people::a_b_a_b_paused_at_rest),
         scenario!("new-image-midway", people::new_image_midway),
@@ -33,7 +38,7 @@ fn all() -> Vec<Scenario> {
         scenario!("rolled-back-on-latency", rolled_back::on_latency),
         scenario!("fails-everything", rolled_back::fails_everything),
         scenario!("never-ready", rolled_back::never_ready),
-        scenario!("no-traffic", faults::no_traffic),
+        scenario!("no-traffic", faults::no_traffic, fault = "no traffic"),
         scenario!("abort", people::abort),
         scenario!("abort-paused-at-rest", people::abort_paused_at_rest),
         scenario!("abort-while-prometheus-hangs", people::abort_while_prometheus_hangs),
@@ -57,16 +62,6 @@ fn all() -> Vec<Scenario> {
         scenario!("set-image-restart", commands::set_image_restart),
         scenario!("break-glass", commands::break_glass),
         scenario!("history-list", commands::history_list),
-        scenario!("killed-0", faults::killed_0),
-        scenario!("killed-1", faults::killed_1),
-        scenario!("killed-2", faults::killed_2),
-        scenario!("killed-3", faults::killed_3),
-        scenario!("killed-4", faults::killed_4),
-        scenario!("killed-5", faults::killed_5),
-        scenario!("killed-6", faults::killed_6),
-        scenario!("killed-7", faults::killed_7),
-        scenario!("killed-8", faults::killed_8),
-        scenario!("killed-9", faults::killed_9),
         scenario!("promoted-by-subsets", routing::promoted_by_subsets),
         scenario!("promoted-by-subsets-paused-at-rest", routing::promoted_by_subsets_paused),
         scenario!("rolled-back-by-subsets", routing::rolled_back_by_subsets),
@@ -76,12 +71,58 @@ fn all() -> Vec<Scenario> {
         scenario!("two-rollouts-on-one-route", routing::two_rollouts),
         scenario!("stable-only", routing::stable_only),
         scenario!("leak", routing::leak),
+        scenario!("killed-0", kills::killed_0, fault = "controller killed, 4 moments each"),
+        scenario!("killed-1", kills::killed_1, fault = "controller killed, 4 moments each"),
+        scenario!("killed-2", kills::killed_2, fault = "controller killed, 4 moments each"),
+        scenario!("killed-3", kills::killed_3, fault = "controller killed, 4 moments each"),
+        scenario!("killed-4", kills::killed_4, fault = "controller killed, 4 moments each"),
+        scenario!("killed-5", kills::killed_5, fault = "controller killed, 4 moments each"),
+        scenario!("killed-6", kills::killed_6, fault = "controller killed, 4 moments each"),
+        scenario!("killed-7", kills::killed_7, fault = "controller killed, 4 moments each"),
+        scenario!(
+            "leader-frozen-at-weight",
+            leaders::frozen_at_weight,
+            fault = "leader frozen and thawed"
+        ),
+        scenario!(
+            "leader-frozen-at-commit",
+            leaders::frozen_at_commit,
+            fault = "leader frozen and thawed"
+        ),
+        scenario!(
+            "leader-frozen-at-scale",
+            leaders::frozen_at_scale,
+            fault = "leader frozen and thawed"
+        ),
+        scenario!("leader-killed", leaders::killed, fault = "leader killed, another takes over"),
+        scenario!("lease-deleted", leaders::lease_deleted, fault = "Lease deleted"),
+        scenario!("many-objects", leaders::many_objects),
+        scenario!("api-late-replies", api_faults::late_replies, fault = "API: answers 1-30 s late"),
+        scenario!(
+            "api-late-requests",
+            api_faults::late_requests,
+            fault = "API: requests 1-30 s late"
+        ),
+        scenario!("api-conflicts", api_faults::conflicts, fault = "API: 409"),
+        scenario!("api-throttled", api_faults::throttled, fault = "API: 429"),
+        scenario!("api-errors", api_faults::errors, fault = "API: 500"),
+        scenario!("api-lost-replies", api_faults::lost_replies, fault = "API: replies lost"),
+        scenario!("api-watches-cut", api_faults::watches_cut, fault = "API: watches cut"),
+        scenario!("edited-by-hand", edits::by_hand, fault = "weights edited by hand"),
+        scenario!("edited-in-a-fight", edits::fight, fault = "a writer that fights"),
+        scenario!("gitops-applies", edits::gitops_applies, fault = "GitOps resets the route"),
+        scenario!("gitops-replaces", edits::gitops_replaces, fault = "GitOps resets the route"),
+        scenario!("pods-evicted", pods::evicted, fault = "canary pods evicted"),
+        scenario!("endpoints-lost", pods::endpoints_lost, fault = "canary endpoints lost"),
+        scenario!("namespace-deleted", pods::namespace_deleted, fault = "namespace deleted"),
         scenario!("mutant-adopts-too-early", mutant::play),
         scenario!("pod-lives", pod_lives::play),
         scenario!("self-check", self_check::play, alone),
         scenario!("figures", figures::play, alone),
         scenario!("figures-detection", figures::detection, alone),
         scenario!("aborts-24-at-once", commands::aborts_24_at_once, alone),
+        scenario!("api-server-frozen", api_faults::frozen, alone, fault = "API server frozen"),
+        scenario!("crd-outdated", api_faults::crd_outdated, alone, fault = "CRD outdated"),
         scenario!("api-server-away", api_server_away::play, alone),
     ]
 }

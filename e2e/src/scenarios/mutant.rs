@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
+use surefoot_core::mark::Mark;
 use surefoot_core::write::{Author, Request, Write};
 
 use crate::delivery::{APP, Delivery, Setup};
@@ -33,6 +34,7 @@ pub async fn play(scene: Arc<Scene>) -> Result<()> {
         namespace: &delivery.scene.namespace,
         deployment: APP,
         epoch: status.decision.context("no decision")?.epoch,
+        allowed: Mark::default(),
     };
     let write = Write::Adopt { replica_set: canary.clone() };
     let request = write.request(Some(&set), Some(&deployment), author)?;

@@ -17,8 +17,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::{Client, ResourceExt};
-use surefoot_core::api::notice::Notice;
+use surefoot_core::api::notice::{Notice, Reason};
 use surefoot_core::api::{NotificationChannelSpec, Rollout};
+use surefoot_core::decide::CONTROLLER;
 use surefoot_core::notify::pace::Pace;
 use surefoot_core::notify::{Outlook, Trouble};
 use surefoot_core::observed::Delivery;
@@ -153,6 +154,33 @@ impl Notifier {
         });
         letterbox.refill(outbox, channels);
         self.start(letterbox);
+    }
+
+    /// Say what can't be put into the outbox, since no status can be written: once, until the Event
+    /// is forgotten.
+    pub async fn tell(&self, rollout: &Rollout, reason: Reason, note: &str) {
+        let notice = Notice {
+            id: format!("{reason:?}").to_lowercase(),
+            warning: true,
+            reason,
+            note: note.chars().take(1000).collect(),
+            at: self.clock.now(),
+            release: 0,
+            step: None,
+            weight: 0,
+            actor: CONTROLLER.to_owned(),
+            evidence: String::new(),
+            images: Vec::new(),
+            to: Vec::new(),
+        };
+        let sender = Sender {
+            uid: rollout.uid().unwrap_or_default(),
+            namespace: rollout.namespace().unwrap_or_default(),
+            name: rollout.name_any(),
+        };
+        if let Err(error) = event::write(&self.client, &self.instance, &sender, &notice).await {
+            tracing::warn!(?reason, %error, "Event not delivered");
+        }
     }
 
     /// Start the lanes that have something to do and don't run.

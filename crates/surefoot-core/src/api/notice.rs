@@ -70,6 +70,12 @@ pub enum Reason {
     NoData,
     /// Somebody lowered the weight on the route.
     WeightLowered,
+    /// The cluster's definition of Rollout is older than the controller.
+    CRDOutdated,
+    /// Somebody raised the weight on the route: it was put right.
+    WeightRestored,
+    /// Somebody keeps raising it.
+    TrafficOwnershipConflict,
     /// Somebody paused the release.
     PausedByCommand,
     /// A hold is over.
@@ -111,6 +117,7 @@ impl Reason {
             | Reason::Inconclusive
             | Reason::NoData
             | Reason::WeightLowered
+            | Reason::TrafficOwnershipConflict
             | Reason::PausedByCommand => NotificationEvent::Paused,
             Reason::Resumed => NotificationEvent::Resumed,
             Reason::PromotedWithoutEvidence => NotificationEvent::PromotedWithoutEvidence,
@@ -121,6 +128,8 @@ impl Reason {
             Reason::BreakGlass => NotificationEvent::RollingBack,
             Reason::Adopted
             | Reason::Advancing
+            | Reason::CRDOutdated
+            | Reason::WeightRestored
             | Reason::Undoing
             | Reason::Ignored
             | Reason::TooManyCommands
@@ -136,6 +145,7 @@ impl From<HoldReason> for Reason {
             HoldReason::Inconclusive => Reason::Inconclusive,
             HoldReason::NoData => Reason::NoData,
             HoldReason::WeightLowered => Reason::WeightLowered,
+            HoldReason::TrafficOwnershipConflict => Reason::TrafficOwnershipConflict,
         }
     }
 }

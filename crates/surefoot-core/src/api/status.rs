@@ -49,6 +49,9 @@ pub struct RolloutStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub used_actions: Vec<String>,
+    /// Somebody else's weights that were put right, the latest of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contest: Option<Contest>,
     /// All that is waited for right now, most important first.
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     pub waiting_on: Vec<Waiting>,
@@ -300,6 +303,9 @@ pub struct StepStatus {
     /// Ready canary pods when last counted; more of them begin a new warm-up.
     #[serde(default)]
     pub ready_pods: u32,
+    /// Its weight was not ours any more and is being written again, as somebody asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restoring: bool,
     /// It may be left without enough evidence, and people have been told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub evidence_waived: bool,
@@ -351,6 +357,24 @@ pub enum HoldReason {
     NoData,
     /// Somebody lowered the canary's weight on the route.
     WeightLowered,
+    /// Somebody keeps raising the canary's weight on the route.
+    TrafficOwnershipConflict,
+}
+
+/// Somebody else's weights on the route, above what is allowed and put right.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Contest {
+    /// Who wrote them, by the route's field managers.
+    pub manager: String,
+    /// How often within a minute of each other; at 5 it is a fight.
+    #[schemars(range(min = 1, max = 5))]
+    pub count: i32,
+    /// When the last one was put right.
+    #[schemars(schema_with = "instant")]
+    pub at: Timestamp,
+    /// The route's resourceVersion then: each edit counts once, however often it takes to undo it.
+    pub version: String,
 }
 
 /// A person's pause.
@@ -451,6 +475,8 @@ pub enum WaitingKind {
     Decision,
     /// Somebody lowered the weight on the route.
     WeightLowered,
+    /// Somebody else keeps writing the route's weights.
+    TrafficOwnership,
     /// All canary pods have gone; the weight is 0 until they are back.
     Endpoints,
     /// The time the old pods stay for open connections.

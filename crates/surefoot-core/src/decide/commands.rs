@@ -172,11 +172,17 @@ fn resume(case: &mut Case<'_>, action: &Action) {
     if hold.is_some() {
         step.hold = None;
     }
+    let weight =
+        matches!(hold, Some(HoldReason::WeightLowered | HoldReason::TrafficOwnershipConflict));
+    step.restoring |= weight;
+    if weight {
+        case.status.contest = None;
+    }
     step.dark_since = None;
     step.dark_seconds = 0;
     step.started_at = match hold {
         // The weight must be written and confirmed first.
-        Some(HoldReason::WeightLowered) => None,
+        _ if weight => None,
         _ => step.started_at.map(|_| now),
     };
     if step.hold.is_none() && case.status.phase == Phase::Paused {
@@ -184,11 +190,13 @@ fn resume(case: &mut Case<'_>, action: &Action) {
     }
 }
 
-const LOWERED: &str = "the step's weight was lowered on the route: resume or abort";
+const LOWERED: &str = "the step's weight is not the one on the route: resume or abort";
 
 fn lowered(case: &Case<'_>) -> bool {
     let hold = case.status.step.as_ref().and_then(|s| s.hold.as_ref());
-    hold.is_some_and(|h| h.reason == HoldReason::WeightLowered)
+    hold.is_some_and(|h| {
+        matches!(h.reason, HoldReason::WeightLowered | HoldReason::TrafficOwnershipConflict)
+    })
 }
 
 fn promote(case: &mut Case<'_>, action: &Action) {

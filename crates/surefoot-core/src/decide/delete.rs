@@ -16,9 +16,9 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     }
     let seen = case.seen;
     let adopted = case.status.stable.is_some();
-    // In a namespace that goes away nothing can be put right; without the Deployment nothing need be.
+    // Without the Deployment nothing need be put right.
     let others = super::rest::claimed(case, plan).is_some();
-    if seen.namespace_terminating || seen.deployment.is_none() || !adopted || others {
+    if seen.deployment.is_none() || !adopted || others {
         case.desired.finalizer = Some(false);
         return;
     }

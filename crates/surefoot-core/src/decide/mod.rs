@@ -7,6 +7,7 @@ mod commands;
 mod delete;
 mod outbox;
 mod outcome;
+mod ownership;
 mod pass;
 mod prepare;
 mod promote;
@@ -15,7 +16,7 @@ mod rollback;
 mod step;
 mod undo;
 
-pub use outcome::{changed, summary};
+pub use outcome::{changed, outdated, summary};
 
 use std::time::Duration;
 
@@ -82,6 +83,8 @@ pub fn decide(rollout: &Rollout, seen: &Observed, samples: &Samples, now: Timest
         (plan, _) => plan,
     };
     match &plan {
+        // Nothing can be put right there any more, nor must anything wait for us.
+        _ if seen.namespace_terminating => case.give_way(),
         Ok(_) if unreadable.is_some() && old.phase != Phase::RollingBack => {
             let error = unreadable.unwrap_or_default();
             case.roll_back(CONTROLLER, format!("the frozen plan can't be read: {error}"));
@@ -93,6 +96,7 @@ pub fn decide(rollout: &Rollout, seen: &Observed, samples: &Samples, now: Timest
         }
         Ok(plan) => case.go(plan),
     }
+    ownership::settle(&mut case);
     outcome::finish(case, plan.ok(), &old)
 }
 
@@ -257,6 +261,11 @@ impl Case<'_> {
         self.desired.finalizer = Some(false);
     }
 
+    /// The namespace is going away, and all that is in it.
+    fn give_way(&mut self) {
+        self.desired.finalizer = self.has_finalizer().then_some(false);
+    }
+
     /// The canary's ReplicaSet.
     fn canary_set(&self) -> Option<&ReplicaSet> {
         let canary = self.status.canary.as_ref()?;
@@ -307,6 +316,8 @@ impl Case<'_> {
         self.status.pause = None;
         // A retry must know of what it tries again.
         self.use_up_all(&[ActionKind::Retry, ActionKind::Pause, ActionKind::Resume]);
+        // The way back doesn't wait for whoever raced it forward.
+        self.status.contest = None;
         if let Some(step) = self.status.step.as_mut() {
             step.hold = None;
         }
@@ -331,8 +342,13 @@ impl Case<'_> {
     }
 
     fn hold(&mut self, hold: Hold) {
-        self.status.phase = Phase::Paused;
         self.notice(hold.reason.into(), hold.message.clone(), true);
+        self.held(hold);
+    }
+
+    /// Hold the step without a word.
+    fn held(&mut self, hold: Hold) {
+        self.status.phase = Phase::Paused;
         // What people said before they could know of the hold doesn't end it.
         let promotes: Vec<_> = self.promotes().collect();
         promotes.into_iter().for_each(|action| self.use_up(action));

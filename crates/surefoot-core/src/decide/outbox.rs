@@ -158,11 +158,25 @@ impl Case<'_> {
         let have = self.status.conditions.iter().find(|c| c.kind == CONDITION);
         if let Some((reason, message)) = told(&troubles, &self.settled) {
             let message = cut(&message, NOTE);
-            return outcome::set(self, CONDITION, ConditionStatus::True, reason, &message);
+            return outcome::set(
+                &mut self.status,
+                self.now,
+                CONDITION,
+                ConditionStatus::True,
+                reason,
+                &message,
+            );
         }
         if have.is_some_and(|have| have.status == ConditionStatus::True && self.healed(have)) {
             let message = "channels are being reached again";
-            outcome::set(self, CONDITION, ConditionStatus::False, "Delivering", message);
+            outcome::set(
+                &mut self.status,
+                self.now,
+                CONDITION,
+                ConditionStatus::False,
+                "Delivering",
+                message,
+            );
         }
     }
 
@@ -219,7 +233,6 @@ mod tests {
     use crate::api::{Rollout, RolloutStatus};
     use crate::decide::{Outcome, decide};
     use crate::observed::{HoldMode, Observed};
-    use crate::route::RouteProblem;
     use crate::samples::Samples;
 
     fn wanted(channels: &[&str]) -> Vec<Notification> {
@@ -286,20 +299,8 @@ mod tests {
     /// A Rollout that waits for its Deployment, as it stands after a look at `delivery`.
     fn look(rollout: &mut Rollout, delivery: Delivery, now: Timestamp) -> Outcome {
         let seen = Observed {
-            spec: Ok(rollout.spec.clone()),
-            deployment: None,
-            replica_sets: vec![],
-            apex: None,
-            stable: None,
-            canary: None,
-            split: Ok(()),
-            rivals: vec![],
-            break_glass: None,
-            route: Err(RouteProblem::Missing { name: "shop".into() }),
-            actions: vec![],
-            hold: HoldMode::PausedAtRest,
             delivery,
-            namespace_terminating: false,
+            ..Observed::nothing(rollout.spec.clone(), "shop", HoldMode::PausedAtRest)
         };
         let outcome = decide(rollout, &seen, &Samples::default(), now);
         rollout.status = Some(outcome.status.clone());

@@ -50,12 +50,17 @@ pub fn summary(status: &RolloutStatus) -> String {
     let first = status.waiting_on.first().map(|w| w.message.clone());
     let text = match status.phase {
         Phase::Healthy => first.unwrap_or_else(|| "at rest".to_owned()),
-        Phase::Degraded if decision.is_some_and(|d| d.verdict == Verdict::Rollback) => {
-            match status.waiting_on.first() {
-                Some(w) if w.kind == WaitingKind::Prerequisite => w.message.clone(),
-                _ => format!("rolled back: {}", why()),
+        Phase::Degraded if decision.is_some_and(|d| d.verdict == Verdict::Rollback) => match status
+            .waiting_on
+            .first()
+        {
+            Some(w)
+                if matches!(w.kind, WaitingKind::Prerequisite | WaitingKind::TrafficOwnership) =>
+            {
+                w.message.clone()
             }
-        }
+            _ => format!("rolled back: {}", why()),
+        },
         Phase::RollingBack => format!("rolling back: {}", why()),
         _ => first.unwrap_or_else(why),
     };
@@ -118,16 +123,17 @@ fn volatile(status: &RolloutStatus) -> (&[crate::api::status::Waiting], &Option<
 /// kstatus reads Reconciling and Stalled; people read Ready.
 fn conditions(case: &mut Case<'_>) {
     use ConditionStatus::{False, True};
+    let now = case.now;
     let phase = case.status.phase;
     let stalled = matches!(phase, Phase::Degraded)
         || (phase == Phase::Pending && !case.status.waiting_on.is_empty());
     let healthy = phase == Phase::Healthy;
     let message = case.status.message.clone();
     let reason = reason(&case.status);
-    set(case, "Ready", if healthy { True } else { False }, &reason, &message);
+    set(&mut case.status, now, "Ready", if healthy { True } else { False }, &reason, &message);
     let moving = !healthy && !stalled;
-    set(case, "Reconciling", if moving { True } else { False }, &reason, &message);
-    set(case, "Stalled", if stalled { True } else { False }, &reason, &message);
+    set(&mut case.status, now, "Reconciling", if moving { True } else { False }, &reason, &message);
+    set(&mut case.status, now, "Stalled", if stalled { True } else { False }, &reason, &message);
     let paused =
         case.seen.deployment.as_ref().is_some_and(|d| d.paused || super::in_release(phase));
     let (hold, hold_reason, hold_message) = match case.seen.hold {
@@ -142,7 +148,7 @@ fn conditions(case: &mut Case<'_>) {
         }
         HoldMode::PausedAtRest => (False, "NotPaused", "the Deployment isn't paused yet"),
     };
-    set(case, "HoldReady", hold, hold_reason, hold_message);
+    set(&mut case.status, now, "HoldReady", hold, hold_reason, hold_message);
     let pending = super::in_release(phase)
         && case.seen.spec.as_ref().is_ok_and(|spec| {
             let plan = digest(&super::frozen(spec));
@@ -153,7 +159,14 @@ fn conditions(case: &mut Case<'_>) {
     } else {
         (False, "the release follows the spec")
     };
-    set(case, "SpecChangePending", status, if pending { "Frozen" } else { "InSync" }, why);
+    set(
+        &mut case.status,
+        now,
+        "SpecChangePending",
+        status,
+        if pending { "Frozen" } else { "InSync" },
+        why,
+    );
 }
 
 fn reason(status: &RolloutStatus) -> String {
@@ -162,20 +175,26 @@ fn reason(status: &RolloutStatus) -> String {
         (Phase::Paused, Some(HoldReason::Inconclusive), _) => "Inconclusive".to_owned(),
         (Phase::Paused, Some(HoldReason::NoData), _) => "NoData".to_owned(),
         (Phase::Paused, Some(HoldReason::WeightLowered), _) => "WeightLowered".to_owned(),
+        (Phase::Paused, Some(HoldReason::TrafficOwnershipConflict), _) => {
+            "TrafficOwnershipConflict".to_owned()
+        }
+        (Phase::Degraded, _, Some(w)) if w.kind == WaitingKind::TrafficOwnership => {
+            "TrafficOwnershipConflict".to_owned()
+        }
         (Phase::Paused | Phase::Pending, None, Some(waiting)) => format!("{:?}", waiting.kind),
         (phase, ..) => phase.as_str().to_owned(),
     }
 }
 
 pub(super) fn set(
-    case: &mut Case<'_>,
+    of: &mut RolloutStatus,
+    now: Timestamp,
     kind: &str,
     status: ConditionStatus,
     reason: &str,
     message: &str,
 ) {
-    let observed_generation = case.status.observed_generation;
-    let now = case.now;
+    let observed_generation = of.observed_generation;
     let next = |last_transition_time| Condition {
         kind: kind.to_owned(),
         status,
@@ -184,17 +203,42 @@ pub(super) fn set(
         reason: reason.to_owned(),
         message: message.to_owned(),
     };
-    match case.status.conditions.iter_mut().find(|c| c.kind == kind) {
+    match of.conditions.iter_mut().find(|c| c.kind == kind) {
         Some(have) => {
             let at = if have.status == status { have.last_transition_time } else { now };
             *have = next(at);
         }
-        None => case.status.conditions.push(next(now)),
+        None => of.conditions.push(next(now)),
     }
+}
+
+/// The status that says that no other one can be written, with no field that an older definition of
+/// the kind might not know; `None` when it says so already.
+#[must_use]
+pub fn outdated(old: &RolloutStatus, message: &str, now: Timestamp) -> Option<RolloutStatus> {
+    const REASON: &str = "CRDOutdated";
+    if old.conditions.iter().any(|c| c.kind == "Stalled" && c.reason == REASON) {
+        return None;
+    }
+    let mut status = old.clone();
+    status.message = message.chars().take(1000).collect();
+    let message = status.message.clone();
+    set(&mut status, now, "Ready", ConditionStatus::False, REASON, &message);
+    set(&mut status, now, "Reconciling", ConditionStatus::False, REASON, &message);
+    set(&mut status, now, "Stalled", ConditionStatus::True, REASON, &message);
+    Some(status)
 }
 
 /// The plan said to go on without enough evidence; that stays to be seen.
 pub(super) fn without_evidence(case: &mut Case<'_>) {
     let message = "a step was left at maxDuration without enough evidence, as the plan says";
-    set(case, "PromotedWithoutEvidence", ConditionStatus::True, "OnInconclusive", message);
+    let now = case.now;
+    set(
+        &mut case.status,
+        now,
+        "PromotedWithoutEvidence",
+        ConditionStatus::True,
+        "OnInconclusive",
+        message,
+    );
 }

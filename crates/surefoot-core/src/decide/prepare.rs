@@ -16,6 +16,10 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     if case.interrupted() {
         return;
     }
+    // Whatever is there before the first step is somebody else's, and reaches no pod.
+    if case.seen.weight() != Some(0) {
+        case.desired.weight = Some(0);
+    }
     if !pin(case, plan) {
         return;
     }

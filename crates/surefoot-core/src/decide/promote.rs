@@ -40,7 +40,9 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
         case.desired.pin_apex = Pin::To(canary.hash.clone());
     }
     case.desired.canary = CanaryWanted::Pods { revision: canary.clone(), replicas: need };
-    case.desired.weight = Some(case.allowed());
+    // What somebody lowers stays: the weight goes to 0 anyway.
+    let lower = case.seen.weight().is_some_and(|weight| weight < case.allowed());
+    case.desired.weight = (!lower).then_some(case.allowed());
     if need == 0 {
         // Without pods nothing shows that the deployment controller has seen the hand-over.
         let message = "the Deployment is scaled to 0: the hand-over goes on when it has replicas";
@@ -124,6 +126,9 @@ fn hand_back(case: &mut Case<'_>) {
     else {
         return;
     };
+    if case.seen.weight().is_some_and(|weight| weight > 0) {
+        case.desired.weight = Some(0);
+    }
     let old = case.status.stable.as_ref().and_then(|s| case.seen.replica_set(&s.replica_set));
     let old = old.filter(|s| s.name != canary.replica_set);
     if case.superseded() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ownership::{held_for, lowered, release, respect};
 use super::pass::{pass, pass_full};
 use super::{CONTROLLER, Case, after, between, prepare};
 use crate::api::analysis::NoDataAction;
@@ -38,6 +39,7 @@ pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
         started_at: None,
         judged_from: None,
         ready_pods,
+        restoring: false,
         evidence_waived: false,
         approval_asked: false,
         approved_by: None,
@@ -58,6 +60,7 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     let Some(step) = plan.steps.get(index) else {
         return case.fail("InvalidStatus", "status.step lies outside of the plan");
     };
+    disrupted(case, step);
     let judgement = engine::judge(plan, &case.status, case.samples);
     case.status.engine = Some(judgement.engine.clone());
     case.status.analysis = judgement.metrics.clone();
@@ -154,6 +157,9 @@ fn advance(case: &mut Case<'_>, plan: &Plan, index: usize, step: &StepPlan) {
         case.status.phase = Phase::Paused;
         return keep(case, allowed);
     }
+    if lowered(case, allowed) {
+        return respect(case, allowed);
+    }
     case.status.phase = Phase::Stepping;
     let reason = format!("step {index}: {}% to the canary", step.weight);
     case.record(Verdict::Advance, step.weight, CONTROLLER, reason.clone());
@@ -228,32 +234,18 @@ fn in_force(case: &mut Case<'_>, step: &StepPlan) -> Option<Route> {
             return None;
         }
     };
-    let confirmed = case.status.step.as_ref().is_some_and(|s| s.started_at.is_some());
-    let lowered = case.status.step.as_ref().and_then(|s| s.hold.as_ref());
-    let lowered = lowered.is_some_and(|h| h.reason == HoldReason::WeightLowered);
     if route.weights.canary_percent() == Some(step.weight) {
-        if lowered && let Some(step) = case.status.step.as_mut() {
-            step.hold = None;
-            step.started_at = None;
-            case.status.phase = Phase::Stepping;
+        if let Some(step) = case.status.step.as_mut() {
+            step.restoring = false;
+        }
+        if held_for(case, HoldReason::WeightLowered) {
+            // Whoever lowered it has put it back.
+            release(case);
         }
         return Some(route);
     }
-    if route.weights.highest() <= step.weight && (confirmed || lowered) {
-        let manager = route.manager.as_deref().unwrap_or("somebody");
-        let message = format!(
-            "{manager} lowered the canary's weight from {}%: the route is {} and stays so until \
-             `kubectl surefoot resume` or `abort`",
-            step.weight,
-            route.weights.words()
-        );
-        if !lowered {
-            let since = case.now;
-            case.hold(Hold { reason: HoldReason::WeightLowered, since, message: message.clone() });
-        }
-        case.status.phase = Phase::Paused;
-        case.desired.weight = None;
-        case.wait(WaitingKind::WeightLowered, message);
+    if lowered(case, step.weight) {
+        respect(case, step.weight);
         return None;
     }
     case.wait(WaitingKind::RouteWritten, "the route is being written");
@@ -322,6 +314,14 @@ fn more_pods(case: &mut Case<'_>, step: &StepPlan) -> jiff::Timestamp {
     }
     status.ready_pods = ready;
     status.judged_from.unwrap_or(now)
+}
+
+/// What the canary does while its pods are being taken away is not held against it, nor for it. (The
+/// crash guard watches all the same.)
+fn disrupted(case: &mut Case<'_>, step: &StepPlan) {
+    let Some(until) = case.seen.disrupted_until else { return };
+    let from = case.status.step.as_mut().and_then(|s| s.judged_from.as_mut());
+    from.into_iter().for_each(|from| *from = (*from).max(after(until, step.settle)));
 }
 
 /// Whether there are usable metrics; holds, then follows the policy, when there are none.

@@ -7,7 +7,8 @@
 use json_patch::{Patch, PatchOperation, jsonptr::PointerBuf};
 use serde_json::{Value, json};
 
-use super::{BREAK_GLASS, EPOCH, Mark, OWNER, Pair, RouteProblem, Weights, annotation};
+use super::{BREAK_GLASS, EPOCH, OWNER, Pair, RouteProblem, Signature, Weights, annotation};
+use crate::mark::WROTE;
 use crate::routing::{Destination, Routing, Side};
 
 /// Whether `written` names the Service: short, with namespace, or fully qualified.
@@ -193,16 +194,16 @@ pub fn edit(
     routing: &Routing,
     namespace: &str,
     percent: i32,
-    mark: Mark<'_>,
+    sign: Signature<'_>,
 ) -> Result<Option<Patch>, RouteProblem> {
     let found = find(route, routing, namespace)?;
     let (to_stable, to_canary) = (i64::from(100 - percent), i64::from(percent));
-    let epoch = mark.epoch.to_string();
+    let (epoch, wrote) = (sign.epoch.to_string(), sign.wrote.to_string());
     let right = found.iter().all(|f| {
         written_weight(route, f.entry, f.stable) == Some(to_stable)
             && written_weight(route, f.entry, f.canary) == Some(to_canary)
     });
-    let marks = [(EPOCH, epoch.as_str()), (OWNER, mark.rollout)];
+    let marks = [(EPOCH, epoch.as_str()), (OWNER, sign.rollout), (WROTE, &wrote)];
     if right && marks.iter().all(|(key, value)| annotation(route, key) == Some(value)) {
         return Ok(None);
     }
@@ -241,6 +242,7 @@ pub fn break_glass(
 mod tests {
     use super::*;
     use crate::api::rollout::Apex;
+    use crate::mark::Mark;
     use crate::routing::Split;
 
     fn route() -> Value {
@@ -282,7 +284,8 @@ mod tests {
         Routing { split: Split::Subsets { rule, stable, canary }, ..routing(&[]) }
     }
 
-    const MARK: Mark<'_> = Mark { rollout: "shop", epoch: 3 };
+    const MARK: Signature<'_> =
+        Signature { rollout: "shop", epoch: 3, wrote: Mark { release: 1, weight: 10 } };
 
     #[test]
     fn only_two_weights_and_our_annotations_change() {
@@ -293,7 +296,7 @@ mod tests {
         let mut expected = route();
         expected["spec"]["http"][0]["route"][0]["weight"] = json!(10);
         expected["spec"]["http"][0]["route"][1]["weight"] = json!(90);
-        expected["metadata"]["annotations"] = json!({EPOCH: "3", OWNER: "shop"});
+        expected["metadata"]["annotations"] = json!({EPOCH: "3", OWNER: "shop", WROTE: "1/10"});
         assert_eq!(edited, expected);
         assert_eq!(edit(&edited, &routing, "prod", 10, MARK).unwrap(), None);
     }
@@ -309,7 +312,7 @@ mod tests {
         assert!(text.contains("resourceVersion") && text.contains("\"test\""), "{text}");
         json_patch::patch(&mut route, &patch).unwrap();
         assert_eq!(read(&route, &routing, "prod").unwrap().canary_percent(), Some(0));
-        let annotations = json!({EPOCH: "3", OWNER: "shop", BREAK_GLASS: "jo"});
+        let annotations = json!({EPOCH: "3", OWNER: "shop", WROTE: "1/10", BREAK_GLASS: "jo"});
         assert_eq!(route["metadata"]["annotations"], annotations);
         route["spec"]["http"][0]["route"].as_array_mut().unwrap().swap(0, 1);
         assert!(json_patch::patch(&mut route, &patch).is_err(), "rewritten meanwhile");

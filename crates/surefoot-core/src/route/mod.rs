@@ -6,6 +6,8 @@ pub mod subset;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::mark::Mark;
+
 /// Annotation with the epoch of the controller that wrote last.
 pub const EPOCH: &str = "surefoot.dev/epoch";
 /// Annotation on a route and on a Deployment that names the one Rollout they belong to.
@@ -17,11 +19,13 @@ pub const BREAK_GLASS: &str = "surefoot.dev/break-glass";
 
 /// Who writes a route: what its annotations say afterwards.
 #[derive(Debug, Clone, Copy)]
-pub struct Mark<'a> {
+pub struct Signature<'a> {
     /// The Rollout.
     pub rollout: &'a str,
     /// Epoch of the committed decision.
     pub epoch: i64,
+    /// The weight, and for which release.
+    pub wrote: Mark,
 }
 
 /// An annotation of an object.

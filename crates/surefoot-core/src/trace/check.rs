@@ -26,6 +26,8 @@ struct World {
     violations: Vec<Violation>,
     rollout: Option<RolloutState>,
     weights: Option<(i64, i64)>,
+    /// The weights are somebody else's.
+    edited: bool,
     rest: Option<Value>,
     route_epoch: i64,
     pins: [Option<String>; 2],
@@ -100,9 +102,9 @@ impl World {
                 }
                 self.rollout = None;
             }
-            State::Route { weights, rest, epoch, broken } => {
+            State::Route { weights, rest, epoch, broken, edited } => {
                 self.broken_glass(*weights, *broken);
-                self.route(*weights, rest, *epoch);
+                self.route(*weights, rest, *epoch, *edited);
             }
             State::Pin { side, hash } => self.pin(*side, hash.as_ref()),
             State::Apex { hash } => self.apex.clone_from(hash),
@@ -285,7 +287,14 @@ impl World {
         }
     }
 
-    fn route(&mut self, weights: Option<(i64, i64)>, rest: &Value, epoch: i64) {
+    fn route(&mut self, weights: Option<(i64, i64)>, rest: &Value, epoch: i64, edited: bool) {
+        self.edited = edited;
+        if edited {
+            // Somebody else's write: what becomes of it is what counts.
+            self.rest = Some(rest.clone());
+            self.weights = weights.or(self.weights);
+            return;
+        }
         if let Some((stable, canary)) = weights {
             let range = 0..=100;
             if !range.contains(&stable) || !range.contains(&canary) || stable + canary != 100 {
@@ -334,7 +343,7 @@ impl World {
             return;
         }
         let weight = self.canary_weight();
-        if side == Side::Canary && weight > 0 {
+        if side == Side::Canary && weight > 0 && !self.edited {
             self.broken("S12", format!("the canary Service's selector changes at weight {weight}"));
         }
         if side == Side::Stable

@@ -41,6 +41,8 @@ pub enum State {
         epoch: i64,
         /// Somebody broke the glass, for this release.
         broken: Option<i64>,
+        /// Its weights are somebody else's, as what we wrote last tells.
+        edited: bool,
     },
     /// A Service's pin.
     Pin {

@@ -6,6 +6,7 @@ use super::{DecisionState, Event, Names, RolloutState, Side, State};
 use crate::api::rollout::RolloutSpec;
 use crate::api::status::ReleaseKind;
 use crate::api::{ActionKind, RolloutActionSpec, RolloutStatus};
+use crate::mark::{Mark, WROTE};
 use crate::observed::{BreakGlass, Service};
 use crate::route::{BREAK_GLASS, EPOCH, OWNER, Pair, RouteProblem, istio, subset};
 use crate::template::{HASH_LABEL, template_digest};
@@ -143,6 +144,7 @@ fn route(object: &Value, names: &Names) -> State {
             annotations.remove(EPOCH);
             annotations.remove(OWNER);
             annotations.remove(BREAK_GLASS);
+            annotations.remove(WROTE);
         }
         if metadata.get("annotations") == Some(&json!({})) {
             metadata.remove("annotations");
@@ -152,7 +154,11 @@ fn route(object: &Value, names: &Names) -> State {
         rest.remove("status");
     }
     let broken = BreakGlass::of(object).map(|g| g.release);
-    State::Route { weights, rest, epoch: epoch_of(object), broken }
+    // Ours always carry an epoch; one without has been replaced by somebody.
+    let epoch = epoch_of(object);
+    let wrote = Mark::of(object).map(|mark| i64::from(mark.weight));
+    let edited = epoch == 0 || wrote.is_some_and(|w| weights.is_some_and(|(_, now)| now != w));
+    State::Route { weights, rest, epoch, broken, edited }
 }
 
 fn replica_set(object: &Value, gone: bool) -> Option<State> {

@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use surefoot_core::api::{Rollout, RolloutStatus};
 use surefoot_core::decide::{changed, decide};
 use surefoot_core::desired::writes;
+use surefoot_core::mark::Mark;
 use surefoot_core::observed::{Delivery, HoldMode};
 use surefoot_core::plan::Plan;
-use surefoot_core::takeover::{Stamped, claim, owned, stamps};
-use surefoot_core::write::{Author, Kind, Request, Write};
+use surefoot_core::takeover::{claim, owned, stamps};
+use surefoot_core::write::{Author, Kind, Request, Write, epoch_of};
 
 use super::script::CHANNEL;
 use super::store::{Moment, NAMESPACE, Refused, Store, number, text};
@@ -55,7 +56,6 @@ enum Job {
 
 struct Then {
     acts: Vec<Write>,
-    stamped: Vec<Stamped>,
     plan: Option<Plan>,
 }
 
@@ -209,15 +209,19 @@ impl Controller {
             let status = Box::new(claim(&old, highest, &self.holder, now));
             return Some(Job::Commit { base: raw, status, then: None });
         }
+        let stamps = stamps(&old, &stamped);
+        if !stamps.is_empty() {
+            return Some(Job::Act(Act::of(raw, stamps)));
+        }
         if !commits {
             self.sampler.set(plan.as_ref(), &old, NAMESPACE);
-            return Some(Job::Act(Act::of(raw, stamps(&old, &stamped).into_iter().chain(acts))));
+            return Some(Job::Act(Act::of(raw, acts)));
         }
         let status = Box::new(outcome.status);
         if self.mutant == Mutant::ActsFirst && !acts.is_empty() {
             return Some(Job::Act(Act::of(raw, acts)));
         }
-        let then = Some(Box::new(Then { acts, stamped, plan }));
+        let then = Some(Box::new(Then { acts, plan }));
         Some(Job::Commit { base: raw, status, then })
     }
 
@@ -250,8 +254,7 @@ impl Controller {
             }
             self.delivery.events = status.outbox.iter().map(|n| n.id.clone()).collect();
             if !then.acts.is_empty() {
-                let writes = stamps(&status, &then.stamped).into_iter().chain(then.acts);
-                self.job = Some(Job::Act(Act::of(committed, writes)));
+                self.job = Some(Job::Act(Act::of(committed, then.acts)));
             }
         }
         Progress::Wrote
@@ -267,8 +270,15 @@ impl Controller {
             uid: text(&rollout, "/metadata/uid"),
             namespace: NAMESPACE,
             deployment: text(&rollout, "/spec/targetRef/name"),
-            epoch: if self.mutant == Mutant::Unfenced { 1 << 60 } else { epoch },
+            epoch: match (self.mutant, &act.fresh) {
+                (Mutant::Unfenced, Some(Some(fresh))) => epoch.max(epoch_of(fresh)),
+                _ => epoch,
+            },
             rivals: &[],
+            allowed: Mark {
+                release: number(&rollout, "/status/decision/release"),
+                weight: i32::try_from(number(&rollout, "/status/decision/weight")).unwrap_or(0),
+            },
         };
         let target = write.target(author);
         let (kind, name) = (kind_name(target.kind), target.name.as_str());

@@ -47,6 +47,8 @@ pub struct World {
     pub policy_acts: bool,
     /// A step was held because of a lowered weight.
     pub held_low: bool,
+    /// A weight was put right as somebody else's.
+    pub contested: bool,
     setup: Setup,
     mutant: Mutant,
     cluster: Cluster,
@@ -59,6 +61,8 @@ pub struct World {
     lag_left: u8,
     usable: bool,
     commands: u32,
+    /// A writer that keeps the canary's weight at a value, and until when.
+    rival: (i64, u8),
 }
 
 fn template(image: &str) -> Value {
@@ -118,6 +122,8 @@ impl World {
             rollbacks: Vec::new(),
             policy_acts: true,
             held_low: false,
+            contested: false,
+            rival: (0, 0),
             setup: setup.clone(),
             mutant,
             cluster: Cluster::default(),
@@ -200,6 +206,9 @@ impl World {
     /// The former leader makes a call of its own between two of the leader's.
     fn interfere(&mut self) {
         let hold = self.hold();
+        if self.now.as_second() < self.rival.0 {
+            self.raise(self.rival.1);
+        }
         if let Some((former, 0, _)) = &mut self.former
             && former.call(&mut self.store, &self.history, hold, self.now) == Progress::Wrote
         {
@@ -207,9 +216,26 @@ impl World {
         }
     }
 
+    fn raise(&mut self, weight: u8) {
+        // Without a Rollout the route is nobody's but its user's.
+        if self.status().is_some() && self.weight() < i64::from(weight) {
+            self.weigh(weight);
+            self.keep();
+        }
+    }
+
+    fn weigh(&mut self, weight: u8) {
+        self.store.edit("VirtualService", "shop", |route| {
+            let route = &mut route["spec"]["http"][0]["route"];
+            route[0]["weight"] = json!(100 - weight);
+            route[1]["weight"] = json!(weight);
+        });
+    }
+
     fn look_back(&mut self) {
         self.keep();
         let Some(rollout) = self.store.get("Rollout", "shop") else { return };
+        self.contested |= !rollout["status"]["contest"].is_null();
         self.held_low |= text(&rollout, "/status/step/hold/reason") == "WeightLowered";
         let decision = &rollout["status"]["decision"];
         let why = text(decision, "/reason");
@@ -332,17 +358,30 @@ impl World {
             }
             Op::Outage(looks) => self.traffic.outage_until = until(looks),
             Op::Partial(looks) => self.traffic.partial_until = until(looks),
+            Op::Evict(looks) => {
+                let span = SignedDuration::from_secs(i64::from(*looks) * 5);
+                self.leader.cache.disrupted_until = Some(self.now + span);
+            }
             Op::Silence(looks) => self.traffic.silent_until = until(looks),
             Op::Vanish { canary, looks } => self.vanish(*canary, until(looks)),
             Op::Lower(weight) => {
                 // People look first whether stable is there to take the traffic.
                 let serves = self.serves(Side::Stable);
                 if serves && i64::from(*weight) < self.weight() {
-                    self.store.edit("VirtualService", "shop", |route| {
-                        let route = &mut route["spec"]["http"][0]["route"];
-                        route[0]["weight"] = json!(100 - weight);
-                        route[1]["weight"] = json!(weight);
-                    });
+                    self.weigh(*weight);
+                }
+            }
+            Op::Raise(weight, looks) => {
+                self.rival = (until(looks), *weight);
+                self.raise(*weight);
+            }
+            Op::Reset { whole } => {
+                self.weigh(0);
+                if *whole {
+                    let reset = |route: &mut Value| {
+                        route["metadata"].as_object_mut().map(|m| m.remove("annotations"));
+                    };
+                    self.store.edit("VirtualService", "shop", reset);
                 }
             }
             Op::Delete => self.store.remove("Rollout", "shop"),
@@ -436,13 +475,19 @@ impl World {
         for _ in 0..900 {
             quiet = if self.look(TICK, None) { 0 } else { quiet + 1 };
             let status = self.status();
-            let ended = |s: &RolloutStatus| matches!(s.phase, Phase::Healthy | Phase::Degraded);
+            // A fight is remembered for a while.
+            let fought = |s: &RolloutStatus| s.contest.as_ref().is_some_and(|c| c.count >= 5);
+            let ended = |s: &RolloutStatus| {
+                matches!(s.phase, Phase::Healthy | Phase::Degraded) && !fought(s)
+            };
             if quiet > 6 && status.as_ref().is_none_or(ended) {
                 break;
             }
             let Some(status) = status else { continue };
             let asked = |kind| status.waiting_on.iter().any(|w| w.kind == kind);
-            let held = [WaitingKind::Resume, WaitingKind::WeightLowered].into_iter().any(asked);
+            let held =
+                [WaitingKind::Resume, WaitingKind::WeightLowered, WaitingKind::TrafficOwnership];
+            let held = held.into_iter().any(asked);
             let person = [WaitingKind::Approval, WaitingKind::Decision].into_iter().any(asked);
             if quiet > 2 && status.phase == Phase::Paused && (held || person) {
                 let kind = if held { ActionKind::Resume } else { ActionKind::Promote };
@@ -464,6 +509,7 @@ impl World {
         let next = self.process();
         self.leader = next;
         self.former = None;
+        self.rival = (0, 0);
         self.cluster.broken.clear();
         let traffic = &mut self.traffic;
         (traffic.outage_until, traffic.partial_until, traffic.silent_until) = (0, 0, 0);

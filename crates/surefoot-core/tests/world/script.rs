@@ -137,8 +137,14 @@ pub enum Op {
     Silence(u8),
     /// No ready pods of one version.
     Vanish { canary: bool, looks: u8 },
+    /// The canary's pods are taken away and replaced for so many looks.
+    Evict(u8),
     /// Somebody lowers the canary's weight.
     Lower(u8),
+    /// Somebody raises it, and again for so many looks whenever it isn't that.
+    Raise(u8, u8),
+    /// The route is put back to 100/0, and with that to what it was before we noted anything on it.
+    Reset { whole: bool },
     /// The Rollout is deleted.
     Delete,
 }
@@ -194,7 +200,10 @@ pub fn op() -> impl Strategy<Value = Op> {
         1 => (1..4u8).prop_map(Op::Partial),
         1 => (1..20u8).prop_map(Op::Silence),
         1 => (any::<bool>(), 1..5u8).prop_map(|(canary, looks)| Op::Vanish { canary, looks }),
+        1 => (1..6u8).prop_map(Op::Evict),
         1 => (0..100u8).prop_map(Op::Lower),
+        2 => (1..101u8, 0..8u8).prop_map(|(weight, looks)| Op::Raise(weight, looks)),
+        1 => any::<bool>().prop_map(|whole| Op::Reset { whole }),
         1 => Just(Op::Delete),
     ]
 }

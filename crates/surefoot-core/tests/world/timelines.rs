@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use surefoot_core::api::ActionKind;
-use surefoot_core::trace::check;
+use surefoot_core::api::status::Phase;
+use surefoot_core::trace::{State, check};
 
 use super::World;
 use super::controller::Mutant;
@@ -172,6 +173,84 @@ fn a_lowered_weight_is_respected() {
     assert_eq!(world.weight(), 3);
     world.apply(&say(ActionKind::Resume));
     ends(world, "weight-lowered");
+}
+
+#[test]
+fn a_weight_lowered_before_it_was_confirmed_is_respected() {
+    let mut world = under_way(&Setup::plain(), NEXT, 1);
+    while world.weight() < 10 {
+        world.creep();
+    }
+    world.apply(&Op::Reset { whole: true });
+    world.wait(12);
+    assert_eq!(world.weight(), 0, "somebody's reset was undone\n{}", tell(&world.store));
+    world.apply(&promote());
+    ends(world, "reset-whole");
+}
+
+#[test]
+fn an_approval_given_before_is_no_wish_to_raise_the_weight_again() {
+    let steps = vec![(10, true), (100, false)];
+    let mut world = under_way(&Setup { steps, ..Setup::plain() }, NEXT, 5);
+    world.apply(&promote());
+    world.wait(1);
+    world.apply(&Op::Lower(3));
+    world.wait(6);
+    assert_eq!(world.weight(), 3, "{}", tell(&world.store));
+    world.apply(&promote());
+    ends(world, "lowered-after-approval");
+}
+
+#[test]
+fn a_raised_weight_is_put_right() {
+    let mut world = under_way(&Setup::plain(), NEXT, 4);
+    world.apply(&Op::Raise(100, 0));
+    ends(world, "weight-raised");
+}
+
+#[test]
+fn a_writer_that_keeps_raising_is_named_and_not_raced() {
+    let mut world = under_way(&Setup::plain(), NEXT, 4);
+    world.apply(&Op::Raise(80, 60));
+    world.wait(20);
+    let status = world.status().expect("it is there");
+    assert_eq!(status.phase, Phase::Paused, "{}", status.message);
+    assert_eq!(status.contest.map(|c| c.manager), Some("somebody".to_owned()));
+    let writes = world.store.trace.len();
+    world.wait(12);
+    // A minute later: six edits of the writer, each put right once.
+    let written = world.store.trace.len() - writes;
+    assert!(written <= 24, "{written} writes in a minute\n{}", tell(&world.store));
+    world.wait(40);
+    world.apply(&promote());
+    ends(world, "writer-that-keeps-raising");
+}
+
+#[test]
+fn a_rollback_does_not_wait_for_the_writer() {
+    let mut world = under_way(&Setup::plain(), NEXT, 4);
+    world.apply(&Op::Raise(80, 30));
+    world.wait(10);
+    world.apply(&abort());
+    world.wait(1);
+    let zero = |s: &State| matches!(s, State::Route { weights: Some((100, 0)), edited: false, .. });
+    let rolled = |s: &State| matches!(s, State::Rollout(r) if r.phase == Phase::RollingBack);
+    let since = world.store.trace.iter().position(|e| rolled(&e.state)).expect("aborted");
+    assert!(world.store.trace[since..].iter().any(|e| zero(&e.state)), "{}", tell(&world.store));
+    ends(world, "abort-in-a-fight");
+}
+
+#[test]
+fn what_happens_during_an_eviction_is_not_judged() {
+    let mut world = under_way(&Setup::plain(), NEXT, 4);
+    let judged = |world: &World| {
+        let status = world.status().expect("it is there");
+        (status.step.map(|s| s.index), status.release.map(|r| r.passes.len()))
+    };
+    world.apply(&Op::Evict(12));
+    world.wait(11);
+    assert_eq!(judged(&world), (Some(0), Some(0)), "{}", tell(&world.store));
+    ends(world, "evicted");
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub struct Cache {
     now: Objects,
     weights: Option<(Weights, Timestamp)>,
     pub lags: Lags,
+    /// Until when canary pods are being taken away.
+    pub disrupted_until: Option<Timestamp>,
 }
 
 impl Cache {
@@ -119,6 +121,7 @@ impl Cache {
             hold,
             delivery: delivery.clone(),
             namespace_terminating: false,
+            disrupted_until: self.disrupted_until,
         };
         self.weights = weights;
         (seen, found.stamped)
