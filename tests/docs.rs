@@ -18,7 +18,11 @@ fn spec<T: Serialize + DeserializeOwned>(object: &Value) -> T {
 
 #[test]
 fn every_yaml_example_is_valid() {
-    let documents = [include_str!("../docs/install.md"), include_str!("../docs/notifications.md")];
+    let documents = [
+        include_str!("../docs/install.md"),
+        include_str!("../docs/routing.md"),
+        include_str!("../docs/notifications.md"),
+    ];
     let blocks = documents.iter().flat_map(|text| text.split("```yaml\n").skip(1));
     let (mut rollouts, mut channels) = (0, 0);
     for block in blocks.filter_map(|rest| rest.split("```").next()) {
@@ -33,15 +37,19 @@ fn every_yaml_example_is_valid() {
             channels += 1;
         }
     }
-    assert_eq!((rollouts, channels), (3, 2));
+    assert_eq!((rollouts, channels), (5, 2));
 }
 
 #[test]
 fn every_file_that_is_named_exists() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    for document in
-        ["README.md", "docs/install.md", "docs/notifications.md", "docs/architecture.md"]
-    {
+    for document in [
+        "README.md",
+        "docs/install.md",
+        "docs/routing.md",
+        "docs/notifications.md",
+        "docs/architecture.md",
+    ] {
         let text = std::fs::read_to_string(root.join(document)).unwrap();
         let words = text.split(|c: char| c.is_whitespace() || "()`,".contains(c));
         for path in words.filter(|w| w.starts_with("deploy/") || w.starts_with("docs/")) {
