@@ -12,8 +12,9 @@ use surefoot_core::api::ActionKind;
 use surefoot_core::api::rollout::RolloutSpec;
 use surefoot_core::observed::{BreakGlass, Service};
 use surefoot_core::plan::Plan;
-use surefoot_core::route::istio;
+use surefoot_core::route::{istio, subset};
 use surefoot_core::routing::Side;
+use surefoot_core::template::HASH_LABEL;
 use surefoot_core::write::Kind;
 
 use super::command::{MANAGER, give, whoami};
@@ -29,7 +30,8 @@ const ATTEMPTS: usize = 5;
 /// Bring the traffic back and say what was done.
 ///
 /// # Errors
-/// No release is under way, the route isn't one to two Services, or the API server refuses.
+/// No release is under way, the route isn't one to both versions, a hand-over is on its way, or the API
+/// server refuses.
 pub async fn break_glass(
     client: &Client,
     namespace: &str,
@@ -54,6 +56,7 @@ pub async fn break_glass(
         }
     };
     takes_traffic(client, namespace, &plan, &view).await?;
+    turned_over(client, namespace, &plan, &view).await?;
     let mark = BreakGlass { by: by.clone(), at: view.now, release, reason: reason.clone() };
     write(client, namespace, &plan, &serde_json::to_string(&mark)?).await?;
     let mut said = format!(
@@ -108,6 +111,38 @@ async fn takes_traffic(
     };
     if ready == 0 {
         bail!("{stable} has no ready pod that could take the traffic: nothing was written");
+    }
+    Ok(())
+}
+
+/// In a hand-over what reaches stable has been turned over to the tested pods: weights change nothing
+/// then.
+async fn turned_over(client: &Client, namespace: &str, plan: &Plan, view: &View<'_>) -> Result<()> {
+    let Some(stable) = view.status.stable.as_ref() else { return Ok(()) };
+    let to = plan.routing.destination(Side::Stable);
+    let (kind, name) = match plan.routing.rule() {
+        Some(rule) => (Kind::DestinationRule, rule),
+        None => (Kind::Service, to.service),
+    };
+    let what = format!("what {to} reaches");
+    let object = match limited(objects(client, kind, namespace).get(name)).await {
+        Ok(object) => serde_json::to_value(&object)?,
+        Err(error) => {
+            eprintln!("warning: not looked at: {}", trouble(&what, &error));
+            return Ok(());
+        }
+    };
+    let pin = match to.subset {
+        Some(subset) => subset::labels(&object, subset).and_then(|l| l.get(HASH_LABEL).cloned()),
+        None => Service::of(&object, &[]).pin,
+    };
+    if pin.is_some_and(|pin| pin != stable.hash) {
+        bail!(
+            "the hand-over has turned {to} over to the new pods: weights change nothing any more, and \
+             nothing was written. An abort that a controller hears still goes back; by hand, set \
+             {HASH_LABEL} of {kind:?} {name} to {} first",
+            stable.hash
+        );
     }
     Ok(())
 }

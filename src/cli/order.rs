@@ -57,8 +57,8 @@ pub fn refusal(view: &View<'_>, kind: ActionKind) -> Option<String> {
             "nothing to {word}: no release of {of} is under way (phase {})",
             phase.as_str()
         )),
-        _ if promotes && hold(view) == Some(HoldReason::WeightLowered) => Some(format!(
-            "the canary's weight of {of} was lowered by hand: resume writes it again, abort ends the \
+        _ if promotes && hold(view).is_some_and(HoldReason::is_about_weights) => Some(format!(
+            "the canary's weight of {of} is somebody else's: resume writes it again, abort ends the \
              release; promote then"
         )),
         _ if kind == ActionKind::Resume => no_resume(view, &of),
@@ -221,7 +221,7 @@ fn resumed(view: &View<'_>) -> String {
         ""
     };
     match hold(view) {
-        Some(HoldReason::WeightLowered) => {
+        Some(hold) if hold.is_about_weights() => {
             format!("step {step} gets its weight back and its clocks begin anew{owner}")
         }
         Some(_) => format!("step {step} looks on, and its clocks begin anew{owner}"),
@@ -269,9 +269,6 @@ fn promoted(view: &View<'_>) -> String {
         return format!("{step} is promoted, but stays where it is until spec.paused is false");
     }
     match hold(view) {
-        Some(HoldReason::WeightLowered | HoldReason::TrafficOwnershipConflict) => {
-            format!("{step} gets its weight back and goes on")
-        }
         None if approval => approved(view, &step, &next),
         Some(_) | None => format!("{step} passes without waiting for its gate; {next}"),
     }

@@ -77,7 +77,7 @@ fn held(hold: &Hold) -> &'static str {
             "a person resumes, or the step's weight is back, and the gate is met"
         }
         HoldReason::TrafficOwnershipConflict => {
-            "the other writer leaves the weights alone and a person promotes"
+            "the other writer leaves the weights alone and a person resumes"
         }
     }
 }

@@ -69,7 +69,7 @@ pub fn ends(kind: WaitingKind) -> &'static str {
         }
         WaitingKind::TrafficOwnership => {
             "It ends when the other writer leaves the weights alone; a release that is held for it \
-             then goes on by promote."
+             then goes on by resume."
         }
         WaitingKind::Endpoints => {
             "It ends when a pod is ready again; traffic goes only where there is one. Look at the \

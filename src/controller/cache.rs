@@ -221,8 +221,11 @@ impl Cache {
         let mut objects: HashMap<String, Value> =
             cached.iter().map(|o| (o.name_any(), raw(o))).collect();
         let seen = *lock(&watch.seen);
-        for ((k, ns, name), (at, ours)) in lock(&self.written).iter() {
-            let newer = *k == kind && ns == namespace && *at > seen;
+        let mut written = lock(&self.written);
+        // What the watch has come up with isn't needed any more.
+        written.retain(|(k, ..), (at, _)| *k != kind || *at > seen);
+        for ((k, ns, name), (_, ours)) in written.iter() {
+            let newer = *k == kind && ns == namespace;
             let object = newer.then(|| serde_json::from_value::<DynamicObject>(ours.clone()));
             if let Some(Ok(object)) = object {
                 objects.remove(name);

@@ -60,6 +60,11 @@ impl Holds {
         wanted.then(|| Duration::from_millis(500) * 2u32.saturating_pow(probes.made.min(9)))
     }
 
+    /// Forget a Rollout that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.probes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(uid);
+    }
+
     fn probes(&self, uid: &str) -> Probes {
         let probes = self.probes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         probes.get(uid).copied().unwrap_or_default()

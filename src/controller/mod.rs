@@ -101,6 +101,8 @@ pub struct Context {
     latest: Mutex<HashMap<String, Rollout>>,
     /// Since when each route has been seen with its weights.
     weights: Mutex<HashMap<String, (Weights, Timestamp)>>,
+    /// UIDs of the Rollouts that have been looked at, by namespace and name.
+    uids: Mutex<HashMap<(String, String), String>>,
     /// Pauses after failures, by Rollout.
     failures: Mutex<HashMap<String, u32>>,
     rollouts: Store<Guarded>,
@@ -137,11 +139,30 @@ impl Context {
         lock(&self.latest).insert(committed.uid().unwrap_or_default(), committed.clone());
     }
 
+    /// A Rollout is looked at.
+    fn meet(&self, rollout: &Rollout) {
+        let place = (rollout.namespace().unwrap_or_default(), rollout.name_any());
+        let uid = rollout.uid().unwrap_or_default();
+        let before = lock(&self.uids).insert(place, uid.clone());
+        if let Some(before) = before.filter(|before| *before != uid) {
+            self.forget(&before);
+        }
+    }
+
+    /// There is no Rollout of that name any more, whoever took its finalizer off.
+    fn part(&self, namespace: &str, name: &str) {
+        let uid = lock(&self.uids).remove(&(namespace.to_owned(), name.to_owned()));
+        if let Some(uid) = uid {
+            self.forget(&uid);
+        }
+    }
+
     fn forget(&self, uid: &str) {
         lock(&self.latest).remove(uid);
         lock(&self.weights).remove(uid);
         lock(&self.failures).remove(uid);
         lock(&self.claims).remove(uid);
+        self.holds.forget(uid);
         self.notifier.part(uid);
         self.sampler.set(uid, 0, None, || ());
     }
@@ -262,6 +283,7 @@ pub async fn run(connection: &Connection, options: Options) -> Result<()> {
     let server = tokio::spawn(telemetry::serve(options.listen, telemetry.clone()));
     let version = client.apiserver_version().await.context("the API server doesn't answer")?;
     tracing::info!(version = version.git_version, identity = options.identity, "connected");
+    // One that waits for its turn is ready; one that leads, once it has seen everything.
     telemetry.set_ready(true);
     let lease = options.lease.clone().unwrap_or_else(|| match &options.namespace {
         Some(namespace) => format!("surefoot-{namespace}"),
@@ -338,7 +360,9 @@ async fn lead(
             }
         }
     });
+    telemetry.set_ready(false);
     let cache = Cache::start(&client, options.namespace.as_deref(), changes).await;
+    telemetry.set_ready(true);
     let instant = clock.now().as_nanosecond();
     let holder = format!("{}_{}_{instant:x}", options.identity, std::process::id());
     let http = Arc::new(Outbound::new().context("setting up the client for metrics and channels")?);
@@ -353,6 +377,7 @@ async fn lead(
         holder: holder.chars().rev().take(128).collect::<Vec<_>>().into_iter().rev().collect(),
         latest: Mutex::default(),
         weights: Mutex::default(),
+        uids: Mutex::default(),
         failures: Mutex::default(),
         rollouts: controller.store(),
         claims: Mutex::default(),
@@ -371,10 +396,17 @@ async fn lead(
         .graceful_shutdown_on(async {
             let _ = stopped.await;
         })
-        .run(step, failed, context)
+        .run(step, failed, context.clone())
         .for_each(|result| async {
-            if let Err(error @ kube::runtime::controller::Error::QueueError(_)) = result {
-                tracing::warn!(%error, "watch of Rollouts interrupted");
+            use kube::runtime::controller::Error;
+            match result {
+                Err(Error::ObjectNotFound(gone)) => {
+                    context.part(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                }
+                Err(error @ Error::QueueError(_)) => {
+                    tracing::warn!(%error, "watch of Rollouts interrupted");
+                }
+                _ => {}
             }
         })
         .await;

@@ -1,5 +1,7 @@
 //! Observe: from the watched copies to what a decision looks at. Reads nothing over the network.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
@@ -8,13 +10,14 @@ use kube::runtime::reflector::Store;
 use serde_json::Value;
 use surefoot_core::api::Rollout;
 use surefoot_core::api::analysis::{AnalysisTemplateSpec, TemplateKind};
+use surefoot_core::claim::{self, Rival};
 use surefoot_core::gather::{Source, followed, gather};
-use surefoot_core::observed::{Action, Delivery, Observed, Rival, disrupted_until};
+use surefoot_core::observed::{Action, Delivery, Observed, disrupted_until};
 use surefoot_core::plan::{Templates, resolve};
 use surefoot_core::route::Weights;
 use surefoot_core::routing::{Routing, Side};
 use surefoot_core::takeover::Stamped;
-use surefoot_core::write::Kind;
+use surefoot_core::write::{Kind, Target};
 
 use super::Context;
 use super::cache::{Cache, Watched};
@@ -75,8 +78,8 @@ impl Source for Copies<'_> {
         self.list(Watched::Written(Kind::DestinationRule), |_| true)
     }
 
-    fn rivals(&self) -> Vec<Rival> {
-        rivals(&self.context.rollouts, self.rollout)
+    fn rivals(&self, things: &BTreeSet<Target>) -> Vec<Rival> {
+        rivals(&self.context.rollouts, self.rollout, things)
     }
 
     fn since(&self, weights: &Weights) -> Timestamp {
@@ -106,6 +109,7 @@ pub fn observe(context: &Context, rollout: &Rollout) -> (Observed, Vec<Stamped>)
         canary: found.canary,
         split: found.split,
         route: found.route,
+        claim: found.claim,
         rivals: found.rivals,
         actions: actions(cache, ns, &rollout.name_any(), &uid),
         break_glass: found.break_glass,
@@ -136,21 +140,23 @@ fn delivery(context: &Context, rollout: &Rollout) -> Delivery {
     delivery
 }
 
-/// Other Rollouts of the namespace that name the same route or Deployment.
-fn rivals(rollouts: &Store<DeserializeGuard<Rollout>>, rollout: &Rollout) -> Vec<Rival> {
+/// Other Rollouts of the namespace that name some of these things.
+fn rivals(
+    rollouts: &Store<DeserializeGuard<Rollout>>,
+    rollout: &Rollout,
+    ours: &BTreeSet<Target>,
+) -> Vec<Rival> {
     let born = |r: &Rollout| (r.metadata.creation_timestamp.clone().map(|t| t.0), r.uid());
-    let (ours, route) = (born(rollout), Routing::of(&rollout.spec.traffic).route);
+    let us = born(rollout);
     let others = rollouts.state_filter(|guard| {
-        guard.0.as_ref().is_ok_and(|r| r.namespace() == rollout.namespace() && r.uid() != ours.1)
+        guard.0.as_ref().is_ok_and(|r| r.namespace() == rollout.namespace() && r.uid() != us.1)
     });
-    let others = others.iter().filter_map(|guard| guard.0.as_ref().ok());
-    let rival = |other: &Rollout| Rival {
-        name: other.name_any(),
-        older: born(other) < ours,
-        route: Routing::of(&other.spec.traffic).route == route,
-        deployment: other.spec.target_ref.name == rollout.spec.target_ref.name,
+    let rival = |other: &Rollout| {
+        let things = claim::things(&followed(other));
+        let shares = !things.is_disjoint(ours);
+        shares.then(|| Rival { name: other.name_any(), older: born(other) < us, things })
     };
-    others.map(rival).filter(|rival| rival.route || rival.deployment).collect()
+    others.iter().filter_map(|guard| rival(guard.0.as_ref().ok()?)).collect()
 }
 
 fn templates(cache: &Cache, namespace: &str) -> Templates {

@@ -10,11 +10,11 @@ use kube::runtime::controller::Action;
 use surefoot_core::api::notice::Reason;
 use surefoot_core::api::status::Phase;
 use surefoot_core::api::{Rollout, RolloutStatus};
+use surefoot_core::claim::Rival;
 use surefoot_core::decide::{changed, decide, outdated};
 use surefoot_core::desired::{last, writes};
 use surefoot_core::mark::Mark;
 use surefoot_core::metrics::wanted;
-use surefoot_core::observed::Rival;
 use surefoot_core::plan::Plan;
 use surefoot_core::takeover::{claim, owned, stamps};
 use surefoot_core::write::{Author, Write};
@@ -65,6 +65,7 @@ pub async fn reconcile(
         // Frozen or cut off for a while: the next renewal tells.
         return Ok(Action::requeue(PERIOD));
     }
+    context.meet(&rollout);
     let uid = rollout.uid().unwrap_or_default();
     if rollout.metadata.deletion_timestamp.is_some() && rollout.finalizers().is_empty() {
         context.forget(&uid);
@@ -84,16 +85,17 @@ pub async fn reconcile(
         Some(plan) => writes(&outcome.desired, &seen, plan),
         None => last(&outcome.desired).into_iter().collect(),
     };
-    let commits = changed(&old, &outcome.status, now);
+    // Where the namespace goes away, so may our rights: the Rollout is let go and nothing else.
+    let commits = changed(&old, &outcome.status, now) && !seen.namespace_terminating;
     if !commits && acts.is_empty() {
-        sample(&context, &rollout, &old, plan);
+        sample(&context, &rollout, &old, plan.filter(|_| !seen.namespace_terminating));
         let again = probe(&context, &rollout, &old).await;
         let action = requeue(outcome.requeue_at, now);
         return Ok(again.map_or(action, Action::requeue));
     }
     // Nothing is written, not even a status, before the Rollout is ours; but in a namespace that goes
     // away it is only let go.
-    let rollout = if owned(&old, &context.holder) || seen.namespace_terminating {
+    let rollout = if owned(&old, &context.holder, &stamped) || seen.namespace_terminating {
         rollout
     } else {
         if let Some(wait) = context.rivalry(&uid) {
@@ -180,7 +182,8 @@ async fn perform_all(
     acts: &[Write],
 ) -> Result<Done, ReconcileError> {
     let decision = rollout.status.as_ref().and_then(|s| s.decision.as_ref());
-    let Some(decision) = decision else { return Ok(Done::All) };
+    let (seq, epoch) = decision.map_or((0, 0), |d| (d.seq, d.epoch));
+    let allowed = decision.map(|d| Mark { release: d.release, weight: d.weight });
     let (name, uid) = (rollout.name_any(), rollout.uid().unwrap_or_default());
     let namespace = rollout.namespace().unwrap_or_default();
     let author = Author {
@@ -188,14 +191,16 @@ async fn perform_all(
         uid: &uid,
         namespace: &namespace,
         deployment: plan.map_or(&rollout.spec.target_ref.name, |plan| &plan.deployment),
-        epoch: decision.epoch,
+        epoch,
         rivals,
-        allowed: Mark { release: decision.release, weight: decision.weight },
+        allowed: allowed.unwrap_or_default(),
     };
-    let by = Committed { author, seq: decision.seq };
-    for write in acts {
+    let by = Committed { author, seq };
+    let last = |write: &Write| *write == Write::Finalizer { present: false };
+    // Of what nothing has been decided about there is nothing but the finalizer to take off.
+    for write in acts.iter().filter(|write| decision.is_some() || last(write)) {
         perform(context, by, write).await?;
-        if *write == (Write::Finalizer { present: false }) {
+        if last(write) {
             return Ok(Done::Released);
         }
     }

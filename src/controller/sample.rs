@@ -220,8 +220,9 @@ impl Worker {
                 )
             })?;
         }
+        // Whether somebody comes past the route is good to know; not to know it stops nothing.
         wanted.reached = match &wanted.reached {
-            Some(series) => self.by_pod(url, series).await?,
+            Some(series) => self.by_pod(url, series).await.unwrap_or_default(),
             None => None,
         };
         Ok(wanted)
@@ -364,7 +365,7 @@ impl Worker {
             None
         };
         let reached = match &wanted.reached {
-            Some(series) => self.reached(url, series, from, to).await?,
+            Some(series) => self.reached(url, series, from, to).await.unwrap_or_default(),
             None => None,
         };
         Ok(Tick { from, to, canary, stable, latency, reached, partial: gone.or(partial) })
@@ -402,14 +403,16 @@ impl Worker {
         if !births.is_empty() {
             let up = self.vector(url, &series.up(from, to), to).await?;
             let name = |p: &Point| (p.label("job").to_owned(), p.label("instance").to_owned());
-            let up: HashSet<_> = up.iter().map(name).collect();
+            let known: HashSet<_> = up.iter().map(name).collect();
+            let up: HashSet<_> = up.iter().filter(|p| p.value == 1.0).map(name).collect();
             let jobs: HashSet<_> = up.iter().map(|(job, _)| job.as_str()).collect();
             // A new series of a target that was already being scraped began at 0. So did a pod that
-            // turned up while its job was being scraped: its name is its own. Of any other target
-            // nobody knows what it counted before.
+            // turned up while its job was being scraped: its name is its own. Of a target that was
+            // known and down, and of any other, nobody knows what it counted before.
             let pods = series.by != By::Service;
-            let began =
-                |p: &Point| up.contains(&name(p)) || (pods && jobs.contains(p.label("job")));
+            let born =
+                |p: &Point| pods && jobs.contains(p.label("job")) && !known.contains(&name(p));
+            let began = |p: &Point| up.contains(&name(p)) || born(p);
             let unknown = births.iter().find(|p| !began(p));
             partial = unknown.map(|p| {
                 let (job, instance) = name(p);

@@ -173,7 +173,10 @@ async fn ready(State(telemetry): State<Telemetry>) -> impl IntoResponse {
     if telemetry.ready.load(Ordering::Relaxed) {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready: the API server hasn't answered yet\n")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not ready: the API server hasn't answered, or not all that is watched has been listed yet\n",
+        )
     }
 }
 

@@ -86,6 +86,8 @@ pub enum CanaryWanted {
 pub struct DeploymentWanted {
     /// Our label.
     pub managed: Option<bool>,
+    /// The name of the Rollout that it belongs to.
+    pub owner: Option<String>,
     /// `spec.paused`.
     pub paused: Option<bool>,
     /// The policy's annotation is taken off.
@@ -235,6 +237,7 @@ fn deployment_writes(
 ) {
     let Some(deployment) = &seen.deployment else { return };
     let changes = wanted.managed.is_some_and(|m| m != deployment.managed)
+        || wanted.owner.as_ref().is_some_and(|owner| deployment.owner.as_ref() != Some(owner))
         || wanted.paused.is_some_and(|p| p != deployment.paused)
         || (wanted.unheld && deployment.held)
         || wanted.template.is_some();

@@ -2,15 +2,17 @@
 //! copies and the simulated ones of the tests go through this same door.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::api::Rollout;
 use crate::api::rollout::{Apex, RolloutSpec};
+use crate::claim::{self, Claim, Rival};
 use crate::decide::in_release;
 use crate::mark::Mark;
-use crate::observed::{BreakGlass, Deployment, ReplicaSet, Rival, Route, Service};
+use crate::observed::{BreakGlass, Deployment, ReplicaSet, Route, Service};
 use crate::route::{OWNER, RouteProblem, Weights, annotation, istio};
 use crate::routing::{Routing, Side};
 use crate::split::{self, Objects, SplitProblem};
@@ -29,8 +31,8 @@ pub trait Source {
     fn rules(&self) -> Vec<Value>;
     /// Since when these weights have been seen.
     fn since(&self, weights: &Weights) -> Timestamp;
-    /// Other Rollouts that name the same route or Deployment.
-    fn rivals(&self) -> Vec<Rival>;
+    /// Other Rollouts that name some of these things.
+    fn rivals(&self, things: &BTreeSet<Target>) -> Vec<Rival>;
 }
 
 /// What was found.
@@ -52,9 +54,12 @@ pub struct Gathered {
     pub route: Result<Route, RouteProblem>,
     /// Who brought the traffic back by hand.
     pub break_glass: Option<BreakGlass>,
-    /// Other Rollouts that name the same route or Deployment.
+    /// What of the Rollout's things is another Rollout's.
+    pub claim: Option<Claim>,
+    /// Other Rollouts that name some of the same things.
     pub rivals: Vec<Rival>,
-    /// What stands on all objects that a release writes, but for those that are a rival's.
+    /// What stands on all objects that a release writes, but for those that are a rival's; nothing
+    /// at rest where one is.
     pub stamped: Vec<Stamped>,
 }
 
@@ -125,25 +130,36 @@ pub fn gather(rollout: &Rollout, source: &impl Source) -> Gathered {
         (Kind::Deployment, raw_deployment.as_ref()),
         (Kind::ReplicaSet, raw_sets.iter().find(is_ours)),
     ];
-    let rivals = source.rivals();
-    let theirs = |object: &Value| {
-        let owner = annotation(object, OWNER);
-        rivals.iter().any(|rival| owner == Some(&rival.name))
+    let things = claim::things(&spec);
+    let rivals = source.rivals(&things);
+    let us = rollout.metadata.name.as_deref().unwrap_or_default();
+    let target = |kind, object: &Value| Target { kind, name: text(object, "/metadata/name") };
+    let owner = |(kind, object): &(Kind, Option<&Value>)| {
+        let object = (*object)?;
+        Some((target(*kind, object), annotation(object, OWNER)?.to_owned()))
     };
+    let owners: BTreeMap<Target, String> = written.iter().filter_map(owner).collect();
+    let claim = claim::claimed(us, &things, &owners, &rivals);
+    let rests = !rollout.status.as_ref().is_some_and(|status| in_release(status.phase));
     let stamped = |(kind, object): (Kind, Option<&Value>)| {
-        let object = object.filter(|object| !theirs(object))?;
-        let name = object.pointer("/metadata/name").and_then(Value::as_str)?.to_owned();
-        let named = annotation(object, OWNER) == rollout.metadata.name.as_deref();
+        let object = object?;
+        let target = target(kind, object);
+        let owner = owners.get(&target).map(String::as_str);
+        if (rests && claim.is_some()) || claim::theirs(&rivals, &target, owner).is_some() {
+            return None;
+        }
+        let named = owner == Some(us);
         // A Rollout that goes away takes its name off.
         let goes = rollout.metadata.deletion_timestamp.is_some();
         let ours = kind != Kind::VirtualService || named || goes;
-        Some(Stamped { target: Target { kind, name }, epoch: epoch_of(object), ours })
+        Some(Stamped { target, epoch: epoch_of(object), ours })
     };
     Gathered {
         split: split::check(&routing, namespace, objects),
         route: route(&routing, namespace, raw_route.as_ref(), source),
         break_glass: raw_route.as_ref().and_then(BreakGlass::of),
         stamped: written.into_iter().filter_map(stamped).collect(),
+        claim,
         rivals,
         deployment,
         replica_sets,

@@ -3,6 +3,7 @@
 #![deny(missing_docs)]
 
 pub mod api;
+pub mod claim;
 pub mod decide;
 pub mod desired;
 pub mod engine;

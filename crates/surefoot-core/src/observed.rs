@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::api::RolloutActionSpec;
 use crate::api::rollout::RolloutSpec;
+use crate::claim::{Claim, Rival};
 use crate::mark::Mark;
 use crate::notify::Trouble;
 use crate::plan::PlanError;
@@ -40,7 +41,9 @@ pub struct Observed {
     pub canary: Option<Service>,
     /// Whether Services and DestinationRules can tell the two versions apart.
     pub split: Result<(), SplitProblem>,
-    /// Other Rollouts that name the same route or Deployment.
+    /// What of the Rollout's things is another Rollout's.
+    pub claim: Option<Claim>,
+    /// Other Rollouts that name some of the same things.
     pub rivals: Vec<Rival>,
     /// The route.
     pub route: Result<Route, RouteProblem>,
@@ -56,19 +59,6 @@ pub struct Observed {
     pub namespace_terminating: bool,
     /// Canary pods are being taken away (evicted, preempted, their node drained) until then.
     pub disrupted_until: Option<Timestamp>,
-}
-
-/// Another Rollout with a claim on the same things.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rival {
-    /// Its name.
-    pub name: String,
-    /// It was made before ours.
-    pub older: bool,
-    /// It names the same route.
-    pub route: bool,
-    /// It names the same Deployment.
-    pub deployment: bool,
 }
 
 /// What is known of the delivery of news.
@@ -181,7 +171,7 @@ pub struct Deployment {
     pub managed: bool,
     /// Our policy held it.
     pub held: bool,
-    /// The Rollout that it belongs to, by its annotation.
+    /// The name of the Rollout that it belongs to.
     pub owner: Option<String>,
     /// `spec.selector.matchLabels`.
     pub selector: Labels,
@@ -457,6 +447,7 @@ impl Observed {
             stable: None,
             canary: None,
             split: Ok(()),
+            claim: None,
             rivals: Vec::new(),
             route: Err(RouteProblem::Missing { name: route.to_owned() }),
             actions: Vec::new(),

@@ -19,10 +19,13 @@ pub struct Stamped {
     pub ours: bool,
 }
 
-/// Whether this controller has taken the Rollout over.
+/// Whether this controller has taken the Rollout over, and nobody has since: an object with a higher
+/// epoch (another leader's, or copied from elsewhere) would refuse every write of ours.
 #[must_use]
-pub fn owned(status: &RolloutStatus, holder: &str) -> bool {
-    status.decision.as_ref().is_some_and(|d| d.holder == holder && d.epoch > 0)
+pub fn owned(status: &RolloutStatus, holder: &str, stamped: &[Stamped]) -> bool {
+    status.decision.as_ref().is_some_and(|d| {
+        d.holder == holder && d.epoch > 0 && stamped.iter().all(|s| s.epoch <= d.epoch)
+    })
 }
 
 /// The status that takes it over: the same decision under a new epoch. `highest` is the highest
@@ -75,7 +78,10 @@ mod tests {
         let first = claim(&RolloutStatus::default(), 4, "a", now);
         let decision = first.decision.clone().unwrap();
         assert_eq!((decision.epoch, decision.seq), (5, 1));
-        assert!(owned(&first, "a") && !owned(&first, "b"));
+        assert!(owned(&first, "a", &[]) && !owned(&first, "b", &[]));
+        let target = Target { kind: Kind::VirtualService, name: "x".to_owned() };
+        let copied = |epoch| [Stamped { target: target.clone(), epoch, ours: true }];
+        assert!(owned(&first, "a", &copied(5)) && !owned(&first, "a", &copied(6)));
         let second = claim(&first, 0, "b", now).decision.unwrap();
         assert_eq!((second.epoch, second.seq, second.verdict), (6, 2, Verdict::Adopt));
     }

@@ -6,9 +6,10 @@ use serde_json::{Map, Value, json};
 
 use crate::api::GROUP;
 use crate::api::status::Revision;
+use crate::claim::{self, Rival};
 use crate::desired::DeploymentWanted;
 use crate::mark::{Mark, WROTE};
-use crate::observed::{BreakGlass, HELD, MANAGED, Rival};
+use crate::observed::{BreakGlass, HELD, MANAGED};
 use crate::route::subset::{self, Labels};
 use crate::route::{BREAK_GLASS, EPOCH, OWNER, RouteProblem, Signature, annotation, istio};
 use crate::routing::Routing;
@@ -360,10 +361,19 @@ impl Write {
             }
             Write::Pin { hash: Some(hash), .. } => {
                 edit.set(&["spec", "selector", HASH_LABEL], json!(hash));
+                edit.own(author.rollout, true);
             }
-            Write::Pin { hash: None, .. } => edit.remove(&["spec", "selector", HASH_LABEL]),
+            Write::Pin { hash: None, .. } => {
+                edit.remove(&["spec", "selector", HASH_LABEL]);
+                edit.own(author.rollout, false);
+            }
             Write::PinSubset { subset, hash, labels, .. } => {
                 pin_subset(edit, subset, hash.as_deref(), labels.as_ref())?;
+                let others = edit.fresh.pointer("/spec/subsets").and_then(Value::as_array);
+                let others = others.into_iter().flatten().filter(|s| s["name"] != json!(subset));
+                let pinned =
+                    |s: &Value| s.pointer("/labels").is_some_and(|l| l.get(HASH_LABEL).is_some());
+                edit.own(author.rollout, hash.is_some() || others.into_iter().any(pinned));
             }
             Write::Disown { .. } => edit.remove(&["metadata", "annotations", OWNER]),
             Write::TakeOver { .. } => {
@@ -466,14 +476,16 @@ fn fence(fresh: &Value, target: &Target, ours: i64) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A route or Deployment that carries another living Rollout's name is that one's.
+/// What carries another living Rollout's name is that one's.
 fn unclaimed(fresh: &Value, target: &Target, rivals: &[Rival]) -> Result<(), Refusal> {
-    let owner = annotation(fresh, OWNER).unwrap_or_default();
-    if rivals.iter().any(|rival| rival.name == owner) {
-        let (kind, name) = (target.kind, target.name.clone());
-        return Err(Refusal::Claimed { kind, name, owner: owner.to_owned() });
+    match claim::theirs(rivals, target, annotation(fresh, OWNER)) {
+        None => Ok(()),
+        Some(rival) => Err(Refusal::Claimed {
+            kind: target.kind,
+            name: target.name.clone(),
+            owner: rival.name.clone(),
+        }),
     }
-    Ok(())
 }
 
 /// The hash among a subset's labels; of the rule nothing else changes.
@@ -565,6 +577,15 @@ impl<'a> Edit<'a> {
     fn add(&mut self, path: &[&str], value: Value) {
         let pointer = PointerBuf::from_tokens(path.iter().copied());
         self.push(json!({"op": "add", "path": pointer.to_string(), "value": value}));
+    }
+
+    /// Whose it is, while it is pinned.
+    fn own(&mut self, rollout: &str, pinned: bool) {
+        if pinned {
+            self.set(&["metadata", "annotations", OWNER], json!(rollout));
+        } else {
+            self.remove(&["metadata", "annotations", OWNER]);
+        }
     }
 
     fn test_first(&mut self, path: &[&str], value: Value) {

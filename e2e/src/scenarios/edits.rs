@@ -57,7 +57,7 @@ async fn answered(
 }
 
 /// Raised to 80% and to 100%: put right at once. Lowered to 20% and to 0%: respected at once, until a
-/// person promotes. The release goes on and ends well.
+/// person resumes. The release goes on and ends well.
 pub async fn by_hand(scene: Arc<Scene>) -> Result<()> {
     let setup = Setup {
         spec: json!({"steps": [{"weight": 50}, {"weight": 100}], "gate": {"minDuration": "15s"}}),
@@ -85,7 +85,7 @@ pub async fn by_hand(scene: Arc<Scene>) -> Result<()> {
         ensure!(status.message.contains("hand lowered"), "{}", status.message);
         let route = delivery.scene.get(ISTIO, "VirtualService", APP).await?;
         ensure!(weight(&route) == Some(canary), "the lowered weight was not respected");
-        promote(&delivery, &format!("back-from-{canary}")).await?;
+        resume(&delivery, &format!("back-from-{canary}")).await?;
         delivery
             .until("the weight to be back", |s| {
                 s.phase == Phase::Stepping && s.step.as_ref().is_some_and(|at| at.hold.is_none())
@@ -104,9 +104,9 @@ pub async fn by_hand(scene: Arc<Scene>) -> Result<()> {
     Ok(())
 }
 
-/// A promote with a name of its own, so that there can be several for one step.
-async fn promote(delivery: &Delivery, name: &str) -> Result<()> {
-    delivery.command_named("promote", name).await
+/// A resume with a name of its own, so that there can be several for one step.
+async fn resume(delivery: &Delivery, name: &str) -> Result<()> {
+    delivery.command_named("resume", name).await
 }
 
 /// Something that writes until it is told to stop.
@@ -124,7 +124,7 @@ fn held(s: &RolloutStatus, reason: HoldReason) -> bool {
 }
 
 /// Another controller wants 80% and says so whenever it is anything else: named, not raced. When it
-/// stops a person promotes, and the release ends well.
+/// stops a person resumes, and the release ends well.
 pub async fn fight(scene: Arc<Scene>) -> Result<()> {
     let delivery = Delivery::start(scene, Setup { proxied: Some(1), ..Setup::default() }).await?;
     delivery.set_version("v2").await?;
@@ -157,7 +157,7 @@ pub async fn fight(scene: Arc<Scene>) -> Result<()> {
         Ok(weight(&route) == Some(10))
     })
     .await?;
-    promote(&delivery, "the-rival-is-gone").await?;
+    resume(&delivery, "the-rival-is-gone").await?;
     println!(
         "figures: a writer that fights: {routes} writes of the route and {statuses} of the status \
          in 30 s (no peer gives up)"
@@ -218,7 +218,7 @@ async fn gitops(scene: Arc<Scene>, whole: bool) -> Result<()> {
     // Each replacement takes the fence away; putting it back is all there is to write.
     ensure!(writes <= if whole { 12 } else { 0 }, "{writes} writes of the route in 10 s");
     drop(tool);
-    promote(&delivery, "the-tool-is-off").await?;
+    resume(&delivery, "the-tool-is-off").await?;
     delivery.promoted(1).await?;
     delivery.rests_on("v2").await?;
     delivery.nothing_lost(&[])?;

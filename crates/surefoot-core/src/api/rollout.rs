@@ -107,8 +107,12 @@ pub struct RolloutSpec {
 pub struct TargetRef {
     /// Deployment.
     pub kind: TargetKind,
-    /// Its name, in this namespace.
-    #[schemars(length(min = 1, max = 253))]
+    /// Its name, in this namespace; at most 46 characters, or the names of its pods would be cut and
+    /// no longer tell the versions apart.
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = rules(&[(
+        "size(self) <= 46",
+        "the Deployment's name is longer than 46 characters: names of its pods would be cut and no longer tell the versions apart",
+    )])))]
     pub name: String,
 }
 

@@ -325,6 +325,9 @@ pub struct StepStatus {
     /// Seconds of this step without usable metrics; maxDuration doesn't count them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dark_seconds: i64,
+    /// All steps have passed: what reached stable may reach the tested pods.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub handing_over: bool,
     /// Since when the weights of the hand-over have been in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "optional_instant")]
@@ -401,6 +404,14 @@ pub struct Undoing {
     pub replica_set: String,
     /// Digest of the template that it replaces: any other one is somebody's newer wish and stays.
     pub instead_of: String,
+}
+
+impl HoldReason {
+    /// Whether the weight on the route isn't ours: `resume` writes it again, `promote` says nothing.
+    #[must_use]
+    pub fn is_about_weights(self) -> bool {
+        matches!(self, HoldReason::WeightLowered | HoldReason::TrafficOwnershipConflict)
+    }
 }
 
 /// One thing that is waited for.

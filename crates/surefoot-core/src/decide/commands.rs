@@ -172,8 +172,7 @@ fn resume(case: &mut Case<'_>, action: &Action) {
     if hold.is_some() {
         step.hold = None;
     }
-    let weight =
-        matches!(hold, Some(HoldReason::WeightLowered | HoldReason::TrafficOwnershipConflict));
+    let weight = hold.is_some_and(HoldReason::is_about_weights);
     step.restoring |= weight;
     if weight {
         case.status.contest = None;
@@ -194,9 +193,7 @@ const LOWERED: &str = "the step's weight is not the one on the route: resume or 
 
 fn lowered(case: &Case<'_>) -> bool {
     let hold = case.status.step.as_ref().and_then(|s| s.hold.as_ref());
-    hold.is_some_and(|h| {
-        matches!(h.reason, HoldReason::WeightLowered | HoldReason::TrafficOwnershipConflict)
-    })
+    hold.is_some_and(|h| h.reason.is_about_weights())
 }
 
 fn promote(case: &mut Case<'_>, action: &Action) {

@@ -17,7 +17,7 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     let seen = case.seen;
     let adopted = case.status.stable.is_some();
     // Without the Deployment nothing need be put right.
-    let others = super::rest::claimed(case, plan).is_some();
+    let others = seen.claim.is_some();
     if seen.deployment.is_none() || !adopted || others {
         case.desired.finalizer = Some(false);
         return;

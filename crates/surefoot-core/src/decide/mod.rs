@@ -365,6 +365,7 @@ impl Case<'_> {
     fn rest_deployment(&mut self) {
         let Some(deployment) = &self.seen.deployment else { return };
         self.desired.deployment.managed = Some(true);
+        self.desired.deployment.owner.clone_from(&self.rollout.metadata.name);
         match self.seen.hold {
             HoldMode::PausedAtRest => self.desired.deployment.paused = Some(true),
             // A pause that isn't our policy's is the user's.

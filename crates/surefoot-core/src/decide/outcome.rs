@@ -19,6 +19,11 @@ const WAITS: Duration = Duration::from_secs(10);
 
 pub(super) fn finish(mut case: Case<'_>, plan: Option<Plan>, old: &RolloutStatus) -> Outcome {
     case.status.observed_generation = case.rollout.metadata.generation.unwrap_or(0);
+    if let Some(claim) = case.seen.claim.as_ref().filter(|_| super::in_release(case.status.phase)) {
+        let message = format!("in the middle of a release {claim}");
+        case.wait(WaitingKind::Prerequisite, message);
+        case.status.waiting_on.rotate_right(1);
+    }
     case.status.message = summary(&case.status);
     conditions(&mut case);
     case.notifications();
@@ -78,8 +83,6 @@ pub fn changed(old: &RolloutStatus, new: &RolloutStatus, now: Timestamp) -> bool
         return false;
     }
     let since = old.checkpoint_at.map_or(Duration::MAX, |at| between(at, now));
-    let kinds =
-        |s: &RolloutStatus| -> BTreeSet<_> { s.waiting_on.iter().map(|w| w.kind).collect() };
     since >= CHECKPOINT || (since >= WAITS && kinds(old) != kinds(new))
 }
 

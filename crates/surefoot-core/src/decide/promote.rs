@@ -15,6 +15,9 @@ use crate::template::{equal, template_digest};
 /// All steps have passed.
 pub(super) fn begin(case: &mut Case<'_>, actor: &str) {
     case.status.phase = Phase::Promoting;
+    if let Some(step) = case.status.step.as_mut() {
+        step.handing_over = true;
+    }
     case.record(Verdict::Promote, 100, actor, "all steps passed");
     case.desired.weight = Some(100);
     case.wait(WaitingKind::Services, "the stable Service goes over to the tested pods");
@@ -41,8 +44,9 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     }
     case.desired.canary = CanaryWanted::Pods { revision: canary.clone(), replicas: need };
     // What somebody lowers stays: the weight goes to 0 anyway.
-    let lower = case.seen.weight().is_some_and(|weight| weight < case.allowed());
-    case.desired.weight = (!lower).then_some(case.allowed());
+    let allowed = case.allowed();
+    let lower = case.seen.route.as_ref().is_ok_and(|r| r.weights.highest() < allowed);
+    case.desired.weight = (!lower).then_some(allowed);
     if need == 0 {
         // Without pods nothing shows that the deployment controller has seen the hand-over.
         let message = "the Deployment is scaled to 0: the hand-over goes on when it has replicas";
@@ -126,7 +130,7 @@ fn hand_back(case: &mut Case<'_>) {
     else {
         return;
     };
-    if case.seen.weight().is_some_and(|weight| weight > 0) {
+    if case.seen.route.as_ref().is_ok_and(|route| route.weights.highest() > 0) {
         case.desired.weight = Some(0);
     }
     let old = case.status.stable.as_ref().and_then(|s| case.seen.replica_set(&s.replica_set));

@@ -1,5 +1,7 @@
 //! At rest: finding what runs, waiting for a new template, beginning a release.
 
+use std::time::Duration;
+
 use super::commands::said;
 use super::{CONTROLLER, Case, is_immediate, undo};
 use crate::api::action::ActionKind;
@@ -11,11 +13,12 @@ use crate::api::status::{
 use crate::desired::Pin;
 use crate::observed::{Action, Deployment, HoldMode, Owner, ReplicaSet};
 use crate::plan::{Plan, digest};
-use crate::route::RouteProblem;
 use crate::routing::Side;
 use crate::split::SplitProblem;
 use crate::template::{canary_hash, equal, images, template_digest};
 
+/// How soon a thing that is another Rollout's is looked at again.
+const CLAIM_AGAIN: Duration = Duration::from_secs(10);
 /// How many ended releases are remembered; a template promoted in one of them is an undo.
 pub const HISTORY: usize = 10;
 
@@ -29,8 +32,10 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
         let missing = format!("Service {:?} doesn't exist: create it", plan.routing.service);
         return case.fail("ServiceMissing", &missing);
     }
-    if let Some(claim) = claimed(case, plan) {
-        return case.fail("Claimed", &claim);
+    if let Some(claim) = &seen.claim {
+        // A rival that goes away wakes nobody.
+        case.wake(super::after(case.now, CLAIM_AGAIN));
+        return case.fail("Claimed", &claim.to_string());
     }
     case.desired.services = true;
     if !shaped(case, plan) {
@@ -52,32 +57,6 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
         return undo::at_rest(case, deployment, stable);
     }
     changed(case, deployment, stable, plan);
-}
-
-/// Whose the route or the Deployment is, where that is another Rollout. What belongs to nobody goes
-/// to the Rollout that was made first.
-pub(super) fn claimed(case: &Case<'_>, plan: &Plan) -> Option<String> {
-    let us = case.rollout.metadata.name.as_deref();
-    let route = case.seen.route.as_ref().ok().and_then(|route| route.owner.as_deref());
-    let deployment = case.seen.deployment.as_ref().and_then(|d| d.owner.as_deref());
-    let rival = case.seen.rivals.iter().find(|rival| {
-        let takes = |names: bool, owner: Option<&str>| {
-            names && (owner == Some(&rival.name) || (owner.is_none() && rival.older))
-        };
-        let ours = |owner: Option<&str>| owner.is_some() && owner == us;
-        (takes(rival.route, route) && !ours(route))
-            || (takes(rival.deployment, deployment) && !ours(deployment))
-    })?;
-    let (kind, name) = if rival.route {
-        ("VirtualService", &plan.routing.route)
-    } else {
-        ("Deployment", &plan.deployment)
-    };
-    Some(format!(
-        "{kind} {name:?} belongs to Rollout {:?}: delete one of the two Rollouts, or let this one \
-         name another",
-        rival.name
-    ))
 }
 
 /// Whether Services, subsets and route have the shape that a release begins with; brings them into
@@ -102,9 +81,6 @@ fn shaped(case: &mut Case<'_>, plan: &Plan) -> bool {
             (route.weights.canary_percent() != Some(0)).then(|| route.weights.words())
         }
         Ok(_) => None,
-        Err(RouteProblem::BadWeights { stable, canary, .. }) if first => {
-            Some(format!("{stable}/{canary}"))
-        }
         Err(problem) => {
             case.fail("RouteUnusable", &problem.to_string());
             return false;

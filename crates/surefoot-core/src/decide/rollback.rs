@@ -4,7 +4,7 @@ use super::{Case, rest, step};
 use crate::api::notice::Reason;
 use crate::api::status::{Outcome, PastRelease, Phase, WaitingKind};
 use crate::desired::{CanaryWanted, Pin};
-use crate::observed::Service;
+use crate::observed::{Service, is_pod_of};
 use crate::plan::Plan;
 
 pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
@@ -23,9 +23,12 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     } else {
         set.is_some()
     };
-    let pods =
-        case.seen.canary.as_ref().is_some_and(|s| s.pin.is_some() && !s.endpoints.is_empty());
-    if there || pods {
+    // A ReplicaSet goes at once, its pods later; whatever would reach them must not be let go before.
+    let reaches = |service: &Option<Service>| {
+        let pods = service.iter().flat_map(|s| &s.endpoints);
+        pods.into_iter().any(|e| is_pod_of(&e.pod, &canary.replica_set))
+    };
+    if there || [&case.seen.canary, &case.seen.apex].into_iter().any(reaches) {
         return case.wait(WaitingKind::CanaryGone, "the canary's pods are going");
     }
     ended(case);
@@ -71,6 +74,18 @@ fn stable_serves(case: &Case<'_>) -> bool {
     reached > 0 || canary == 0
 }
 
+/// Where a pinned Service reaches nothing but stable's pods: one that is turned back from a hand-over
+/// takes a moment.
+fn turned_back(case: &Case<'_>) -> bool {
+    let Some(stable) = &case.status.stable else { return true };
+    let turned = |service: &Option<Service>| {
+        service.as_ref().filter(|s| s.pin.is_some()).is_none_or(|s| {
+            s.pin.as_ref() == Some(&stable.hash) && s.ready() == s.ready_of(&stable.replica_set)
+        })
+    };
+    turned(&case.seen.stable) && turned(&case.seen.apex)
+}
+
 fn stable_reached(case: &mut Case<'_>) -> bool {
     if stable_serves(case) {
         return true;
@@ -100,10 +115,19 @@ fn away(case: &mut Case<'_>, plan: &Plan) -> bool {
         case.wait(WaitingKind::RouteWritten, "the route is being written");
         return false;
     }
-    let shown = case.samples.ticks.iter().any(|t| t.from >= route.since && step::shows(t, 0));
+    let decided = case.status.decision.as_ref().map_or(case.now, |d| d.at);
+    let handing_over = case.status.step.as_ref().is_some_and(|s| s.handing_over);
+    if handing_over && !turned_back(case) {
+        case.wait(WaitingKind::Services, "what reaches stable is being turned back to its pods");
+        return false;
+    }
+    // The weights say nothing of a Service or subset that is turned back under them: only time does.
+    let since = if handing_over { route.since.max(decided) } else { route.since };
+    let shown = !handing_over
+        && case.samples.ticks.iter().any(|t| t.from >= route.since && step::shows(t, 0));
     // Where no weight was ever allowed there is nothing to wait for.
     let never = case.status.step.is_none();
-    if !never && !shown && !case.passed(route.since, plan.propagation_delay) {
+    if !never && !shown && !case.passed(since, plan.propagation_delay) {
         case.wait(WaitingKind::Propagation, "the proxies are taking up the weight");
         return false;
     }

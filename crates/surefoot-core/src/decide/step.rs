@@ -46,6 +46,7 @@ pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
         hold: None,
         dark_since: None,
         dark_seconds: 0,
+        handing_over: false,
         handed_over_at: None,
     });
     case.status.phase = Phase::Stepping;
@@ -157,6 +158,9 @@ fn advance(case: &mut Case<'_>, plan: &Plan, index: usize, step: &StepPlan) {
         case.status.phase = Phase::Paused;
         return keep(case, allowed);
     }
+    if held_for(case, HoldReason::TrafficOwnershipConflict) {
+        return keep(case, allowed);
+    }
     if lowered(case, allowed) {
         return respect(case, allowed);
     }
@@ -172,7 +176,7 @@ fn advance(case: &mut Case<'_>, plan: &Plan, index: usize, step: &StepPlan) {
 /// stays, and a canary without pods gets nothing.
 fn keep(case: &mut Case<'_>, allowed: i32) {
     let stable = case.seen.stable.as_ref().map_or(0, crate::observed::Service::ready);
-    let raised = case.seen.weight().is_some_and(|weight| weight > allowed);
+    let raised = case.seen.route.as_ref().is_ok_and(|r| r.weights.highest() > allowed);
     case.desired.weight =
         if canary_ready(case) == 0 && stable > 0 { Some(0) } else { raised.then_some(allowed) };
 }

@@ -148,6 +148,7 @@ pub fn begin_step(state: &str, index: usize) -> String {
     }
     engine.judged = 0;
     engine.step = Block::default();
+    engine.reached = Reached::default();
     for (tally, _) in &mut engine.tallies {
         *tally = Tally::default();
     }

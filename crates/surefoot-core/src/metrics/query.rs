@@ -232,10 +232,10 @@ impl Series {
         format!("{}}}[{}] @ {}", selector.trim_end_matches(", "), range(from, to), seconds(to))
     }
 
-    /// Whether each target was up at its last scrape before `at`.
+    /// Each target that was known before `from`, and whether it was up at its last scrape then.
     #[must_use]
     pub fn up(&self, from: Timestamp, to: Timestamp) -> String {
-        format!("last_over_time(up[{}] @ {}) == 1", range(from, to), seconds(from))
+        format!("last_over_time(up[{}] @ {})", range(from, to), seconds(from))
     }
 }
 

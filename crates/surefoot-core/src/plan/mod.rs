@@ -128,6 +128,14 @@ impl Plan {
         let analysis = spec.analysis.clone().unwrap_or_default();
         let steps = steps(spec)?;
         let metrics = metric::plans(&analysis.metrics)?;
+        if spec.target_ref.name.len() > 46 {
+            return Err(PlanError::Invalid {
+                path: "targetRef.name".to_owned(),
+                problem: "names of its pods would be cut and no longer tell the versions apart"
+                    .to_owned(),
+                remedy: "give the Deployment a name of at most 46 characters".to_owned(),
+            });
+        }
         let judged = metrics.iter().any(|m| m.role == MetricRole::Required);
         if !judged && !steps.iter().all(|s| s.approval) {
             return Err(PlanError::Invalid {

@@ -124,21 +124,13 @@ fn written_weight(route: &Value, entry: usize, place: usize) -> Option<i64> {
 /// The weights of the two destinations, in each entry that is shifted.
 ///
 /// # Errors
-/// When the route isn't one to exactly these two, or weights aren't a pair that sums to 100.
+/// When the route isn't one to exactly these two.
 pub fn read(route: &Value, routing: &Routing, namespace: &str) -> Result<Weights, RouteProblem> {
     let pairs = find(route, routing, namespace)?.into_iter().map(|found| {
         let weight = |place| written_weight(route, found.entry, place).unwrap_or(0);
-        let pair = Pair { stable: weight(found.stable), canary: weight(found.canary) };
-        match pair.canary_percent() {
-            Some(_) => Ok(pair),
-            None => Err(RouteProblem::BadWeights {
-                name: name_of(route),
-                stable: pair.stable,
-                canary: pair.canary,
-            }),
-        }
+        Pair { stable: weight(found.stable), canary: weight(found.canary) }
     });
-    pairs.collect::<Result<_, _>>().map(Weights)
+    Ok(Weights(pairs.collect()))
 }
 
 /// The longest timeout of the entries that are shifted, in seconds; `None` where one sets none,
@@ -188,7 +180,7 @@ fn weights(route: &Value, found: &[Found], percent: i32) -> Vec<Option<PatchOper
 /// read. `None` when there is nothing to change.
 ///
 /// # Errors
-/// As [`read`], except that weights that are no pair of ours are put right.
+/// As [`read`].
 pub fn edit(
     route: &Value,
     routing: &Routing,
@@ -381,7 +373,11 @@ mod tests {
         assert!(matches!(read(&subset), Err(RouteProblem::Destinations { .. })));
         let mut odd = route();
         odd["spec"]["http"][0]["route"][1]["weight"] = json!(60);
-        assert!(matches!(read(&odd), Err(RouteProblem::BadWeights { .. })));
+        let weights = read(&odd).unwrap();
+        assert_eq!((weights.canary_percent(), weights.words()), (None, "60/0".to_owned()));
+        for (stable, canary, share) in [(30, 90, 75), (0, 0, 0), (-5, 1, 100), (2, 1, 34)] {
+            assert_eq!(Pair { stable, canary }.share(), share);
+        }
         odd["spec"]["http"] = json!([]);
         assert!(matches!(read(&odd), Err(RouteProblem::NoHttp { .. })));
         odd["spec"]["tcp"] = json!([{"route": []}]);

@@ -55,6 +55,18 @@ impl Pair {
         let ours = range.contains(&self.stable) && range.contains(&self.canary);
         (ours && self.stable + self.canary == 100).then(|| i32::try_from(self.canary).unwrap_or(0))
     }
+
+    /// The canary's share in per cent as proxies take it, rounded up: weights are relative to their
+    /// sum, whatever that is.
+    #[must_use]
+    pub fn share(self) -> i32 {
+        let (stable, canary) = (i128::from(self.stable.max(0)), i128::from(self.canary.max(0)));
+        if canary == 0 {
+            return 0;
+        }
+        let sum = stable + canary;
+        i32::try_from((100 * canary + sum - 1) / sum).unwrap_or(100)
+    }
 }
 
 impl Weights {
@@ -74,7 +86,7 @@ impl Weights {
     /// The highest share of the canary in any entry, in per cent.
     #[must_use]
     pub fn highest(&self) -> i32 {
-        self.0.iter().filter_map(|pair| pair.canary_percent()).max().unwrap_or(0)
+        self.0.iter().map(|pair| pair.share()).max().unwrap_or(0)
     }
 
     /// As people read them: "90/10", or of several entries "90/10, 50/50".
@@ -168,17 +180,5 @@ pub enum RouteProblem {
         canary: String,
         /// Found.
         found: String,
-    },
-    /// A weight isn't a number from 0 to 100, or the two don't sum to 100.
-    #[error(
-        "VirtualService {name:?} has weights {stable} and {canary}; write numbers from 0 to 100 that sum to 100"
-    )]
-    BadWeights {
-        /// Its name.
-        name: String,
-        /// As found.
-        stable: i64,
-        /// As found.
-        canary: i64,
     },
 }

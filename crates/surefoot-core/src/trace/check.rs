@@ -336,11 +336,26 @@ impl World {
         }
     }
 
-    /// S12: what the canary Service selects changes only while it has no traffic.
+    /// Pods that serve and aren't stable's, where the two versions are subsets of one Service.
+    fn strangers(&self) -> usize {
+        let stable = self.rollout.as_ref().and_then(|r| r.stable.as_ref());
+        let sets = || self.replicas.iter().filter(|(_, set)| Some(&set.hash) == stable);
+        let pods = self.reached.iter().flat_map(|reached| reached.values().flatten());
+        pods.filter(|pod| !sets().any(|(set, _)| is_pod_of(pod, set))).count()
+    }
+
+    /// S12: what the canary Service selects changes only while it has no traffic. S2: after a rollback
+    /// stable isn't let go while it would reach the canary's pods.
     fn pin(&mut self, side: Side, hash: Option<&String>) {
         let before = std::mem::replace(&mut self.pins[place(side)], hash.cloned());
         if before.as_ref() == hash {
             return;
+        }
+        let rolled_back = self.decision().is_some_and(|d| d.verdict == Verdict::Rollback);
+        let strangers = self.strangers();
+        if side == Side::Stable && hash.is_none() && rolled_back && strangers > 0 {
+            let what = format!("stable is unpinned while {strangers} canary pods serve");
+            self.broken("S2", what);
         }
         let weight = self.canary_weight();
         if side == Side::Canary && weight > 0 && !self.edited {

@@ -8,7 +8,7 @@ use crate::api::status::ReleaseKind;
 use crate::api::{ActionKind, RolloutActionSpec, RolloutStatus};
 use crate::mark::{Mark, WROTE};
 use crate::observed::{BreakGlass, Service};
-use crate::route::{BREAK_GLASS, EPOCH, OWNER, Pair, RouteProblem, istio, subset};
+use crate::route::{BREAK_GLASS, EPOCH, OWNER, istio, subset};
 use crate::template::{HASH_LABEL, template_digest};
 use crate::write::epoch_of;
 
@@ -122,11 +122,8 @@ impl RolloutState {
 fn route(object: &Value, names: &Names) -> State {
     // A route that can't be read may carry anything; one that can has a pair of weights for each
     // entry, and what counts is the one that exposes most.
-    let weights = match istio::read(object, &names.routing, &names.namespace) {
-        Ok(weights) => weights.0.into_iter().max_by_key(|pair| pair.canary),
-        Err(RouteProblem::BadWeights { stable, canary, .. }) => Some(Pair { stable, canary }),
-        Err(_) => None,
-    };
+    let weights = istio::read(object, &names.routing, &names.namespace).ok();
+    let weights = weights.and_then(|weights| weights.0.into_iter().max_by_key(|p| p.share()));
     let weights = weights.map(|pair| (pair.stable, pair.canary));
     let mut rest = object.clone();
     let entries = rest.pointer_mut("/spec/http").and_then(Value::as_array_mut);

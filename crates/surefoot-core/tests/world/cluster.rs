@@ -12,6 +12,8 @@ use super::store::{Store, number, text};
 
 /// Pods are ready this many seconds after they were made.
 const WARM: i64 = 5;
+/// The garbage collector takes the pods of a deleted ReplicaSet this many seconds later.
+const LINGER: i64 = 10;
 
 #[derive(Debug, Clone)]
 struct Pod {
@@ -25,6 +27,8 @@ struct Pod {
 pub struct Cluster {
     /// By the ReplicaSet's uid.
     pods: BTreeMap<String, Vec<Pod>>,
+    /// ReplicaSets that are gone, and since when: their pods go later.
+    gone: BTreeMap<String, i64>,
     made: u32,
     /// Until when a version's pods aren't ready, by hash.
     pub broken: BTreeMap<String, i64>,
@@ -56,7 +60,12 @@ impl Cluster {
     /// Pods by their ReplicaSets.
     fn replicas(&mut self, store: &mut Store, now: i64) {
         let sets = store.list("ReplicaSet");
-        self.pods.retain(|uid, _| sets.iter().any(|s| text(s, "/metadata/uid") == uid));
+        let lives = |uid: &String| sets.iter().any(|s| text(s, "/metadata/uid") == uid);
+        for uid in self.pods.keys().filter(|uid| !lives(uid)) {
+            self.gone.entry(uid.clone()).or_insert(now);
+        }
+        self.pods.retain(|uid, _| lives(uid) || now - self.gone[uid] < LINGER);
+        self.gone.retain(|uid, _| self.pods.contains_key(uid));
         for set in sets {
             let name = text(&set, "/metadata/name").to_owned();
             let hash = set["metadata"]["labels"][HASH_LABEL].as_str().unwrap_or("").to_owned();

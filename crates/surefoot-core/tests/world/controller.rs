@@ -204,7 +204,7 @@ impl Controller {
             self.sampler.set(plan.as_ref(), &old, NAMESPACE);
             return None;
         }
-        if !owned(&old, &self.holder) {
+        if !owned(&old, &self.holder, &stamped) {
             let highest = stamped.iter().map(|s| s.epoch).max().unwrap_or(0);
             let status = Box::new(claim(&old, highest, &self.holder, now));
             return Some(Job::Commit { base: raw, status, then: None });

@@ -2,18 +2,19 @@
 //! writes.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
 use surefoot_core::api::Rollout;
+use surefoot_core::claim::Rival;
 use surefoot_core::gather::{Source, gather};
-use surefoot_core::observed::{Action, Delivery, HoldMode, Observed, Rival};
+use surefoot_core::observed::{Action, Delivery, HoldMode, Observed};
 use surefoot_core::plan::{Templates, resolve};
 use surefoot_core::route::Weights;
 use surefoot_core::takeover::Stamped;
-use surefoot_core::write::Kind;
+use surefoot_core::write::{Kind, Target};
 
 use super::store::{Key, Moment, Objects, text};
 
@@ -115,6 +116,7 @@ impl Cache {
             canary: found.canary,
             split: found.split,
             route: found.route,
+            claim: found.claim,
             rivals: found.rivals,
             actions: Action::list(actions.iter().map(AsRef::as_ref), name, uid),
             break_glass: found.break_glass,
@@ -162,7 +164,7 @@ impl Source for View<'_> {
         self.cache.list("DestinationRule").iter().map(|rule| rule.as_ref().clone()).collect()
     }
 
-    fn rivals(&self) -> Vec<Rival> {
+    fn rivals(&self, _: &BTreeSet<Target>) -> Vec<Rival> {
         Vec::new()
     }
 
