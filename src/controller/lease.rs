@@ -203,3 +203,18 @@ enum Held {
     /// Another's, unless it is renewed no longer than until then.
     Until(Instant),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lead_that_was_not_renewed_in_time_is_none() {
+        let (lead, now) = (Lead::default(), Instant::now());
+        assert!(!lead.holds(), "never acquired");
+        lead.renewed(now);
+        assert!(lead.holds());
+        lead.renewed(now.checked_sub(DURATION).unwrap());
+        assert!(!lead.holds(), "frozen for as long as the lease holds");
+    }
+}

@@ -194,7 +194,7 @@ async fn perform_all(
     };
     let by = Committed { author, seq: decision.seq };
     for write in acts {
-        perform(context, by, write).await?;
+        perform(context.tools(), by, write).await?;
         if *write == (Write::Finalizer { present: false }) {
             return Ok(Done::Released);
         }

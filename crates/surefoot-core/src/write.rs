@@ -821,6 +821,57 @@ mod tests {
     }
 
     #[test]
+    fn what_carries_a_rivals_name_is_left_alone() {
+        let rivals = ["other".to_owned()].map(|name| Rival {
+            name,
+            older: false,
+            route: true,
+            deployment: false,
+        });
+        let author = Author { rivals: &rivals, ..AUTHOR };
+        let route = |owner: &str| json!({"metadata": {"name": "shop", "resourceVersion": "1", "annotations": {OWNER: owner, BREAK_GLASS: ""}}});
+        let mend = Write::Mend { route: "shop".into() };
+        let refused = mend.request(Some(&route("other")), None, author);
+        assert!(matches!(refused, Err(Refusal::Claimed { .. })), "{refused:?}");
+        for free in ["shop", "gone"] {
+            assert!(mend.request(Some(&route(free)), None, author).is_ok_and(|r| r.is_some()));
+        }
+    }
+
+    #[test]
+    fn pods_go_only_to_a_deployment_that_is_paused() {
+        let set = json!({"metadata": {"resourceVersion": "1"}, "spec": {"template": deployment()["spec"]["template"]}});
+        let mut resumed = deployment();
+        resumed["spec"]["paused"] = json!(false);
+        let adopt = Write::Adopt { replica_set: "shop-sf1".into() };
+        let refused = adopt.request(Some(&set), Some(&resumed), AUTHOR);
+        assert!(matches!(refused, Err(Refusal::Changed(_))), "{refused:?}");
+        assert!(adopt.request(Some(&set), Some(&deployment()), AUTHOR).is_ok());
+    }
+
+    #[test]
+    fn a_subset_that_has_moved_fails_the_test_operation() {
+        let rule = json!({"metadata": {"resourceVersion": "1"}, "spec": {"subsets": [
+            {"name": "stable", "labels": {"app": "shop"}}, {"name": "canary"},
+        ]}});
+        let pin = Write::PinSubset {
+            rule: "shop".into(),
+            subset: "stable".into(),
+            hash: Some("h".into()),
+            labels: None,
+        };
+        let request = pin.request(Some(&rule), None, AUTHOR).unwrap();
+        let pinned = apply(rule.clone(), request.clone());
+        let labels = json!({"app": "shop", HASH_LABEL: "h"});
+        assert_eq!(pinned["spec"]["subsets"][0]["labels"], labels);
+        assert_eq!(pinned["spec"]["subsets"][1], rule["spec"]["subsets"][1]);
+        let Some(Request::Patch(patch)) = request else { panic!("no patch") };
+        let mut moved = rule;
+        moved["spec"]["subsets"].as_array_mut().unwrap().swap(0, 1);
+        assert!(json_patch::patch(&mut moved, &patch).is_err());
+    }
+
+    #[test]
     fn edits_lock_the_version_and_say_nothing_twice() {
         let service = json!({"metadata": {"name": "s", "resourceVersion": "1"}, "spec": {"selector": {"app": "x"}}});
         let pin = Write::Pin { service: "s".into(), hash: Some("h".into()) };
