@@ -489,10 +489,9 @@ fn pin_subset(
     let path = ["spec", "subsets", &place];
     let before = edit.ops.len();
     if let Some(labels) = labels {
+        let hash = hash.map(|hash| (HASH_LABEL.to_owned(), hash.to_owned()));
+        let labels: Labels = labels.clone().into_iter().chain(hash).collect();
         edit.set(&[&path[..], &["labels"]].concat(), json!(labels));
-        if let Some(hash) = hash {
-            edit.add(&[&path[..], &["labels", HASH_LABEL]].concat(), json!(hash));
-        }
     } else if let Some(hash) = hash {
         edit.set(&[&path[..], &["labels", HASH_LABEL]].concat(), json!(hash));
     } else {
@@ -553,17 +552,13 @@ impl<'a> Edit<'a> {
         if self.fresh.pointer(pointer.as_str()) == Some(&value) {
             return;
         }
-        // A map that isn't there must be made before something is put into it.
+        // A map that isn't there, or is null, must be made before something is put into it.
         let parent = PointerBuf::from_tokens(path[..path.len() - 1].iter().copied()).to_string();
-        if self.fresh.pointer(&parent).is_none() && !self.made.contains(&parent) {
+        let absent = self.fresh.pointer(&parent).is_none_or(Value::is_null);
+        if absent && !self.made.contains(&parent) {
             self.push(json!({"op": "add", "path": parent, "value": {}}));
             self.made.push(parent);
         }
-        self.add(path, value);
-    }
-
-    fn add(&mut self, path: &[&str], value: Value) {
-        let pointer = PointerBuf::from_tokens(path.iter().copied());
         self.push(json!({"op": "add", "path": pointer.to_string(), "value": value}));
     }
 

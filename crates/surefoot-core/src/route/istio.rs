@@ -184,6 +184,16 @@ fn weights(route: &Value, found: &[Found], percent: i32) -> Vec<Option<PatchOper
     ops
 }
 
+/// The operations that annotate the route, whether or not it has annotations: `null` is none.
+fn annotate(route: &Value, marks: &[(&str, &str)]) -> Vec<Option<PatchOperation>> {
+    let have = route.pointer("/metadata/annotations").is_some_and(Value::is_object);
+    let first = (!have).then(|| op("add", &["metadata", "annotations"], json!({})));
+    let mark = |(key, value): &(&str, &str)| {
+        op("add", &["metadata", "annotations", key], Value::from(*value))
+    };
+    first.into_iter().chain(marks.iter().map(mark)).collect()
+}
+
 /// The patch that sets the canary's weight and our annotations on `route`, which must be freshly
 /// read. `None` when there is nothing to change.
 ///
@@ -208,12 +218,7 @@ pub fn edit(
         return Ok(None);
     }
     let mut ops = weights(route, &found, percent);
-    if route.pointer("/metadata/annotations").is_none() {
-        ops.push(op("add", &["metadata", "annotations"], json!({})));
-    }
-    for (key, value) in marks {
-        ops.push(op("add", &["metadata", "annotations", key], Value::from(value)));
-    }
+    ops.extend(annotate(route, &marks));
     Ok(Some(Patch(ops.into_iter().flatten().collect())))
 }
 
@@ -229,12 +234,8 @@ pub fn break_glass(
     mark: &str,
 ) -> Result<Patch, RouteProblem> {
     let found = find(route, routing, namespace)?;
-    let annotations = route.pointer("/metadata/annotations").and_then(Value::as_object);
     let mut ops = weights(route, &found, 0);
-    if annotations.is_none() {
-        ops.push(op("add", &["metadata", "annotations"], json!({})));
-    }
-    ops.push(op("add", &["metadata", "annotations", BREAK_GLASS], Value::from(mark)));
+    ops.extend(annotate(route, &[(BREAK_GLASS, mark)]));
     Ok(Patch(ops.into_iter().flatten().collect()))
 }
 
