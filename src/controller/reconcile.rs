@@ -263,3 +263,6 @@ fn log(rollout: &Rollout, status: &RolloutStatus) {
         "decided"
     );
 }
+
+#[cfg(test)]
+mod tests;

@@ -847,7 +847,7 @@ mod tests {
     #[test]
     fn a_subset_that_has_moved_fails_the_test_operation() {
         let rule = json!({"metadata": {"resourceVersion": "1"}, "spec": {"subsets": [
-            {"name": "stable", "labels": {"app": "shop"}}, {"name": "canary"},
+            {"name": "stable", "labels": {"app": "shop"}}, {"name": "canary", "labels": {}},
         ]}});
         let pin = Write::PinSubset {
             rule: "shop".into(),

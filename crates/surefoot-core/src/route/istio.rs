@@ -292,6 +292,8 @@ mod tests {
     fn only_two_weights_and_our_annotations_change() {
         let (routing, mut edited) = (routing(&[]), route());
         let patch = edit(&edited, &routing, "prod", 10, MARK).unwrap().unwrap();
+        let lock = json!({"op": "replace", "path": "/metadata/resourceVersion", "value": "7"});
+        assert_eq!(json!(patch)[0], lock, "of no other version");
         json_patch::patch(&mut edited, &patch).unwrap();
         assert_eq!(read(&edited, &routing, "prod").unwrap().canary_percent(), Some(10));
         let mut expected = route();
