@@ -32,6 +32,10 @@ unit: ## Unit, property and golden tests; the two pure crates also each alone
 e2e: setup build ## Scenarios and measurements on the real parts (ONLY="name …" for some)
 	./target/debug/surefoot-e2e run --jobs $(JOBS) $(ONLY)
 
+.PHONY: mutants
+mutants: ## Disable each safety guard in turn and see a test fail (ONLY="guard …" for some)
+	nice tests/mutants/run.py $(ONLY)
+
 .PHONY: build
 build: ## The binaries, for development
 	$(CARGO) build --workspace --locked

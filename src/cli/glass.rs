@@ -58,7 +58,7 @@ pub async fn break_glass(
     takes_traffic(client, namespace, &plan, &view).await?;
     turned_over(client, namespace, &plan, &view).await?;
     let mark = BreakGlass { by: by.clone(), at: view.now, release, reason: reason.clone() };
-    write(client, namespace, &plan, &serde_json::to_string(&mark)?).await?;
+    write(client, namespace, &plan, &mark).await?;
     let mut said = format!(
         "virtualservice.networking.istio.io/{} patched: all traffic goes to {}\n\
          the mark on it is an abort of release {release}; a controller ends the release and takes \
@@ -147,7 +147,8 @@ async fn turned_over(client: &Client, namespace: &str, plan: &Plan, view: &View<
     Ok(())
 }
 
-async fn write(client: &Client, namespace: &str, plan: &Plan, mark: &str) -> Result<()> {
+async fn write(client: &Client, namespace: &str, plan: &Plan, mark: &BreakGlass) -> Result<()> {
+    let text = serde_json::to_string(mark)?;
     let api = objects(client, Kind::VirtualService, namespace);
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let what = |verb: &str| format!("{verb} VirtualService {namespace}/{}", plan.routing.route);
@@ -155,7 +156,8 @@ async fn write(client: &Client, namespace: &str, plan: &Plan, mark: &str) -> Res
         let route = limited(api.get(&plan.routing.route)).await;
         let route = route.map_err(|error| anyhow!(trouble(&what("reading"), &error)))?;
         let route = serde_json::to_value(&route)?;
-        let patch: JsonPatch = istio::break_glass(&route, &plan.routing, namespace, mark)?;
+        let patch: JsonPatch =
+            istio::break_glass(&route, &plan.routing, namespace, mark.release, &text)?;
         match limited(api.patch(&plan.routing.route, &params, &Patch::Json::<()>(patch))).await {
             Ok(_) => return Ok(()),
             // Somebody wrote it in between: look at what is there now.

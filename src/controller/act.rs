@@ -2,12 +2,13 @@
 //! the object is read, then the Rollout, both from the API server itself; only when the decision is
 //! still the one that was committed is the write sent, and only onto the object as it was read.
 
+use kube::Client;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::Value;
 use surefoot_core::write::{Author, Kind, Refusal, Request, Target, Write};
 
-use super::Context;
-use super::cache::Watched;
+use super::cache::{Cache, Watched};
+use super::telemetry::Telemetry;
 use crate::client::{CallError, MANAGER, limited, objects};
 
 /// Why a write wasn't made, or isn't known to have been. Always: look again.
@@ -49,28 +50,39 @@ pub struct Committed<'a> {
     pub seq: i64,
 }
 
+/// What a write is made with. Nothing of it says whether to write.
+#[derive(Clone, Copy)]
+pub struct Tools<'a> {
+    /// The way to the API server.
+    pub client: &'a Client,
+    /// Gets to know what was written.
+    pub cache: &'a Cache,
+    /// Counts the calls.
+    pub telemetry: &'a Telemetry,
+}
+
 /// Make one write. `Ok(false)` when there was nothing left to do.
 ///
 /// # Errors
 /// See [`ActError`].
 pub async fn perform(
-    context: &Context,
+    tools: Tools<'_>,
     committed: Committed<'_>,
     write: &Write,
 ) -> Result<bool, ActError> {
     let author = committed.author;
     let target = write.target(author);
-    let fresh = read(context, author.namespace, &target).await?;
+    let fresh = read(tools, author.namespace, &target).await?;
     let also = match write.also(author) {
-        Some(other) => read(context, author.namespace, &other).await?,
+        Some(other) => read(tools, author.namespace, &other).await?,
         None => None,
     };
-    still_committed(context, committed, fresh.as_ref().filter(|_| target.kind == Kind::Rollout))
+    still_committed(tools, committed, fresh.as_ref().filter(|_| target.kind == Kind::Rollout))
         .await?;
     let Some(request) = write.request(fresh.as_ref(), also.as_ref(), author)? else {
         return Ok(false);
     };
-    context.telemetry.write(cause(write));
+    tools.telemetry.write(cause(write));
     tracing::info!(
         rollout = author.rollout,
         namespace = author.namespace,
@@ -81,17 +93,17 @@ pub async fn perform(
         "write"
     );
     let what = || format!("{} of {:?} {}", cause(write), target.kind, target.name);
-    let answer = send(context, author.namespace, &target, request).await;
+    let answer = send(tools.client, author.namespace, &target, request).await;
     let answer = answer.map_err(|source| ActError::Call { what: what(), source })?;
     if let Some(object) = answer {
-        context.cache.wrote(Watched::Written(target.kind), author.namespace, &object);
+        tools.cache.wrote(Watched::Written(target.kind), author.namespace, &object);
     }
     Ok(true)
 }
 
-async fn read(context: &Context, ns: &str, target: &Target) -> Result<Option<Value>, ActError> {
-    context.telemetry.read(target.kind);
-    let api = objects(&context.client, target.kind, ns);
+async fn read(tools: Tools<'_>, ns: &str, target: &Target) -> Result<Option<Value>, ActError> {
+    tools.telemetry.read(target.kind);
+    let api = objects(tools.client, target.kind, ns);
     match limited(api.get_opt(&target.name)).await {
         Ok(object) => Ok(object.map(|o| serde_json::to_value(o).unwrap_or_default())),
         Err(source) => {
@@ -103,7 +115,7 @@ async fn read(context: &Context, ns: &str, target: &Target) -> Result<Option<Val
 
 /// The Rollout itself, read after the object, must still carry this decision.
 async fn still_committed(
-    context: &Context,
+    tools: Tools<'_>,
     committed: Committed<'_>,
     rollout: Option<&Value>,
 ) -> Result<(), ActError> {
@@ -111,7 +123,7 @@ async fn still_committed(
     let target = Target { kind: Kind::Rollout, name: author.rollout.to_owned() };
     let read = match rollout {
         Some(rollout) => Some(rollout.clone()),
-        None => read(context, author.namespace, &target).await?,
+        None => read(tools, author.namespace, &target).await?,
     };
     let number =
         |field: &str| read.as_ref()?.pointer(&format!("/status/decision/{field}"))?.as_i64();
@@ -123,12 +135,12 @@ async fn still_committed(
 }
 
 async fn send(
-    context: &Context,
+    client: &Client,
     ns: &str,
     target: &Target,
     request: Request,
 ) -> Result<Option<Value>, CallError> {
-    let api = objects(&context.client, target.kind, ns);
+    let api = objects(client, target.kind, ns);
     let params = PatchParams { field_manager: Some(MANAGER.into()), ..Default::default() };
     let strict = params.clone().validation_strict();
     let object = match request {
@@ -177,3 +189,6 @@ pub fn cause(write: &Write) -> &'static str {
         Write::Stamp { .. } => "stamp",
     }
 }
+
+#[cfg(test)]
+mod tests;

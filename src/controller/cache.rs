@@ -149,6 +149,12 @@ fn raw(object: &DynamicObject) -> Value {
 }
 
 impl Cache {
+    /// Without any watch: it knows what was written, and nothing else.
+    #[cfg(test)]
+    pub(super) fn unwatched() -> Self {
+        Self { watches: HashMap::new(), written: Mutex::default() }
+    }
+
     /// Start every watch; changes go to `changes`, which must be read from the start. Ready when all
     /// have been listed.
     pub async fn start(

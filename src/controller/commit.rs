@@ -1,8 +1,8 @@
 //! Commit: one conditional write of the whole status, before anything is done about it.
 
 use json_patch::{Patch as JsonPatch, PatchOperation};
-use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, ResourceExt};
 use serde_json::json;
 use surefoot_core::api::{Rollout, RolloutStatus};
 
@@ -37,8 +37,20 @@ pub async fn commit(
     rollout: &Rollout,
     status: &RolloutStatus,
 ) -> Result<Rollout, CommitError> {
+    context.telemetry.write("status");
+    let committed = put(&context.client, rollout, status).await?;
+    context.remember(&committed);
+    Ok(committed)
+}
+
+/// The write itself, sent once.
+async fn put(
+    client: &Client,
+    rollout: &Rollout,
+    status: &RolloutStatus,
+) -> Result<Rollout, CommitError> {
     let namespace = rollout.namespace().unwrap_or_default();
-    let api: Api<Rollout> = Api::namespaced(context.client.clone(), &namespace);
+    let api: Api<Rollout> = Api::namespaced(client.clone(), &namespace);
     let operations = [
         json!({"op": "replace", "path": "/metadata/resourceVersion", "value": rollout.resource_version()}),
         json!({"op": "add", "path": "/status", "value": status}),
@@ -47,9 +59,8 @@ pub async fn commit(
     let patch = JsonPatch(operations.into_iter().flatten().collect());
     let params = PatchParams { field_manager: Some(MANAGER.into()), ..Default::default() };
     let params = params.validation_strict();
-    context.telemetry.write("status");
     let (name, patch) = (rollout.name_any(), Patch::Json::<()>(patch));
-    let committed = limited(api.patch_status(&name, &params, &patch)).await.map_err(|error| {
+    limited(api.patch_status(&name, &params, &patch)).await.map_err(|error| {
         let message = match &error {
             CallError::Kube(kube::Error::Api(status)) => status.message.clone(),
             other => other.to_string(),
@@ -60,7 +71,8 @@ pub async fn commit(
             Some(422) => CommitError::Fenced(message),
             _ => CommitError::Call(error),
         }
-    })?;
-    context.remember(&committed);
-    Ok(committed)
+    })
 }
+
+#[cfg(test)]
+mod tests;

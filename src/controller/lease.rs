@@ -26,6 +26,14 @@ pub const PERIOD: Duration = Duration::from_secs(1);
 pub struct Lead(Arc<Mutex<Option<Instant>>>);
 
 impl Lead {
+    /// Renewed just now.
+    #[cfg(test)]
+    pub(super) fn held() -> Self {
+        let lead = Self::default();
+        lead.renewed(Instant::now());
+        lead
+    }
+
     fn renewed(&self, at: Instant) {
         *lock(&self.0) = Some(at);
     }
@@ -202,4 +210,18 @@ enum Held {
     Contested,
     /// Another's, unless it is renewed no longer than until then.
     Until(Instant),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lead_that_was_not_renewed_in_time_is_none() {
+        assert!(!Lead::default().holds(), "never acquired");
+        let lead = Lead::held();
+        assert!(lead.holds());
+        lead.renewed(Instant::now().checked_sub(DURATION).unwrap());
+        assert!(!lead.holds(), "frozen for as long as the lease holds");
+    }
 }

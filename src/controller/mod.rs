@@ -10,6 +10,8 @@ pub mod observe;
 pub mod prometheus;
 pub mod reconcile;
 pub mod sample;
+#[cfg(test)]
+mod stand_in;
 pub mod telemetry;
 
 use std::collections::HashMap;
@@ -34,6 +36,7 @@ use surefoot_core::route::Weights;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::act::Tools;
 use self::cache::{Cache, Change, Watched};
 use self::hold::{Hold, Holds};
 use self::lease::{Lead, Leader};
@@ -176,6 +179,11 @@ impl Context {
 
     fn claimed(&self, uid: String) {
         lock(&self.claims).insert(uid, Instant::now());
+    }
+
+    /// What a write is made with.
+    fn tools(&self) -> Tools<'_> {
+        Tools { client: &self.client, cache: &self.cache, telemetry: &self.telemetry }
     }
 
     /// Since when this process has seen these weights on the Rollout's route.

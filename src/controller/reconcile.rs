@@ -199,7 +199,7 @@ async fn perform_all(
     let last = |write: &Write| *write == Write::Finalizer { present: false };
     // Of what nothing has been decided about there is nothing but the finalizer to take off.
     for write in acts.iter().filter(|write| decision.is_some() || last(write)) {
-        perform(context, by, write).await?;
+        perform(context.tools(), by, write).await?;
         if last(write) {
             return Ok(Done::Released);
         }
@@ -268,3 +268,6 @@ fn log(rollout: &Rollout, status: &RolloutStatus) {
         "decided"
     );
 }
+
+#[cfg(test)]
+mod tests;

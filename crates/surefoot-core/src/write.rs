@@ -501,10 +501,9 @@ fn pin_subset(
     let path = ["spec", "subsets", &place];
     let before = edit.ops.len();
     if let Some(labels) = labels {
+        let hash = hash.map(|hash| (HASH_LABEL.to_owned(), hash.to_owned()));
+        let labels: Labels = labels.clone().into_iter().chain(hash).collect();
         edit.set(&[&path[..], &["labels"]].concat(), json!(labels));
-        if let Some(hash) = hash {
-            edit.add(&[&path[..], &["labels", HASH_LABEL]].concat(), json!(hash));
-        }
     } else if let Some(hash) = hash {
         edit.set(&[&path[..], &["labels", HASH_LABEL]].concat(), json!(hash));
     } else {
@@ -565,17 +564,13 @@ impl<'a> Edit<'a> {
         if self.fresh.pointer(pointer.as_str()) == Some(&value) {
             return;
         }
-        // A map that isn't there must be made before something is put into it.
+        // A map that isn't there, or is null, must be made before something is put into it.
         let parent = PointerBuf::from_tokens(path[..path.len() - 1].iter().copied()).to_string();
-        if self.fresh.pointer(&parent).is_none() && !self.made.contains(&parent) {
+        let absent = self.fresh.pointer(&parent).is_none_or(Value::is_null);
+        if absent && !self.made.contains(&parent) {
             self.push(json!({"op": "add", "path": parent, "value": {}}));
             self.made.push(parent);
         }
-        self.add(path, value);
-    }
-
-    fn add(&mut self, path: &[&str], value: Value) {
-        let pointer = PointerBuf::from_tokens(path.iter().copied());
         self.push(json!({"op": "add", "path": pointer.to_string(), "value": value}));
     }
 
@@ -839,6 +834,57 @@ mod tests {
         let pin = Write::Pin { service: "s".into(), hash: Some("h".into()) };
         let refused = pin.request(Some(&service), None, AUTHOR);
         assert!(matches!(refused, Err(Refusal::Fenced { theirs: 5, ours: 4, .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn what_carries_a_rivals_name_is_left_alone() {
+        let route = Target { kind: Kind::VirtualService, name: "shop".into() };
+        let rivals = ["other".to_owned()].map(|name| Rival {
+            name,
+            older: false,
+            things: [route.clone()].into(),
+        });
+        let author = Author { rivals: &rivals, ..AUTHOR };
+        let route = |owner: &str| json!({"metadata": {"name": "shop", "resourceVersion": "1", "annotations": {OWNER: owner, BREAK_GLASS: ""}}});
+        let mend = Write::Mend { route: "shop".into() };
+        let refused = mend.request(Some(&route("other")), None, author);
+        assert!(matches!(refused, Err(Refusal::Claimed { .. })), "{refused:?}");
+        for free in ["shop", "gone"] {
+            assert!(mend.request(Some(&route(free)), None, author).is_ok_and(|r| r.is_some()));
+        }
+    }
+
+    #[test]
+    fn pods_go_only_to_a_deployment_that_is_paused() {
+        let set = json!({"metadata": {"resourceVersion": "1"}, "spec": {"template": deployment()["spec"]["template"]}});
+        let mut resumed = deployment();
+        resumed["spec"]["paused"] = json!(false);
+        let adopt = Write::Adopt { replica_set: "shop-sf1".into() };
+        let refused = adopt.request(Some(&set), Some(&resumed), AUTHOR);
+        assert!(matches!(refused, Err(Refusal::Changed(_))), "{refused:?}");
+        assert!(adopt.request(Some(&set), Some(&deployment()), AUTHOR).is_ok());
+    }
+
+    #[test]
+    fn a_subset_that_has_moved_fails_the_test_operation() {
+        let rule = json!({"metadata": {"resourceVersion": "1"}, "spec": {"subsets": [
+            {"name": "stable", "labels": {"app": "shop"}}, {"name": "canary", "labels": {}},
+        ]}});
+        let pin = Write::PinSubset {
+            rule: "shop".into(),
+            subset: "stable".into(),
+            hash: Some("h".into()),
+            labels: None,
+        };
+        let request = pin.request(Some(&rule), None, AUTHOR).unwrap();
+        let pinned = apply(rule.clone(), request.clone());
+        let labels = json!({"app": "shop", HASH_LABEL: "h"});
+        assert_eq!(pinned["spec"]["subsets"][0]["labels"], labels);
+        assert_eq!(pinned["spec"]["subsets"][1], rule["spec"]["subsets"][1]);
+        let Some(Request::Patch(patch)) = request else { panic!("no patch") };
+        let mut moved = rule;
+        moved["spec"]["subsets"].as_array_mut().unwrap().swap(0, 1);
+        assert!(json_patch::patch(&mut moved, &patch).is_err());
     }
 
     #[test]

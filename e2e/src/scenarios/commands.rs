@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use surefoot_core::api::status::{Outcome, Phase, ReleaseKind, RolloutStatus, WaitingKind};
+use surefoot_core::api::status::{
+    ConditionStatus, Outcome, Phase, ReleaseKind, RolloutStatus, WaitingKind,
+};
 
 use crate::app::{self, ISTIO};
 use crate::delivery::{APP, Delivery, LIMIT, SUREFOOT, Setup};
@@ -330,7 +332,12 @@ pub async fn aborts_24_at_once(scene: Arc<Scene>) -> Result<()> {
         scene.apply(&application(&delivery, name).await?).await?;
     }
     for name in &names {
-        at(&delivery, name, "at rest", |s| s.phase == Phase::Healthy).await?;
+        // A template that comes before the hold acts rolls out natively.
+        at(&delivery, name, "at rest", |s| {
+            let held = s.conditions.iter().find(|c| c.kind == "HoldReady");
+            s.phase == Phase::Healthy && held.is_some_and(|c| c.status == ConditionStatus::True)
+        })
+        .await?;
         let image = json!([{"name": name, "image": app::image(name, "v2")}]);
         let patch = json!({"spec": {"template": {"spec": {"containers": image}}}});
         let api = scene.api("apps/v1", "Deployment").await?;

@@ -8,7 +8,7 @@ use super::{Case, after, between};
 use crate::api::notice::Reason;
 use crate::api::status::{Contest, Hold, HoldReason, Phase, Waiting, WaitingKind};
 use crate::mark::Mark;
-use crate::observed::Route;
+use crate::observed::{Route, Service};
 
 /// So many edits, each within [`WITHIN`] of the one before, are a fight.
 const FIGHT: i32 = 5;
@@ -42,6 +42,14 @@ fn raised(case: &Case<'_>) -> Option<(Route, i32)> {
 
 /// Put the weight right and count that, unless it is too soon to do so again.
 fn undo(case: &mut Case<'_>, route: &Route, found: i32) {
+    let ready = |service: &Option<Service>| service.as_ref().map_or(0, Service::ready);
+    if ready(&case.seen.stable) == 0 && ready(&case.seen.canary) > 0 {
+        // Whoever raised it had a reason: there is nobody else to answer.
+        case.desired.weight = None;
+        let message =
+            "stable has no ready pod: the weights stay as somebody set them until it has one";
+        return case.wait(WaitingKind::Endpoints, message);
+    }
     let before = case.status.contest.clone();
     // Decided already: the write may have failed.
     if before.as_ref().is_some_and(|c| c.version == route.version) {
@@ -130,7 +138,9 @@ pub(super) fn lowered(case: &Case<'_>, wrote: i32) -> bool {
     case.seen.route.as_ref().is_ok_and(|route| {
         let below =
             route.weights.canary_percent() != Some(wrote) && route.weights.highest() <= wrote;
-        below && !restoring && (route.wrote == written || held_for(case, HoldReason::WeightLowered))
+        // Who broke the glass for another release meant to lower it.
+        let theirs = route.wrote == written || case.seen.break_glass.is_some();
+        below && !restoring && (theirs || held_for(case, HoldReason::WeightLowered))
     })
 }
 

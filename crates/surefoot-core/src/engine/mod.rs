@@ -471,3 +471,6 @@ fn nothing(text: &str, until: Timestamp) -> Judgement {
         canary_seen: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,11 +91,15 @@ impl Point {
     }
 }
 
+/// The server's own words, for a line of a log or a status.
+fn short(text: &str) -> String {
+    text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 fn body(text: &[u8], wanted: &'static str) -> Result<Vec<Raw>, AnswerError> {
     // serde_json limits depth; its message names a place, never content.
     let body: Body = serde_json::from_slice(text)
         .map_err(|e| AnswerError::Malformed(format!("{:?} at line {}", e.classify(), e.line())))?;
-    let short = |text: &str| text.chars().take(200).collect::<String>();
     if body.status != "success" {
         let (kind, message) = (short(&body.error_type), short(&body.error));
         return Err(AnswerError::Refused { kind, message });
@@ -177,6 +181,15 @@ pub fn count(value: f64) -> Result<u64, AnswerError> {
     Err(AnswerError::NotACount(value.to_string()))
 }
 
+/// Two counts together.
+///
+/// # Errors
+/// When that is too large to be exact.
+pub fn sum(a: u64, b: u64) -> Result<u64, AnswerError> {
+    let sum = a.checked_add(b).filter(|sum| *sum <= 1 << 53);
+    sum.ok_or_else(|| AnswerError::NotACount(format!("{a} and {b} more")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,5 +244,7 @@ mod tests {
         for bad in [-1.0, 0.5, 1e308] {
             assert!(count(bad).is_err(), "{bad}");
         }
+        assert_eq!(sum((1 << 53) - 1, 1), Ok(1 << 53));
+        assert!(sum(1 << 53, 1).is_err() && sum(u64::MAX, 1).is_err());
     }
 }

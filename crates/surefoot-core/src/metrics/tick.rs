@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::answer::{AnswerError, Point, count};
+use super::answer::{AnswerError, Point, count, sum};
 use super::query::Series;
 use crate::routing::Side;
 use crate::samples::{Count, Histogram, Latencies};
@@ -22,9 +22,10 @@ pub fn requests(series: &Series, points: &[Point]) -> Result<[Count; 2], AnswerE
         if left(point) {
             continue;
         }
-        arms[arm].requests += n;
+        let arm = &mut arms[arm];
+        arm.requests = sum(arm.requests, n)?;
         if failed(point) {
-            arms[arm].failed += n;
+            arm.failed = sum(arm.failed, n)?;
         }
     }
     Ok(arms)
@@ -70,7 +71,8 @@ pub fn latencies(series: &Series, points: &[Point]) -> Result<Latencies, AnswerE
         }
         // Positive floats sort as their bits do.
         boundaries.insert(boundary.to_bits(), boundary);
-        *sums[arm].entry(boundary.to_bits()).or_default() += count(point.value)?;
+        let total = sums[arm].entry(boundary.to_bits()).or_default();
+        *total = sum(*total, count(point.value)?)?;
     }
     let finite: Vec<(u64, f64)> =
         boundaries.into_iter().filter(|(_, boundary)| boundary.is_finite()).collect();

@@ -8,7 +8,7 @@ use json_patch::{Patch, PatchOperation, jsonptr::PointerBuf};
 use serde_json::{Value, json};
 
 use super::{BREAK_GLASS, EPOCH, OWNER, Pair, RouteProblem, Signature, Weights, annotation};
-use crate::mark::WROTE;
+use crate::mark::{Mark, WROTE};
 use crate::routing::{Destination, Routing, Side};
 
 /// Whether `written` names the Service: short, with namespace, or fully qualified.
@@ -176,6 +176,16 @@ fn weights(route: &Value, found: &[Found], percent: i32) -> Vec<Option<PatchOper
     ops
 }
 
+/// The operations that annotate the route, whether or not it has annotations: `null` is none.
+fn annotate(route: &Value, marks: &[(&str, &str)]) -> Vec<Option<PatchOperation>> {
+    let have = route.pointer("/metadata/annotations").is_some_and(Value::is_object);
+    let first = (!have).then(|| op("add", &["metadata", "annotations"], json!({})));
+    let mark = |(key, value): &(&str, &str)| {
+        op("add", &["metadata", "annotations", key], Value::from(*value))
+    };
+    first.into_iter().chain(marks.iter().map(mark)).collect()
+}
+
 /// The patch that sets the canary's weight and our annotations on `route`, which must be freshly
 /// read. `None` when there is nothing to change.
 ///
@@ -200,16 +210,12 @@ pub fn edit(
         return Ok(None);
     }
     let mut ops = weights(route, &found, percent);
-    if route.pointer("/metadata/annotations").is_none() {
-        ops.push(op("add", &["metadata", "annotations"], json!({})));
-    }
-    for (key, value) in marks {
-        ops.push(op("add", &["metadata", "annotations", key], Value::from(value)));
-    }
+    ops.extend(annotate(route, &marks));
     Ok(Some(Patch(ops.into_iter().flatten().collect())))
 }
 
-/// The patch of an abort without a controller: all weight to stable, and the mark that says so. The
+/// The patch of an abort of `release` without a controller: all weight to stable, and the mark that
+/// says so. The
 /// epoch stays as it is: whoever leads, or believes to, finds the mark. `route` must be freshly read.
 ///
 /// # Errors
@@ -218,15 +224,13 @@ pub fn break_glass(
     route: &Value,
     routing: &Routing,
     namespace: &str,
+    release: i64,
     mark: &str,
 ) -> Result<Patch, RouteProblem> {
     let found = find(route, routing, namespace)?;
-    let annotations = route.pointer("/metadata/annotations").and_then(Value::as_object);
     let mut ops = weights(route, &found, 0);
-    if annotations.is_none() {
-        ops.push(op("add", &["metadata", "annotations"], json!({})));
-    }
-    ops.push(op("add", &["metadata", "annotations", BREAK_GLASS], Value::from(mark)));
+    let wrote = Mark { release, weight: 0 }.to_string();
+    ops.extend(annotate(route, &[(WROTE, &wrote), (BREAK_GLASS, mark)]));
     Ok(Patch(ops.into_iter().flatten().collect()))
 }
 
@@ -234,7 +238,6 @@ pub fn break_glass(
 mod tests {
     use super::*;
     use crate::api::rollout::Apex;
-    use crate::mark::Mark;
     use crate::routing::Split;
 
     fn route() -> Value {
@@ -283,6 +286,8 @@ mod tests {
     fn only_two_weights_and_our_annotations_change() {
         let (routing, mut edited) = (routing(&[]), route());
         let patch = edit(&edited, &routing, "prod", 10, MARK).unwrap().unwrap();
+        let lock = json!({"op": "replace", "path": "/metadata/resourceVersion", "value": "7"});
+        assert_eq!(json!(patch)[0], lock, "of no other version");
         json_patch::patch(&mut edited, &patch).unwrap();
         assert_eq!(read(&edited, &routing, "prod").unwrap().canary_percent(), Some(10));
         let mut expected = route();
@@ -299,12 +304,12 @@ mod tests {
         let routing = routing(&[]);
         let patch = edit(&route, &routing, "prod", 50, MARK).unwrap().unwrap();
         json_patch::patch(&mut route, &patch).unwrap();
-        let patch = break_glass(&route, &routing, "prod", "jo").unwrap();
+        let patch = break_glass(&route, &routing, "prod", 1, "jo").unwrap();
         let text = serde_json::to_string(&patch).unwrap();
         assert!(text.contains("resourceVersion") && text.contains("\"test\""), "{text}");
         json_patch::patch(&mut route, &patch).unwrap();
         assert_eq!(read(&route, &routing, "prod").unwrap().canary_percent(), Some(0));
-        let annotations = json!({EPOCH: "3", OWNER: "shop", WROTE: "1/10", BREAK_GLASS: "jo"});
+        let annotations = json!({EPOCH: "3", OWNER: "shop", WROTE: "1/0", BREAK_GLASS: "jo"});
         assert_eq!(route["metadata"]["annotations"], annotations);
         route["spec"]["http"][0]["route"].as_array_mut().unwrap().swap(0, 1);
         assert!(json_patch::patch(&mut route, &patch).is_err(), "rewritten meanwhile");

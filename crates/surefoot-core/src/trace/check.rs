@@ -32,6 +32,8 @@ struct World {
     route_epoch: i64,
     pins: [Option<String>; 2],
     apex: Option<String>,
+    /// The latest release whose hand-over began: its pods may be the Deployment's.
+    handed: i64,
     ready: BTreeMap<(usize, String), usize>,
     /// Ready pods by slice, where the two versions are subsets of one Service.
     reached: Option<BTreeMap<String, Vec<String>>>,
@@ -103,7 +105,7 @@ impl World {
                 self.rollout = None;
             }
             State::Route { weights, rest, epoch, broken, edited } => {
-                self.broken_glass(*weights, *broken);
+                self.broken_glass(*weights, *broken, *edited);
                 self.route(*weights, rest, *epoch, *edited);
             }
             State::Pin { side, hash } => self.pin(*side, hash.as_ref()),
@@ -135,6 +137,9 @@ impl World {
 
     fn rollout(&mut self, next: &RolloutState) {
         let before = self.rollout.replace(next.clone());
+        if let Some(d) = next.decision.as_ref().filter(|d| d.verdict == Verdict::Promote) {
+            self.handed = d.release;
+        }
         self.fence(before.as_ref(), next);
         self.rise(before.as_ref(), next);
         self.passes(before.as_ref(), next);
@@ -271,13 +276,14 @@ impl World {
     }
 
     /// S14: where somebody broke the glass no weight rises, and it is an abort of the release.
-    fn broken_glass(&mut self, weights: Option<(i64, i64)>, broken: Option<i64>) {
+    fn broken_glass(&mut self, weights: Option<(i64, i64)>, broken: Option<i64>, edited: bool) {
         let Some(named) = broken else { return };
         let latest = self.rollout.as_ref().and_then(|r| r.release.as_ref()).map_or(0, |(n, _)| *n);
         // One that names none, or none that there is yet, means the one under way.
         let release = named.min(latest);
         let (before, now) = (self.canary_weight(), weights.map_or(0, |(_, canary)| canary));
-        if now > before {
+        // What somebody else writes is put right like anywhere.
+        if now > before && !edited {
             self.broken("S14", format!("the weight rises to {now} where the glass is broken"));
         }
         let known = |a: &Action| a.kind == ActionKind::Abort && a.release == release;
@@ -351,7 +357,9 @@ impl World {
         if before.as_ref() == hash {
             return;
         }
-        let rolled_back = self.decision().is_some_and(|d| d.verdict == Verdict::Rollback);
+        let rolled_back = self.decision();
+        let rolled_back =
+            rolled_back.is_some_and(|d| d.verdict == Verdict::Rollback && d.release != self.handed);
         let strangers = self.strangers();
         if side == Side::Stable && hash.is_none() && rolled_back && strangers > 0 {
             let what = format!("stable is unpinned while {strangers} canary pods serve");

@@ -439,13 +439,14 @@ impl World {
             release: release + i64::from(beside),
             reason: None,
         };
-        let mark = serde_json::to_string(&mark).expect("plain data");
+        let (release, text) = (mark.release, serde_json::to_string(&mark).expect("plain data"));
         let route = self.store.get("VirtualService", "shop").expect("nobody deletes the route");
         // People look first whether stable is there to take the traffic.
         if !self.serves(Side::Stable) {
             return;
         }
-        let patch = istio::break_glass(&route, &self.store.names.routing, NAMESPACE, &mark);
+        let patch =
+            istio::break_glass(&route, &self.store.names.routing, NAMESPACE, release, &text);
         let patch = patch.expect("the route is ours");
         self.store.patch("VirtualService", "shop", &patch).expect("it was just read");
     }
