@@ -12,7 +12,7 @@ use surefoot_core::samples::Samples;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-fn rollout() -> Rollout {
+fn rollout() -> serde_json::Result<Rollout> {
     serde_json::from_value(json!({
         "apiVersion": "surefoot.dev/v1alpha1", "kind": "Rollout",
         "metadata": {"name": "shop", "namespace": "prod"},
@@ -25,7 +25,6 @@ fn rollout() -> Rollout {
             "steps": [{"weight": 100}],
         },
     }))
-    .unwrap()
 }
 
 fn seen(rollout: &Rollout, refused: Option<Refused>) -> Observed {
@@ -34,7 +33,7 @@ fn seen(rollout: &Rollout, refused: Option<Refused>) -> Observed {
 
 #[test]
 fn a_refusal_is_told_first_and_once_and_goes_with_its_cause() {
-    let mut rollout = rollout();
+    let mut rollout = rollout().unwrap();
     let look = |rollout: &Rollout, refused: &Option<Refused>, now| {
         decide(rollout, &seen(rollout, refused.clone()), &Samples::default(), now).status
     };
@@ -64,7 +63,7 @@ fn a_refusal_is_told_first_and_once_and_goes_with_its_cause() {
 
 #[test]
 fn a_conflict_is_not_worth_a_word_until_it_goes_on() {
-    let rollout = rollout();
+    let rollout = rollout().unwrap();
     let mut refused = None;
     for times in 1..=5 {
         let next = Refused::again(refused.as_ref(), "scale of ReplicaSet x", Some(409), "no", NOW);
