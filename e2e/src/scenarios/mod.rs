@@ -3,6 +3,7 @@
 mod admission;
 mod api_faults;
 mod api_server_away;
+mod bad_objects;
 mod commands;
 mod edits;
 mod faults;
@@ -126,7 +127,7 @@ fn all() -> Vec<Scenario> {
         scenario!("crd-outdated", api_faults::crd_outdated, alone, fault = "CRD outdated"),
         scenario!("api-server-away", api_server_away::play, alone),
     ];
-    stories.into_iter().chain(admission::all()).collect()
+    stories.into_iter().chain(bad_objects::all()).chain(admission::all()).collect()
 }
 
 /// Those whose names contain one of the filters; all without a filter.
