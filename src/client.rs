@@ -130,6 +130,15 @@ impl CallError {
         }
     }
 
+    /// The server's own words, where it had any.
+    #[must_use]
+    pub fn said(&self) -> String {
+        match self {
+            CallError::Kube(kube::Error::Api(status)) => status.message.clone(),
+            other => other.to_string(),
+        }
+    }
+
     /// The object isn't there.
     #[must_use]
     pub fn is_missing(&self) -> bool {

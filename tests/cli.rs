@@ -17,7 +17,7 @@ use surefoot_core::api::status::{Outcome, PastRelease, Phase, ReleaseKind};
 use surefoot_core::api::{ActionKind, Rollout, RolloutAction};
 
 const PLAIN: Style = Style { width: 80, colour: false };
-const FIXTURES: [&str; 11] = [
+const FIXTURES: [&str; 12] = [
     "approval",
     "healthy",
     "lowered",
@@ -25,6 +25,7 @@ const FIXTURES: [&str; 11] = [
     "paused",
     "preparing",
     "promoting",
+    "refused",
     "rolledback",
     "rollingback",
     "stepping",

@@ -18,7 +18,7 @@ const SCENARIO_LIMIT: Duration = Duration::from_secs(600);
 
 /// One story: a namespace with something in it, what is done to it, and what
 /// must then be true.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Scenario {
     /// The name, also of the namespace.
     pub name: &'static str,
@@ -39,6 +39,20 @@ pub struct Violations {
     pub told: String,
 }
 
+impl Scenario {
+    /// One of a table: the story is the same, the data differ.
+    pub fn row<F>(
+        name: &'static str,
+        play: impl Fn(Arc<Scene>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        let play: Play = Arc::new(move |scene| Box::pin(play(scene)));
+        Self { name, play, alone: false, fault: None }
+    }
+}
+
 impl std::fmt::Display for Violations {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} violations: {}", self.count, self.told)
@@ -48,7 +62,10 @@ impl std::fmt::Display for Violations {
 impl std::error::Error for Violations {}
 
 /// A story, boxed; see [`scenario!`](crate::scenario).
-pub type Play = fn(Arc<Scene>) -> Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+pub type Play = Arc<dyn Fn(Arc<Scene>) -> Told + Send + Sync>;
+
+/// A story being told.
+pub type Told = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 /// Makes a [`Scenario`] of a name and an `async fn(Arc<Scene>) -> Result<()>`;
 /// with `, alone` one that stops shared parts, with `, fault = "…"` one that plays a fault.
@@ -57,7 +74,7 @@ macro_rules! scenario {
     ($name:literal, $play:path) => {
         $crate::runner::Scenario {
             name: $name,
-            play: |scene| Box::pin($play(scene)),
+            play: std::sync::Arc::new(|scene| Box::pin($play(scene))),
             alone: false,
             fault: None,
         }
@@ -137,7 +154,7 @@ impl Faults {
 
 async fn timed(world: &Arc<World>, scenario: Scenario) -> (Scenario, Duration, Result<()>) {
     let start = clock::instant();
-    let result = play(Arc::clone(world), scenario).await;
+    let result = play(Arc::clone(world), scenario.clone()).await;
     (scenario, clock::instant() - start, result)
 }
 

@@ -9,6 +9,10 @@ pub fn ends(kind: WaitingKind) -> &'static str {
         WaitingKind::Prerequisite => {
             "It ends when somebody puts right what it names; nothing is touched before."
         }
+        WaitingKind::Refused => {
+            "It ends when the API server takes the write; it is tried again after at most half a \
+             minute, without a restart."
+        }
         WaitingKind::NativeRollout => {
             "It ends with the Deployment's own rollout: see `kubectl rollout status deployment`."
         }

@@ -2,9 +2,11 @@
 //! the object is read, then the Rollout, both from the API server itself; only when the decision is
 //! still the one that was committed is the write sent, and only onto the object as it was read.
 
+use jiff::Timestamp;
 use kube::Client;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::Value;
+use surefoot_core::refused::{Refused, final_word};
 use surefoot_core::write::{Author, Kind, Refusal, Request, Target, Write};
 
 use super::cache::{Cache, Watched};
@@ -35,9 +37,24 @@ impl ActError {
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         match self {
-            ActError::Call { source, .. } => matches!(source.code(), Some(404 | 409 | 422)),
+            ActError::Call { source, .. } => {
+                matches!(source.code(), Some(404 | 409 | 422))
+                    && !final_word(source.code(), &source.said())
+            }
             ActError::Superseded | ActError::Refused(_) => true,
         }
+    }
+
+    /// The same for the status, after what was refused `before`.
+    #[must_use]
+    pub fn refused(&self, before: Option<&Refused>, now: Timestamp) -> Refused {
+        let (what, code, said) = match self {
+            ActError::Call { what, source } => (what.as_str(), source.code(), source.said()),
+            // Each is a change that came between.
+            ActError::Superseded => ("acting on the decision", Some(409), self.to_string()),
+            ActError::Refused(refusal) => ("a write", Some(409), refusal.to_string()),
+        };
+        Refused::again(before, what, code, &said, now)
     }
 }
 

@@ -61,10 +61,7 @@ async fn put(
     let params = params.validation_strict();
     let (name, patch) = (rollout.name_any(), Patch::Json::<()>(patch));
     limited(api.patch_status(&name, &params, &patch)).await.map_err(|error| {
-        let message = match &error {
-            CallError::Kube(kube::Error::Api(status)) => status.message.clone(),
-            other => other.to_string(),
-        };
+        let message = error.said();
         match error.code() {
             Some(409 | 404) => CommitError::Conflict,
             Some(_) if message.contains("unknown field") => CommitError::Outdated(message),

@@ -32,6 +32,7 @@ use serde_json::Value;
 use surefoot_core::api::Rollout;
 use surefoot_core::api::analysis::{SourceKind, SourceRef};
 use surefoot_core::notify::Trouble;
+use surefoot_core::refused::Refused;
 use surefoot_core::route::Weights;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -108,6 +109,8 @@ pub struct Context {
     uids: Mutex<HashMap<(String, String), String>>,
     /// Pauses after failures, by Rollout.
     failures: Mutex<HashMap<String, u32>>,
+    /// What the API server refused last, by Rollout.
+    refused: Mutex<HashMap<String, Refused>>,
     rollouts: Store<Guarded>,
     wake: mpsc::UnboundedSender<ObjectRef<Guarded>>,
     lead: Lead,
@@ -164,6 +167,7 @@ impl Context {
         lock(&self.latest).remove(uid);
         lock(&self.weights).remove(uid);
         lock(&self.failures).remove(uid);
+        lock(&self.refused).remove(uid);
         lock(&self.claims).remove(uid);
         self.holds.forget(uid);
         self.notifier.part(uid);
@@ -197,6 +201,18 @@ impl Context {
                 now
             }
         }
+    }
+
+    /// Remember what was refused, so that the next decision can say it.
+    fn refuse(&self, uid: &str, error: &ReconcileError) {
+        let ReconcileError::Act(error) = error else { return };
+        let mut refused = lock(&self.refused);
+        let next = error.refused(refused.get(uid), self.clock.now());
+        refused.insert(uid.to_owned(), next);
+    }
+
+    fn refusal(&self, uid: &str) -> Option<Refused> {
+        lock(&self.refused).get(uid).cloned()
     }
 
     fn terminating(&self, namespace: &str) -> bool {
@@ -260,6 +276,7 @@ impl Context {
 fn failed(rollout: Arc<Guarded>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let uid = rollout.uid().unwrap_or_default();
     let pause = context.pause(&uid, error);
+    context.refuse(&uid, error);
     context.telemetry.reconciled("retry");
     tracing::warn!(
         namespace = rollout.namespace(),
@@ -276,7 +293,9 @@ async fn step(rollout: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Re
     let action = reconcile(rollout, context.clone()).await?;
     lock(&context.failures).remove(&uid);
     context.telemetry.reconciled("ok");
-    Ok(action)
+    // What the status says of it must go too.
+    let told = lock(&context.refused).remove(&uid).is_some_and(|refused| refused.matters());
+    Ok(if told { Action::requeue(Duration::ZERO) } else { action })
 }
 
 /// Run until told to stop, or until the lead is lost.
@@ -387,6 +406,7 @@ async fn lead(
         weights: Mutex::default(),
         uids: Mutex::default(),
         failures: Mutex::default(),
+        refused: Mutex::default(),
         rollouts: controller.store(),
         claims: Mutex::default(),
         lead,

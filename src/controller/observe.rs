@@ -116,6 +116,7 @@ pub fn observe(context: &Context, rollout: &Rollout) -> (Observed, Vec<Stamped>)
         hold: context.holds.of(&uid),
         delivery: delivery(context, rollout),
         namespace_terminating: context.terminating(ns),
+        refused: context.refusal(&uid),
         disrupted_until: disruption(cache, ns, canary.map(|c| c.replica_set.as_str())),
     };
     (seen, found.stamped)

@@ -108,11 +108,21 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
         writes.push(Write::Finalizer { present: true });
     }
     if desired.services {
-        let sides = [(Side::Stable, &seen.stable), (Side::Canary, &seen.canary)];
-        let missing = sides.into_iter().filter(|(_, found)| found.is_none());
-        for name in missing.filter_map(|(side, _)| plan.routing.own_service(side)) {
+        let sides = [
+            (Side::Stable, &seen.stable, &desired.pin_stable),
+            (Side::Canary, &seen.canary, &desired.pin_canary),
+        ];
+        for (side, found, pin) in sides {
+            let Some(name) = plan.routing.own_service(side).filter(|_| found.is_none()) else {
+                continue;
+            };
+            // One that is made in the middle of a release must not reach the other version.
+            let hash = match pin {
+                Pin::To(hash) => Some(hash.clone()),
+                Pin::Off | Pin::Leave => None,
+            };
             let like = plan.routing.service.clone();
-            writes.push(Write::CreateService { name: name.to_owned(), like });
+            writes.push(Write::CreateService { name: name.to_owned(), like, hash });
         }
     }
     let now = seen.weight();

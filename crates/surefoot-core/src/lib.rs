@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod notify;
 pub mod observed;
 pub mod plan;
+pub mod refused;
 pub mod route;
 pub mod routing;
 pub mod samples;

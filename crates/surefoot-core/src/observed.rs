@@ -12,6 +12,7 @@ use crate::claim::{Claim, Rival};
 use crate::mark::Mark;
 use crate::notify::Trouble;
 use crate::plan::PlanError;
+use crate::refused::Refused;
 use crate::route::subset::{self, Labels};
 use crate::route::{BREAK_GLASS, OWNER, RouteProblem, Weights, annotation};
 use crate::split::SplitProblem;
@@ -59,6 +60,8 @@ pub struct Observed {
     pub namespace_terminating: bool,
     /// Canary pods are being taken away (evicted, preempted, their node drained) until then.
     pub disrupted_until: Option<Timestamp>,
+    /// What the API server refused us last.
+    pub refused: Option<Refused>,
 }
 
 /// What is known of the delivery of news.
@@ -456,6 +459,7 @@ impl Observed {
             delivery: Delivery::default(),
             namespace_terminating: false,
             disrupted_until: None,
+            refused: None,
         }
     }
 

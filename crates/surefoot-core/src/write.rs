@@ -34,6 +34,8 @@ pub enum Write {
         name: String,
         /// The model: ports, appProtocol and selector follow it.
         like: String,
+        /// The hash that it is pinned to from the first moment, or none.
+        hash: Option<String>,
     },
     /// Pin a Service's selector to a hash, or let it go.
     Pin {
@@ -296,9 +298,10 @@ impl Write {
         let target = self.target(author);
         let gone = || Refusal::Gone { kind: target.kind, name: target.name.clone() };
         match self {
-            Write::CreateService { name, .. } => {
+            Write::CreateService { name, hash, .. } => {
                 let model = also.ok_or_else(gone)?;
-                return Ok(fresh.is_none().then(|| Request::Create(service(name, model, author))));
+                let create = || Request::Create(service(name, hash.as_deref(), model, author));
+                return Ok(fresh.is_none().then(create));
             }
             Write::CreateReplicaSet { revision } => {
                 let model = also.ok_or_else(gone)?;
@@ -639,7 +642,7 @@ fn surge(deployment: &Value, replicas: u64) -> u64 {
 
 /// A Service that selects what `model` selects. It is nobody's: deleting the Rollout must not take
 /// away a host that the user's route names.
-fn service(name: &str, model: &Value, author: Author<'_>) -> Value {
+fn service(name: &str, hash: Option<&str>, model: &Value, author: Author<'_>) -> Value {
     let ports = model.pointer("/spec/ports").and_then(Value::as_array).cloned().unwrap_or_default();
     let ports: Vec<Value> = ports
         .into_iter()
@@ -662,6 +665,7 @@ fn service(name: &str, model: &Value, author: Author<'_>) -> Value {
     let mut selector = model.pointer("/spec/selector").cloned().unwrap_or_else(|| json!({}));
     if let Some(selector) = selector.as_object_mut() {
         selector.remove(HASH_LABEL);
+        selector.extend(hash.map(|hash| (HASH_LABEL.to_owned(), json!(hash))));
     }
     json!({
         "apiVersion": "v1", "kind": "Service",
@@ -925,7 +929,11 @@ mod tests {
     #[test]
     fn a_made_service_belongs_to_nobody_and_has_no_node_port() {
         let apex = json!({"metadata": {"annotations": {"networking.istio.io/exportTo": ".", "other/x": "y"}}, "spec": {"selector": {"app": "x"}, "ports": [{"name": "http", "port": 80, "nodePort": 30000, "appProtocol": "http"}]}});
-        let write = Write::CreateService { name: "x-stable".into(), like: "x".into() };
+        let write = |hash| Write::CreateService { name: "x-stable".into(), like: "x".into(), hash };
+        let pinned = write(Some("h1".into())).request(None, Some(&apex), AUTHOR);
+        let Ok(Some(Request::Create(pinned))) = pinned else { panic!("no creation") };
+        assert_eq!(pinned["spec"]["selector"], json!({"app": "x", "pod-template-hash": "h1"}));
+        let write = write(None);
         let Ok(Some(Request::Create(made))) = write.request(None, Some(&apex), AUTHOR) else {
             panic!("no creation")
         };
@@ -933,6 +941,7 @@ mod tests {
             made["spec"]["ports"],
             json!([{"name": "http", "port": 80, "appProtocol": "http"}])
         );
+        assert_eq!(made["spec"]["selector"], json!({"app": "x"}));
         assert!(made.pointer("/metadata/ownerReferences").is_none());
         assert_eq!(made["metadata"]["annotations"]["networking.istio.io/exportTo"], ".");
         assert!(made["metadata"]["annotations"].get("other/x").is_none());

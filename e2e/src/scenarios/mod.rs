@@ -1,7 +1,9 @@
 //! The scenarios: a file a theme, and a line each in [`all`].
 
+mod admission;
 mod api_faults;
 mod api_server_away;
+mod bad_objects;
 mod commands;
 mod edits;
 mod faults;
@@ -23,7 +25,7 @@ use crate::scenario;
 
 /// All scenarios; the long ones first, so that the others run beside them.
 fn all() -> Vec<Scenario> {
-    vec![
+    let stories = vec![
         scenario!("at-rest", figures::at_rest),
         scenario!("prometheus-down", faults::prometheus_down, fault = "Prometheus down"),
         scenario!("a-b-a-b", people::a_b_a_b),
@@ -124,7 +126,8 @@ fn all() -> Vec<Scenario> {
         scenario!("api-server-frozen", api_faults::frozen, alone, fault = "API server frozen"),
         scenario!("crd-outdated", api_faults::crd_outdated, alone, fault = "CRD outdated"),
         scenario!("api-server-away", api_server_away::play, alone),
-    ]
+    ];
+    stories.into_iter().chain(bad_objects::all()).chain(admission::all()).collect()
 }
 
 /// Those whose names contain one of the filters; all without a filter.

@@ -32,12 +32,12 @@ fn subsets(namespace: &str, stable: &Value, canary: &Value) -> Result<Vec<String
     Ok(vec![rule.to_string(), route.to_string()])
 }
 
-fn by_subsets(namespace: &str) -> Result<Vec<String>> {
+pub(super) fn by_subsets(namespace: &str) -> Result<Vec<String>> {
     let own = json!({"app": APP});
     subsets(namespace, &own, &own)
 }
 
-fn split() -> Value {
+pub(super) fn split() -> Value {
     let subsets = json!({"destinationRule": APP, "stable": "stable", "canary": "canary"});
     json!({"traffic": {"split": {"subsets": subsets}}})
 }

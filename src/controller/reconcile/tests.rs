@@ -47,6 +47,7 @@ async fn look(lead: Lead) -> (Action, Arc<StandIn>) {
         latest: Mutex::default(),
         weights: Mutex::default(),
         uids: Mutex::default(),
+        refused: Mutex::default(),
         failures: Mutex::default(),
         claims: Mutex::default(),
         clock: Clock,

@@ -80,10 +80,12 @@ pub struct Analysis {
     /// The chance of rolling back a release that is no worse than its tolerances allow, over the
     /// whole release however often it is looked at. Above 0%, at most 50%. Default "1%".
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = risk_rules()))]
     pub false_rollback: Option<Percent>,
     /// The chance, for each step and metric, of passing a canary that is worse than its tolerance.
     /// Above 0%, at most 50%. Default "5%".
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = risk_rules()))]
     pub false_pass: Option<Percent>,
     /// Templates whose metrics are judged beside those of `metrics`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -284,6 +286,13 @@ pub struct PrometheusQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub failure_limit: Option<i32>,
+}
+
+fn risk_rules() -> serde_json::Value {
+    rules(&[(
+        "self.endsWith('%') && double(self.replace('%', '')) > 0.0 && double(self.replace('%', '')) <= 50.0",
+        "must be more than 0% and at most 50%, such as 1%",
+    )])
 }
 
 pub(super) fn span_rules() -> serde_json::Value {

@@ -109,10 +109,7 @@ pub struct TargetRef {
     pub kind: TargetKind,
     /// Its name, in this namespace; at most 46 characters, or the names of its pods would be cut and
     /// no longer tell the versions apart.
-    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = rules(&[(
-        "size(self) <= 46",
-        "the Deployment's name is longer than 46 characters: names of its pods would be cut and no longer tell the versions apart",
-    )])))]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = target_rules()))]
     pub name: String,
 }
 
@@ -130,7 +127,7 @@ pub struct Traffic {
     /// The mesh, whose routes and whose metrics are used.
     pub mesh: Mesh,
     /// The Service that clients call.
-    #[schemars(length(min = 1, max = 56))]
+    #[schemars(length(min = 1, max = 56), extend("x-kubernetes-validations" = local_rules()))]
     pub service: String,
     /// The routes whose weights are shifted.
     #[schemars(length(min = 1, max = 1), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"]))]
@@ -168,7 +165,7 @@ pub struct RouteRef {
     /// VirtualService.
     pub kind: RouteKind,
     /// Its name, in this namespace.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = local_rules()))]
     pub name: String,
     /// Names of the http routes whose weights are shifted, all alike. May be left out where the
     /// VirtualService has one http route only.
@@ -220,7 +217,7 @@ pub struct Split {
 ])))]
 pub struct SplitSubsets {
     /// Name of the DestinationRule, in this namespace.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = local_rules()))]
     pub destination_rule: String,
     /// Name of the subset that reaches the stable version.
     #[schemars(length(min = 1, max = 63))]
@@ -238,10 +235,10 @@ pub struct SplitSubsets {
 ])))]
 pub struct SplitServices {
     /// Reaches the stable version.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), extend("x-kubernetes-validations" = local_rules()))]
     pub stable: String,
     /// Reaches the canary.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), extend("x-kubernetes-validations" = local_rules()))]
     pub canary: String,
 }
 
@@ -333,6 +330,21 @@ pub enum OnDelete {
     KeepStable,
     /// The Deployment gets stable's template back and runs on as before.
     Revert,
+}
+
+/// References stay in the namespace.
+fn local_rules() -> serde_json::Value {
+    rules(&[LOCAL])
+}
+
+const LOCAL: (&str, &str) = (
+    "self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",
+    "must be the name of an object of this namespace: lower case letters, digits, '-' and '.' only, without a namespace before it",
+);
+
+fn target_rules() -> serde_json::Value {
+    let long = "the Deployment's name is longer than 46 characters: names of its pods would be cut and no longer tell the versions apart";
+    rules(&[LOCAL, ("size(self) <= 46", long)])
 }
 
 /// Rules on the whole object that fence off a controller that lost the lead. They stand at the

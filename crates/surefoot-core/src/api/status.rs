@@ -446,6 +446,8 @@ pub enum WaitingKind {
     Prerequisite,
     /// The Deployment's own rollout is still going on.
     NativeRollout,
+    /// The API server refuses a write: a right, a quota, an admission policy.
+    Refused,
     /// The admission policy that holds new templates does not bite yet.
     HoldReady,
     /// The two Services must reach the right pods.

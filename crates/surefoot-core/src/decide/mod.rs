@@ -11,6 +11,7 @@ mod ownership;
 mod pass;
 mod prepare;
 mod promote;
+mod refused;
 mod rest;
 mod rollback;
 mod step;
@@ -97,6 +98,7 @@ pub fn decide(rollout: &Rollout, seen: &Observed, samples: &Samples, now: Timest
         Ok(plan) => case.go(plan),
     }
     ownership::settle(&mut case);
+    refused::tell(&mut case);
     outcome::finish(case, plan.ok(), &old)
 }
 

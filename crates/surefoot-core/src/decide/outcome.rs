@@ -53,7 +53,9 @@ pub fn summary(status: &RolloutStatus) -> String {
     let decision = status.decision.as_ref();
     let why = || decision.map(|d| d.reason.clone()).unwrap_or_default();
     let first = status.waiting_on.first().map(|w| w.message.clone());
+    let refused = status.waiting_on.first().filter(|w| w.kind == WaitingKind::Refused);
     let text = match status.phase {
+        _ if refused.is_some() => first.unwrap_or_default(),
         Phase::Healthy => first.unwrap_or_else(|| "at rest".to_owned()),
         Phase::Degraded if decision.is_some_and(|d| d.verdict == Verdict::Rollback) => match status
             .waiting_on
@@ -93,7 +95,9 @@ fn kinds(status: &RolloutStatus) -> BTreeSet<WaitingKind> {
 fn firm(status: &RolloutStatus) -> RolloutStatus {
     let mut firm = status.clone();
     firm.message.clear();
-    firm.waiting_on.clear();
+    // That a write is refused is told at once, and that it no longer is.
+    firm.waiting_on.retain(|w| w.kind == WaitingKind::Refused);
+    firm.waiting_on.iter_mut().for_each(|w| w.message.clear());
     firm.analysis.clear();
     firm.engine = None;
     firm.checkpoint_at = None;
@@ -181,6 +185,7 @@ fn reason(status: &RolloutStatus) -> String {
         (Phase::Paused, Some(HoldReason::TrafficOwnershipConflict), _) => {
             "TrafficOwnershipConflict".to_owned()
         }
+        (_, _, Some(w)) if w.kind == WaitingKind::Refused => "Refused".to_owned(),
         (Phase::Degraded, _, Some(w)) if w.kind == WaitingKind::TrafficOwnership => {
             "TrafficOwnershipConflict".to_owned()
         }

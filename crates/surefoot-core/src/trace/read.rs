@@ -33,11 +33,13 @@ impl Event {
             "Rollout" if name == names.rollout => State::Rollout(Box::new(rollout(object)?)),
             "VirtualService" if name == routing.route && !deleted => route(object, names),
             "DestinationRule" if routing.rule() == Some(name) && !deleted => {
+                // A subset that somebody takes out reaches nothing; where it is put back, what it
+                // selects must be what it selected.
                 let pin = |side| {
                     let labels = subset::labels(object, routing.destination(side).subset?)?;
-                    labels.get(HASH_LABEL).cloned()
+                    Some(labels.get(HASH_LABEL).cloned())
                 };
-                State::Subsets { stable: pin(Side::Stable), canary: pin(Side::Canary) }
+                State::Subsets { stable: pin(Side::Stable)?, canary: pin(Side::Canary)? }
             }
             "Service" if name == routing.service && !deleted => {
                 State::Apex { hash: Service::of(object, &[]).pin }

@@ -123,6 +123,7 @@ impl Cache {
             hold,
             delivery: delivery.clone(),
             namespace_terminating: false,
+            refused: None,
             disrupted_until: self.disrupted_until,
         };
         self.weights = weights;
