@@ -70,7 +70,7 @@ impl Drop for Folders {
 
 /// A task that ends with its handle.
 #[derive(Debug)]
-pub struct Task(tokio::task::JoinHandle<()>);
+pub struct Task(pub tokio::task::JoinHandle<()>);
 
 impl Drop for Task {
     fn drop(&mut self) {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use kube::api::DeleteParams;
@@ -49,7 +50,9 @@ const fn subset_row(
 pub fn all() -> Vec<Scenario> {
     let rows = ROWS.iter().copied();
     let rows = rows.map(|row| Scenario::row(row.name, move |scene| heals(scene, row)));
-    rows.collect()
+    let mut all: Vec<_> = rows.collect();
+    all.push(Scenario::row("bad-all-at-once", all_at_once));
+    all
 }
 
 fn key(object: &Value) -> (String, String) {
@@ -350,4 +353,67 @@ async fn heals(scene: Arc<Scene>, row: Row) -> Result<()> {
     delivery.rests().await.context("healing")?;
     ensure!(delivery.controller_lives()? == pid, "the controller has restarted");
     Ok(())
+}
+
+/// A dozen of them beside each other under one controller, and a good one that is released
+/// meanwhile: each says what is its own matter, and heals.
+async fn all_at_once(scene: Arc<Scene>) -> Result<()> {
+    let setup = Setup { rate: 100, spec: super::kills::quick(), ..Setup::default() };
+    let delivery = Delivery::start(Arc::clone(&scene), setup.clone()).await?;
+    let pid = delivery.controller_lives()?;
+    let rows: Vec<(String, Objects, Objects, Row)> = ROWS
+        .iter()
+        .filter(|row| !row.subsets && row.phase == Phase::Pending)
+        .filter(|row| !row.name.contains("template-argument"))
+        .enumerate()
+        .map(|(place, row)| {
+            let name = format!("row{place}");
+            let mut good = good(&scene.namespace, &Setup { replicas: 1, ..setup.clone() })?;
+            remove(&mut good, "Namespace", &scene.namespace)?;
+            let mut bad = good.clone();
+            (row.bad)(&mut bad)?;
+            Ok((name.clone(), renamed(&good, &name)?, renamed(&bad, &name)?, *row))
+        })
+        .collect::<Result<_>>()?;
+    ensure!(rows.len() >= 12, "only {} rows", rows.len());
+    for (_, _, bad, row) in &rows {
+        bring(&scene, &Objects::new(), bad).await.with_context(|| row.name)?;
+    }
+    delivery.set_version("v2").await?;
+    for (name, _, _, row) in &rows {
+        let says = row.says.replace(APP, name);
+        told(&scene, name, &says).await.with_context(|| row.name)?;
+    }
+    delivery.promoted(1).await?;
+    for (name, _, _, row) in &rows {
+        told(&scene, name, &row.says.replace(APP, name)).await.with_context(|| row.name)?;
+    }
+    for (_, good, bad, row) in &rows {
+        bring(&scene, bad, good).await.with_context(|| row.name)?;
+    }
+    for (name, _, _, row) in &rows {
+        told(&scene, name, "at rest").await.with_context(|| format!("{} healed", row.name))?;
+    }
+    ensure!(delivery.controller_lives()? == pid, "the controller has restarted");
+    delivery.rests_on("v2").await?;
+    delivery.nothing_lost(&[])?;
+    delivery.audit()?;
+    Ok(())
+}
+
+/// The same objects for an application of another name.
+fn renamed(objects: &Objects, name: &str) -> Result<Objects> {
+    let rename = |object: &Value| serde_json::from_str(&object.to_string().replace(APP, name));
+    let objects: Result<Vec<Value>, _> = objects.values().map(rename).collect();
+    Ok(objects?.into_iter().map(|object| (key(&object), object)).collect())
+}
+
+async fn told(scene: &Scene, rollout: &str, says: &str) -> Result<()> {
+    wait_until(&format!("Rollout {rollout} to say: {says}"), Duration::from_secs(60), || async {
+        let rollout = scene.get(SUREFOOT, "Rollout", rollout).await?;
+        let message = rollout["status"]["message"].as_str().unwrap_or_default().to_owned();
+        ensure!(message.contains(says), "it says: {message}");
+        Ok(true)
+    })
+    .await
 }

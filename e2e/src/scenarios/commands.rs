@@ -44,7 +44,7 @@ async fn plugin_as(delivery: &Delivery, kubeconfig: PathBuf, arguments: &[&str])
 }
 
 /// The plugin as an administrator; what it prints.
-async fn plugin(delivery: &Delivery, arguments: &[&str]) -> Result<String> {
+pub(super) async fn plugin(delivery: &Delivery, arguments: &[&str]) -> Result<String> {
     let kubeconfig = delivery.scene.world.control_plane.kubeconfig();
     let said = plugin_as(delivery, kubeconfig, arguments).await?;
     ensure!(said.well, "{}: {}{}", arguments.join(" "), said.text, said.error);

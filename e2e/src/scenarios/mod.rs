@@ -3,7 +3,9 @@
 mod admission;
 mod api_faults;
 mod api_server_away;
+mod bad_midway;
 mod bad_objects;
+mod bad_prometheus;
 mod commands;
 mod edits;
 mod faults;
@@ -64,6 +66,18 @@ fn all() -> Vec<Scenario> {
         scenario!("set-image-restart", commands::set_image_restart),
         scenario!("break-glass", commands::break_glass),
         scenario!("history-list", commands::history_list),
+        scenario!("bad-midway-route-deleted", bad_midway::route_deleted),
+        scenario!("bad-midway-canary-service-deleted", bad_midway::canary_service_deleted),
+        scenario!("bad-midway-subset-removed", bad_midway::subset_removed),
+        scenario!("bad-midway-right-withdrawn", bad_midway::right_withdrawn),
+        scenario!("bad-midway-policy-denies", bad_midway::policy_denies),
+        scenario!("bad-midway-quota", bad_midway::quota),
+        scenario!("bad-midway-template-mutated", bad_midway::template_mutated),
+        scenario!("bad-midway-replicas-0", bad_midway::replicas_0),
+        scenario!("bad-midway-source-missing", bad_midway::source_missing),
+        scenario!("bad-midway-source-wrong", bad_midway::source_wrong),
+        scenario!("bad-midway-spec-edited", bad_midway::spec_edited),
+        scenario!("bad-prometheus", bad_prometheus::play),
         scenario!("promoted-by-subsets", routing::promoted_by_subsets),
         scenario!("promoted-by-subsets-paused-at-rest", routing::promoted_by_subsets_paused),
         scenario!("rolled-back-by-subsets", routing::rolled_back_by_subsets),
