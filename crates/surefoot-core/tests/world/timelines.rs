@@ -227,6 +227,23 @@ fn a_writer_that_keeps_raising_is_named_and_not_raced() {
 }
 
 #[test]
+fn no_step_is_taken_in_a_fight() {
+    let mut world = under_way(&Setup::plain(), NEXT, 4);
+    let between = |world: &World| {
+        let status = world.status().expect("it is there");
+        (status.step.map(|s| s.index), status.decision.map(|d| d.weight))
+    };
+    // The step to 100% has begun and waits for its pods.
+    while between(&world) != (Some(2), Some(50)) {
+        world.wait(1);
+    }
+    world.apply(&Op::Raise(80, 30));
+    world.wait(12);
+    assert_eq!(between(&world), (Some(2), Some(50)), "{}", tell(&world.store));
+    ends(world, "no-step-in-a-fight");
+}
+
+#[test]
 fn a_rollback_does_not_wait_for_the_writer() {
     let mut world = under_way(&Setup::plain(), NEXT, 4);
     world.apply(&Op::Raise(80, 30));
