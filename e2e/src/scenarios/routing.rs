@@ -217,16 +217,28 @@ pub async fn stable_only(scene: Arc<Scene>) -> Result<()> {
 /// A caller past the route reaches the canary more often than the route sends requests there: the
 /// step waits and says so, and goes on when that ends.
 pub async fn leak(scene: Arc<Scene>) -> Result<()> {
-    let delivery = Delivery::start(scene, Setup { rate: 100, ..Setup::default() }).await?;
+    // Calls begin with the first pod. A block this long holds many more of them than the route
+    // sends, however slow the machine.
+    let first = json!({"weight": 10, "gate": {"minDuration": "8s"}});
+    let spec = json!({"steps": [first, {"weight": 50}, {"weight": 100}]});
+    let delivery = Delivery::start(scene, Setup { rate: 100, spec, ..Setup::default() }).await?;
+    // As where stable has run for more than a second or two: which label names a pod, the
+    // controller learns from its series, and looks again only after 15 s.
+    let reported = format!(
+        "istio_requests_total{{reporter=\"destination\", destination_workload_namespace={:?}}}",
+        delivery.scene.namespace
+    );
+    let told = || async { Ok(!delivery.scene.world.prometheus.query(&reported).await?.is_empty()) };
+    wait_until("stable's proxies to be scraped", LIMIT, told).await?;
     delivery.set_version("v2").await?;
-    delivery.in_step(0).await?;
-    let pods = canary_addresses(&delivery).await?;
-    let pod = pods.first().context("no canary pod")?;
+    let pod = wait_for("a ready canary pod", LIMIT, || canary_address(&delivery)).await?;
     let caller = tokio::spawn(call(format!("http://{pod}:{}/", crate::backend::PORT)));
+    // All else that the step needs comes to pass; the leak alone holds it.
     let leaks = |s: &surefoot_core::api::RolloutStatus| {
-        s.waiting_on.iter().any(|w| w.kind == WaitingKind::Leak)
+        !s.waiting_on.is_empty() && s.waiting_on.iter().all(|w| w.kind == WaitingKind::Leak)
     };
-    let status = delivery.until("the leak to be seen", leaks).await?;
+    let status = delivery.until("the leak to be all that holds the step", leaks).await?;
+    ensure!(!caller.is_finished(), "the calls ended: {:?}", caller.await);
     ensure!(status.step.is_some_and(|step| step.index == 0), "it went on all the same");
     caller.abort();
     delivery.promoted(1).await?;
@@ -247,13 +259,17 @@ async fn call(url: String) -> Result<()> {
     Ok(())
 }
 
-/// Addresses of the ready canary pods.
-async fn canary_addresses(delivery: &Delivery) -> Result<Vec<String>> {
+/// Where the first ready canary pod listens, once there is one.
+async fn canary_address(delivery: &Delivery) -> Result<Option<String>> {
     let parameters = kube::api::ListParams::default().labels("version=v2");
     let pods = delivery.scene.api("v1", "Pod").await?.list(&parameters).await?.items;
-    let address =
-        |pod: &kube::api::DynamicObject| pod.data["status"]["podIP"].as_str().map(str::to_owned);
-    Ok(pods.iter().filter_map(address).collect())
+    let address = |pod: &kube::api::DynamicObject| {
+        let status = &pod.data["status"];
+        let conditions = status["conditions"].as_array()?;
+        let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+        ready.then(|| status["podIP"].as_str().map(str::to_owned)).flatten()
+    };
+    Ok(pods.iter().find_map(address))
 }
 
 /// Which versions the Service that clients call reaches now.
