@@ -293,6 +293,18 @@ impl Delivery {
         drop(lock(&self.controller).take());
     }
 
+    /// What the controllers of this scenario have logged, line by line.
+    pub fn logged(&self) -> Result<Vec<Value>> {
+        let mut lines = Vec::new();
+        for start in 1..=*lock(&self.starts) {
+            let name = format!("surefoot-{}-{start}.log", self.scene.namespace);
+            let text = std::fs::read_to_string(self.scene.world.folders.run.join(&name))
+                .with_context(|| format!("reading {name}"))?;
+            lines.extend(text.lines().filter_map(|line| serde_json::from_str(line).ok()));
+        }
+        Ok(lines)
+    }
+
     /// Make `version` the Deployment's image.
     pub async fn set_version(&self, version: &str) -> Result<()> {
         let image = app::image(APP, version);

@@ -267,6 +267,8 @@ impl Worker {
         // The task may have been told meanwhile to begin elsewhere.
         let follows = samples.ticks.last().is_none_or(|last| last.to == tick.from);
         if follows && samples.ticks.len() < MOST_TICKS {
+            let (to, seen) = (tick.to, tick.canary);
+            tracing::debug!(canary = wanted.series.canary, %to, seen.requests, seen.failed, "sampled");
             samples.ticks.push(tick);
         }
         Ok(true)

@@ -3,19 +3,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use surefoot_core::api::status::{
-    ConditionStatus, Outcome, Phase, ReleaseKind, RolloutStatus, WaitingKind,
-};
+use surefoot_core::api::status::{Outcome, Phase, ReleaseKind, RolloutStatus, WaitingKind};
 
 use crate::app::{self, ISTIO};
 use crate::delivery::{APP, Delivery, LIMIT, SUREFOOT, Setup};
 use crate::record::Change;
 use crate::scenarios::rolled_back::stays_on_v1;
-use crate::wait::{wait_for, wait_until};
+use crate::wait::wait_until;
 use crate::world::Scene;
 
 /// The mark of a break-glass abort.
@@ -236,7 +233,7 @@ pub async fn break_glass(scene: Arc<Scene>) -> Result<()> {
     Ok(())
 }
 
-fn canary_weight(route: &Value) -> i64 {
+pub fn canary_weight(route: &Value) -> i64 {
     route["spec"]["http"][0]["route"][1]["weight"].as_i64().unwrap_or(-1)
 }
 
@@ -314,129 +311,4 @@ async fn done(delivery: &Delivery, version: &str) -> Result<()> {
     delivery.nothing_lost(&[])?;
     delivery.audit()?;
     Ok(())
-}
-
-/// Applications beside the usual one.
-const OTHERS: usize = 23;
-
-/// 24 releases in one namespace under one controller, aborted at once.
-pub async fn aborts_24_at_once(scene: Arc<Scene>) -> Result<()> {
-    let spec = json!({"steps": [{"weight": 10, "approval": {}}, {"weight": 100}]});
-    let setup = Setup { rate: 5, replicas: 1, spec, ..Setup::default() };
-    let delivery = Delivery::start(scene, setup).await?;
-    let scene = &delivery.scene;
-    let names: Vec<String> = std::iter::once(APP.to_owned())
-        .chain((1..=OTHERS).map(|i| format!("app-{i:02}")))
-        .collect();
-    for name in &names[1..] {
-        scene.apply(&application(&delivery, name).await?).await?;
-    }
-    for name in &names {
-        // A template that comes before the hold acts rolls out natively.
-        at(&delivery, name, "at rest", |s| {
-            let held = s.conditions.iter().find(|c| c.kind == "HoldReady");
-            s.phase == Phase::Healthy && held.is_some_and(|c| c.status == ConditionStatus::True)
-        })
-        .await?;
-        let image = json!([{"name": name, "image": app::image(name, "v2")}]);
-        let patch = json!({"spec": {"template": {"spec": {"containers": image}}}});
-        let api = scene.api("apps/v1", "Deployment").await?;
-        api.patch(name, &Default::default(), &kube::api::Patch::Strategic(patch)).await?;
-    }
-    let mut orders = Vec::new();
-    for name in &names {
-        let rollout = at(&delivery, name, "at 10%", |s| {
-            s.step.as_ref().is_some_and(|step| step.started_at.is_some())
-        })
-        .await?;
-        orders.push(json!({
-            "apiVersion": SUREFOOT, "kind": "RolloutAction", "metadata": {"name": name},
-            "spec": {
-                "rollout": name, "uid": rollout["metadata"]["uid"], "action": "abort",
-                "release": 1, "step": 0, "requestedBy": "admin",
-            },
-        }));
-    }
-    let api = scene.api(SUREFOOT, "RolloutAction").await?;
-    let given = orders.into_iter().map(|order| {
-        let api = api.clone();
-        async move {
-            api.create(&Default::default(), &serde_json::from_value(order)?)
-                .await
-                .map_err(anyhow::Error::from)
-        }
-    });
-    futures::future::try_join_all(given).await?;
-    for name in &names {
-        at(&delivery, name, "rolled back", |s| {
-            s.phase == Phase::Degraded && s.history.iter().any(|h| h.outcome == Outcome::RolledBack)
-        })
-        .await?;
-    }
-    let mut took = names.iter().map(|name| to_zero(&delivery, name)).collect::<Result<Vec<_>>>()?;
-    took.sort_unstable();
-    let (median, last) = (took[took.len() / 2], took[took.len() - 1]);
-    println!(
-        "figures: {} aborts at once: abort to weight 0 written, median {} ms, slowest {} ms, none \
-         lost (peers 1,750 ms, and 5 to 8 of 24 never)",
-        took.len(),
-        median.as_millis(),
-        last.as_millis(),
-    );
-    delivery.audit()?;
-    Ok(())
-}
-
-/// An application like the usual one, and its Rollout.
-async fn application(delivery: &Delivery, name: &str) -> Result<String> {
-    let namespace = &delivery.scene.namespace;
-    let mut rollout = delivery.rollout().await?;
-    rollout["metadata"] = json!({"name": name});
-    rollout["spec"]["targetRef"]["name"] = json!(name);
-    rollout["spec"]["traffic"]["service"] = json!(name);
-    rollout["spec"]["traffic"]["routes"][0]["name"] = json!(name);
-    if let Some(rollout) = rollout.as_object_mut() {
-        rollout.remove("status");
-    }
-    let selector = format!("app: {name}");
-    let objects = [
-        app::deployment(name, name, "v1", 1),
-        app::service(name, &selector),
-        app::service(&format!("{name}-stable"), &selector),
-        app::service(&format!("{name}-canary"), &selector),
-        app::route(namespace, name),
-        rollout.to_string(),
-    ];
-    Ok(objects.join("\n---\n"))
-}
-
-/// Wait until a Rollout of any name is as wanted.
-async fn at(
-    delivery: &Delivery,
-    name: &str,
-    what: &str,
-    wanted: impl Fn(&RolloutStatus) -> bool,
-) -> Result<Value> {
-    let wanted = &wanted;
-    wait_for(&format!("{name} to be {what}"), LIMIT, || async {
-        let rollout = delivery.scene.get(SUREFOOT, "Rollout", name).await?;
-        let status = rollout.get("status").cloned().unwrap_or_else(|| json!({}));
-        Ok(wanted(&serde_json::from_value(status)?).then_some(rollout))
-    })
-    .await
-}
-
-/// From an abort to the weight 0 of its route, by the record.
-fn to_zero(delivery: &Delivery, name: &str) -> Result<Duration> {
-    let entries = delivery.scene.record.entries()?;
-    let asked = entries.iter().find(|e| e.resource == "rolloutactions" && e.name() == name);
-    let asked = asked.context("no abort on record")?;
-    let written = entries.iter().find(|e| {
-        e.resource == "virtualservices"
-            && e.name() == name
-            && e.version > asked.version
-            && canary_weight(&e.object) == 0
-    });
-    let written = written.with_context(|| format!("{name}: no weight 0 after the abort"))?;
-    Ok(Duration::try_from(written.at.duration_since(asked.at)).unwrap_or_default())
 }

@@ -7,6 +7,7 @@ mod bad_midway;
 mod bad_objects;
 mod bad_prometheus;
 mod commands;
+mod crowd;
 mod edits;
 mod faults;
 mod figures;
@@ -136,7 +137,8 @@ fn all() -> Vec<Scenario> {
         scenario!("self-check", self_check::play, alone),
         scenario!("figures", figures::play, alone),
         scenario!("figures-detection", figures::detection, alone),
-        scenario!("aborts-24-at-once", commands::aborts_24_at_once, alone),
+        scenario!("aborts-24-at-once", crowd::aborts, alone),
+        scenario!("bad-canaries-24-at-once", crowd::reactions, alone),
         scenario!("api-server-frozen", api_faults::frozen, alone, fault = "API server frozen"),
         scenario!("crd-outdated", api_faults::crd_outdated, alone, fault = "CRD outdated"),
         scenario!("api-server-away", api_server_away::play, alone),
