@@ -314,6 +314,17 @@ impl World {
         }
     }
 
+    /// Go on by steps until it is as wanted, which it is long before the last of them.
+    pub fn until(&mut self, step: impl Fn(&mut Self), wanted: impl Fn(&Self) -> bool) {
+        for _ in 0..1000 {
+            if wanted(self) {
+                return;
+            }
+            step(self);
+        }
+        panic!("it never came to that:\n{}", story::tell(&self.store));
+    }
+
     /// One call of the leader; time passes where it has none to make.
     pub fn creep(&mut self) {
         self.lead(1);

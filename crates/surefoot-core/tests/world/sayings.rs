@@ -4,10 +4,13 @@ use serde_json::Value;
 use surefoot_core::api::ActionKind;
 use surefoot_core::api::status::{HoldReason, Phase, ReleaseKind};
 
+use super::World;
 use super::script::{Op, Setup};
 use super::store::text;
 use super::story::tell;
-use super::timelines::{HARMFUL, NEWER, NEXT, abort, ends, left, promote, say, under_way};
+use super::timelines::{
+    HARMFUL, NEWER, NEXT, abort, committed_50, ends, left, promote, say, under_way,
+};
 
 #[test]
 fn a_paused_release_stays_at_its_weight() {
@@ -206,9 +209,7 @@ fn harm_ends_a_release_promoted_in_full() {
 #[test]
 fn a_broken_glass_stops_a_write_under_way() {
     let mut world = under_way(&Setup::plain(), NEXT, 0);
-    while world.status().and_then(|s| s.decision).is_none_or(|d| d.weight < 50) {
-        world.creep();
-    }
+    world.until(World::creep, committed_50);
     world.apply(&Op::BreakGlass { release: 0 });
     world.wait(2);
     ends(world, "break-glass-under-way");
@@ -218,9 +219,7 @@ fn a_broken_glass_stops_a_write_under_way() {
 #[test]
 fn a_broken_glass_is_an_abort() {
     let mut world = under_way(&Setup::plain(), NEXT, 0);
-    while world.status().and_then(|s| s.decision).is_none_or(|d| d.weight < 50) {
-        world.creep();
-    }
+    world.until(World::creep, committed_50);
     assert_eq!(world.weight(), 10, "50% is decided and not written");
     world.apply(&Op::BreakGlass { release: 0 });
     assert_eq!(world.weight(), 0);
@@ -234,9 +233,7 @@ fn a_broken_glass_is_an_abort() {
 #[test]
 fn a_leader_that_has_lost_the_lead_does_not_mend_a_broken_glass() {
     let mut world = under_way(&Setup::plain(), NEXT, 0);
-    while world.status().and_then(|s| s.decision).is_none_or(|d| d.weight < 50) {
-        world.creep();
-    }
+    world.until(World::creep, committed_50);
     world.apply(&Op::BreakGlass { release: 0 });
     world.apply(&Op::HandOver { frozen: 0, alive: 3 });
     world.wait(4);

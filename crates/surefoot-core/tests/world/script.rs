@@ -22,6 +22,8 @@ pub struct Setup {
     pub way: Way,
     /// A channel is told of everything.
     pub told: bool,
+    /// How long proxies may take to see a change.
+    pub propagation: &'static str,
 }
 
 /// How the two versions are told apart.
@@ -48,6 +50,7 @@ impl Setup {
             revert: false,
             way: Way::Services,
             told: false,
+            propagation: "5s",
         }
     }
 
@@ -70,7 +73,7 @@ impl Setup {
             "traffic": {
                 "mesh": "istio", "service": "shop",
                 "routes": [{"kind": "VirtualService", "name": "shop"}],
-                "propagationDelay": "5s",
+                "propagationDelay": self.propagation,
             },
             "steps": steps,
             "gate": {
@@ -177,6 +180,7 @@ pub fn setup() -> impl Strategy<Value = Setup> {
                     revert,
                     way,
                     told: true,
+                    propagation: "5s",
                 }
             },
         )

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 use surefoot_core::api::ActionKind;
 use surefoot_core::api::status::Phase;
+use surefoot_core::template::HASH_LABEL;
 use surefoot_core::trace::{State, check};
 
 use super::World;
@@ -65,6 +66,31 @@ pub(super) fn abort() -> Op {
     say(ActionKind::Abort)
 }
 
+/// Somebody lets stable's Service select both versions again and again, between any two calls: no
+/// step begins meanwhile, though the canary is ready.
+#[test]
+fn no_step_begins_while_stable_selects_both_versions() {
+    let mut world = under_way(&Setup::plain(), NEXT, 0);
+    for _ in 0..200 {
+        world.store.edit("Service", "shop-stable", |service| {
+            if let Some(selector) = service["spec"]["selector"].as_object_mut() {
+                selector.remove(HASH_LABEL);
+            }
+        });
+        world.keep();
+        world.creep();
+        assert_ne!(
+            world.status().map(|s| s.phase),
+            Some(Phase::Stepping),
+            "{}",
+            tell(&world.store)
+        );
+    }
+    assert_eq!(world.status().map(|s| s.phase), Some(Phase::Preparing));
+    assert_eq!(world.come_to_rest(), Ok(()), "{}", tell(&world.store));
+    assert_eq!(left(&world).0, "shop:v1");
+}
+
 #[test]
 fn three_steps_to_promoted() {
     ends(under_way(&Setup::plain(), NEXT, 0), "promoted");
@@ -110,15 +136,34 @@ fn a_person_aborts() {
 
 #[test]
 fn a_person_aborts_the_hand_over() {
-    let mut world = under_way(&Setup::plain(), NEXT, 0);
-    while world.weight() < 100 {
-        world.wait(1);
-    }
-    while world.weight() > 0 {
-        world.wait(1);
-    }
+    let mut world = handing_over(&Setup::plain());
     world.apply(&abort());
     ends(world, "abort-hand-over");
+}
+
+/// The route has long been at 0, but what reaches stable is turned back only now: the proxies get
+/// their time for that too before a pod is deleted.
+#[test]
+fn a_person_aborts_the_hand_over_late() {
+    let mut world = handing_over(&Setup { propagation: "10s", ..Setup::plain() });
+    world.wait(2);
+    world.apply(&abort());
+    // A process that ended here would not know how long the route has been at 0.
+    world.wait(4);
+    ends(world, "abort-hand-over-late");
+}
+
+/// All steps have passed, and the weight is back at 0.
+fn handing_over(setup: &Setup) -> World {
+    let mut world = under_way(setup, NEXT, 0);
+    world.until(|world| world.wait(1), |world| world.weight() == 100);
+    world.until(|world| world.wait(1), |world| world.weight() == 0);
+    world
+}
+
+/// The next weight is decided, whatever of it has been written.
+pub(super) fn committed_50(world: &World) -> bool {
+    world.status().and_then(|s| s.decision).is_some_and(|d| d.weight >= 50)
 }
 
 #[test]
@@ -178,9 +223,7 @@ fn a_lowered_weight_is_respected() {
 #[test]
 fn a_weight_lowered_before_it_was_confirmed_is_respected() {
     let mut world = under_way(&Setup::plain(), NEXT, 1);
-    while world.weight() < 10 {
-        world.creep();
-    }
+    world.until(World::creep, |world| world.weight() >= 10);
     world.apply(&Op::Reset { whole: true });
     world.wait(12);
     assert_eq!(world.weight(), 0, "somebody's reset was undone\n{}", tell(&world.store));
@@ -234,9 +277,7 @@ fn no_step_is_taken_in_a_fight() {
         (status.step.map(|s| s.index), status.decision.map(|d| d.weight))
     };
     // The step to 100% has begun and waits for its pods.
-    while between(&world) != (Some(2), Some(50)) {
-        world.wait(1);
-    }
+    world.until(|world| world.wait(1), |world| between(world) == (Some(2), Some(50)));
     world.apply(&Op::Raise(80, 30));
     world.wait(12);
     assert_eq!(between(&world), (Some(2), Some(50)), "{}", tell(&world.store));
@@ -324,9 +365,7 @@ fn mutant(mutant: Mutant) -> Vec<&'static str> {
 /// A leader that has committed the next step and is about to write its weight loses the lead; the
 /// new one hears an abort. Then the former one goes on.
 fn stale_raise(world: &mut World) {
-    while world.status().and_then(|s| s.decision).is_none_or(|d| d.weight < 50) {
-        world.creep();
-    }
+    world.until(World::creep, committed_50);
     world.apply(&Op::HandOver { frozen: 1, alive: 3 });
     world.apply(&abort());
     world.wait(6);
