@@ -9,12 +9,21 @@
 //! |---|---|---|
 //! | [`mann_whitney`], [`score`] | ranks of the values of each block, and a score over metrics | Kayenta |
 //! | [`fisher`] | exact test of two shares | scripts around Argo Rollouts |
+//! | [`welch`] | t-test of the means of blocks | scripts |
+//! | [`ks`] | Kolmogorov–Smirnov test of whole distributions | scripts |
 //! | [`crate::threshold`] | one value against fixed limits | Flagger, Argo Rollouts |
+//! | [`peers`] | the rules of those tools as wholes, to compare with | |
+//!
+//! [`quantile`] estimates the percentiles that those tools judge.
 
 mod brent;
 pub mod fisher;
+pub mod ks;
 pub mod mann_whitney;
+pub mod peers;
+pub mod quantile;
 pub mod score;
+pub mod welch;
 
 /// Which difference of the canary from stable is a bad one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
