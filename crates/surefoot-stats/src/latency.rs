@@ -61,6 +61,13 @@ impl SlowArm {
         Arm::new(self.n, *self.slower.get(boundary)?).ok()
     }
 
+    /// Add what fits: nothing where the boundaries differ or the sum overflows.
+    pub(crate) fn add_within(&mut self, other: &Self) {
+        if self.can_add(other) {
+            self.add(other);
+        }
+    }
+
     fn can_add(&self, other: &Self) -> bool {
         // Every slower ≤ n: if the sum of n fits, all do.
         self.slower.len() == other.slower.len() && self.n.checked_add(other.n).is_some()

@@ -16,6 +16,7 @@
 //! | [`state`] | the evidence so far and its two answers: harm, and pass |
 //! | [`show`], [`interval`] | what people are shown |
 //! | [`threshold`] | one number against limits, outside of every bound |
+//! | [`judge`] | what other tools judge by, for those who come from there |
 //!
 //! Evidence is in natural logarithms throughout: 0 is none, positive speaks against the null.
 #![deny(missing_docs)]
@@ -26,6 +27,7 @@ pub mod crash;
 mod evidence;
 pub mod grid;
 pub mod interval;
+pub mod judge;
 pub mod latency;
 mod metric;
 pub mod objective;

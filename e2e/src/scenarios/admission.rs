@@ -82,6 +82,10 @@ fn metrics(metric: &Value) -> Value {
     json!({"analysis": {"metrics": [metric]}})
 }
 
+fn compared(judge: &str, compare: &Value) -> Value {
+    metrics(&json!({"name": "rate", "judge": judge, "compare": compare, "successRate": {}}))
+}
+
 fn url(url: &str) -> Value {
     json!({"prometheus": {"url": url}})
 }
@@ -182,6 +186,92 @@ const ROWS: &[Row] = &[
         "admission-required-ratio-alone",
         || metrics(&json!({"name": "rate", "successRate": {"maxFailureRatio": "2"}})),
         "a required success rate needs maxDrop or min",
+    ),
+    row(
+        "admission-nothing-to-judge-by",
+        || metrics(&json!({"name": "rate", "role": "guard", "successRate": {}})),
+        "give at least one of min, maxDrop and maxFailureRatio",
+    ),
+    row(
+        "admission-importance-without-share",
+        || {
+            let metric = json!({"judge": "fisher", "importance": 2, "successRate": {}});
+            metrics(&with(json!({"name": "rate"}), &metric))
+        },
+        "which only sequential metrics have part in: leave it out",
+    ),
+    row(
+        "admission-query-compared",
+        || {
+            let query = json!({"query": "up", "min": "1"});
+            metrics(&json!({"name": "up", "judge": "welch", "prometheus": query}))
+        },
+        "a query gives one number, which a threshold judges",
+    ),
+    row(
+        "admission-threshold-on-drop",
+        || {
+            let rate = json!({"min": "99%", "maxDrop": "1pp"});
+            metrics(&json!({"name": "rate", "judge": "threshold", "successRate": rate}))
+        },
+        "a threshold on the success rate is its min alone",
+    ),
+    row(
+        "admission-threshold-on-slowdown",
+        || {
+            let latency = json!({"maxSlowdown": "2"});
+            metrics(&json!({"name": "slow", "judge": "threshold", "latency": latency}))
+        },
+        "a threshold on the latency is its max alone",
+    ),
+    row(
+        "admission-compared-with-min",
+        || {
+            let rate = json!({"min": "99%"});
+            metrics(&json!({"name": "rate", "judge": "mannWhitney", "successRate": rate}))
+        },
+        "leave them out (successRate: {}), or use judge sequential",
+    ),
+    row(
+        "admission-percentiles-with-max",
+        || metrics(&json!({"name": "slow", "judge": "ks", "latency": {"max": "1s"}})),
+        "leave max and maxSlowdown out",
+    ),
+    row(
+        "admission-fisher-without-max",
+        || metrics(&json!({"name": "slow", "judge": "fisher", "latency": {"percentile": 99}})),
+        "give max alone",
+    ),
+    row(
+        "admission-compare-without-judge",
+        || {
+            let rate = json!({"maxDrop": "1pp"});
+            metrics(&json!({"name": "rate", "compare": {"confidence": "98%"}, "successRate": rate}))
+        },
+        "compare is for the judges mannWhitney, fisher, welch and ks",
+    ),
+    row(
+        "admission-compare-of-another",
+        || compared("welch", &json!({"tolerance": "25%"})),
+        "are mannWhitney's: leave them out",
+    ),
+    row(
+        "admission-fisher-two-sided",
+        || compared("fisher", &json!({"direction": "either"})),
+        "leave direction out",
+    ),
+    row(
+        "admission-confidence-100",
+        || compared("mannWhitney", &json!({"confidence": "100%"})),
+        "confidence must be from 50% to below 100%",
+    ),
+    row(
+        "admission-checks-without-threshold",
+        || {
+            let rate = json!({"maxDrop": "1pp"});
+            metrics(&json!({"name": "rate", "checks": {"failureLimit": 4}, "successRate": rate}))
+        },
+        "checks are for judge threshold on successRate or latency",
     ),
     row(
         "admission-nothing-required",

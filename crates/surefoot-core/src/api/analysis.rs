@@ -6,6 +6,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::judge::{Checks, Compare, Judge};
 use super::schema::rules;
 use super::text::{Number, Percent, Points, Ratio, Span};
 
@@ -182,10 +183,34 @@ pub enum NoDataAction {
 #[schemars(extend("x-kubernetes-validations" = rules(&[
     ("[has(self.successRate), has(self.latency), has(self.prometheus)].filter(x, x).size() == 1",
      "give exactly one of successRate, latency and prometheus"),
-    ("(has(self.role) && self.role != 'required') || !has(self.successRate) || has(self.successRate.maxDrop) || has(self.successRate.min)",
+    ("(has(self.role) && self.role != 'required') || (has(self.judge) && self.judge != 'sequential') || !has(self.successRate) || has(self.successRate.maxDrop) || has(self.successRate.min)",
      "a required success rate needs maxDrop or min: with two perfect versions a ratio alone never passes"),
-    ("!has(self.prometheus) || !has(self.importance)",
-     "importance shares the falseRollback budget, which a threshold on a query stands outside of"),
+    ("!has(self.importance) || (!has(self.prometheus) && (!has(self.judge) || self.judge == 'sequential'))",
+     "importance shares the falseRollback budget, which only sequential metrics have part in: leave it out"),
+    ("!has(self.prometheus) || !has(self.judge) || self.judge == 'threshold'",
+     "a query gives one number, which a threshold judges: leave judge out, or compare versions by successRate or latency"),
+    ("(has(self.judge) && self.judge != 'sequential') || !has(self.successRate) || has(self.successRate.min) || has(self.successRate.maxDrop) || has(self.successRate.maxFailureRatio)",
+     "give at least one of min, maxDrop and maxFailureRatio"),
+    ("(has(self.judge) && self.judge != 'sequential') || !has(self.latency) || has(self.latency.max) || has(self.latency.maxSlowdown)",
+     "give at least one of max and maxSlowdown"),
+    ("!has(self.judge) || self.judge != 'threshold' || !has(self.successRate) || (has(self.successRate.min) && !has(self.successRate.maxDrop) && !has(self.successRate.maxFailureRatio))",
+     "a threshold on the success rate is its min alone; maxDrop and maxFailureRatio are judge sequential's"),
+    ("!has(self.judge) || self.judge != 'threshold' || !has(self.latency) || (has(self.latency.max) && !has(self.latency.maxSlowdown))",
+     "a threshold on the latency is its max alone; maxSlowdown is judge sequential's"),
+    ("!has(self.judge) || self.judge in ['sequential', 'threshold'] || !has(self.successRate) || (!has(self.successRate.min) && !has(self.successRate.maxDrop) && !has(self.successRate.maxFailureRatio))",
+     "this judge compares the versions without min, maxDrop and maxFailureRatio: leave them out (successRate: {}), or use judge sequential"),
+    ("!has(self.judge) || !(self.judge in ['mannWhitney', 'welch', 'ks']) || !has(self.latency) || (!has(self.latency.max) && !has(self.latency.maxSlowdown))",
+     "this judge compares percentiles of both versions: leave max and maxSlowdown out, or use judge sequential or threshold"),
+    ("!has(self.judge) || self.judge != 'fisher' || !has(self.latency) || (has(self.latency.max) && !has(self.latency.maxSlowdown) && !has(self.latency.percentile))",
+     "fisher compares how many requests are slower than max: give max alone"),
+    ("!has(self.compare) || (has(self.judge) && self.judge in ['mannWhitney', 'fisher', 'welch', 'ks'])",
+     "compare is for the judges mannWhitney, fisher, welch and ks: set judge to one of them, or leave it out"),
+    ("!has(self.compare) || !has(self.judge) || self.judge == 'mannWhitney' || !(has(self.compare.tolerance) || has(self.compare.effectSize) || has(self.compare.allowedIncrease) || has(self.compare.allowedDecrease))",
+     "tolerance, effectSize, allowedIncrease and allowedDecrease are mannWhitney's: leave them out"),
+    ("!has(self.compare) || !has(self.judge) || self.judge != 'fisher' || !has(self.compare.direction)",
+     "fisher is one-sided, it looks for more failures: leave direction out"),
+    ("!has(self.checks) || (has(self.judge) && self.judge == 'threshold' && !has(self.prometheus))",
+     "checks are for judge threshold on successRate or latency; a query has its own failureLimit"),
 ])))]
 pub struct Metric {
     /// Name, shown in status and explain.
@@ -194,7 +219,17 @@ pub struct Metric {
     /// What the verdict counts for. Default required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<MetricRole>,
-    /// Share of the falseRollback budget, relative to the other metrics. Default 1.
+    /// How it is judged. Default sequential; a query's is threshold. The others are those of other
+    /// tools, for those who come from there, and stand outside of falseRollback and falsePass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<Judge>,
+    /// How the judges mannWhitney, fisher, welch and ks compare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compare: Option<Compare>,
+    /// How judge threshold checks a success rate or latency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Checks>,
+    /// Share of the falseRollback budget, relative to the other sequential metrics. Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub importance: Option<i32>,
@@ -224,9 +259,6 @@ pub enum MetricRole {
 /// Tolerances for the share of failed requests.
 #[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = rules(&[
-    ("has(self.min) || has(self.maxDrop) || has(self.maxFailureRatio)", "give at least one of min, maxDrop and maxFailureRatio"),
-])))]
 pub struct SuccessRate {
     /// The success rate to hold in any case: "99.5%". While stable has traffic, a canary that
     /// misses it no worse than stable does is not rolled back for it.
@@ -245,11 +277,10 @@ pub struct SuccessRate {
 #[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules(&[
-    ("has(self.max) || has(self.maxSlowdown)", "give at least one of max and maxSlowdown"),
-    ("has(self.max) || !has(self.percentile)", "percentile belongs to max"),
+    ("!has(self.maxSlowdown) || has(self.max) || !has(self.percentile)", "percentile belongs to max"),
 ])))]
 pub struct Latency {
-    /// The percentile that `max` is for. Default 99.
+    /// The percentile that `max` is for, or that mannWhitney, welch and ks compare. Default 99.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 99))]
     pub percentile: Option<i32>,

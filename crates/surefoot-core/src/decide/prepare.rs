@@ -6,7 +6,7 @@ use super::{Case, between, step};
 use crate::api::rollout::Apex;
 use crate::api::status::{ReleaseKind, Waiting, WaitingKind};
 use crate::desired::{CanaryWanted, Pin};
-use crate::plan::Plan;
+use crate::plan::{MetricPlan, Plan};
 use crate::template::equal;
 
 /// How long a release waits for a record of stable's past before it goes on without.
@@ -134,7 +134,7 @@ pub(super) fn canary(case: &mut Case<'_>, plan: &Plan, index: usize) -> Option<b
 
 /// Whether stable's past is on record, or has been waited for long enough.
 fn baseline(case: &mut Case<'_>, plan: &Plan) -> bool {
-    let judged = plan.metrics.iter().any(|m| m.kind.is_sequential());
+    let judged = plan.metrics.iter().any(MetricPlan::is_counted);
     let immediate = case.status.release.as_ref().is_some_and(|r| r.kind == ReleaseKind::Undo)
         && plan.metrics.is_empty();
     if !judged || immediate || case.samples.baseline.is_some() {

@@ -1,6 +1,7 @@
 //! The bridge between a release and the statistics: its policy from the plan, ticks into blocks,
 //! evidence into verdicts and words. Its state is one opaque field of the status.
 
+mod judges;
 mod words;
 
 pub use words::evidence_in_words;
@@ -11,16 +12,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use surefoot_stats::threshold::{Tally, Threshold, Verdict};
+use surefoot_stats::threshold::{Tally, Threshold};
 use surefoot_stats::{
     Arm, Baseline, Block, CountTest, LatencyTest, MetricBlock, MetricPolicy, Objective, Policy,
     Role, SlowArm, SlowBlock, State, Test,
 };
 
+use self::judges::Judges;
 use self::words::{describe, describe_threshold, evidence_wait, harm_in_words};
 use crate::api::analysis::MetricRole;
 use crate::api::status::{MetricStatus, RolloutStatus, Waiting};
-use crate::plan::{MetricKind, Plan};
+use crate::plan::{JudgePlan, MetricKind, Plan};
 use crate::samples::{BaselineSample, Count, Histogram, Latencies, Samples, Tick};
 
 /// How many times more counts vary than independent requests would, until it is calibrated.
@@ -30,7 +32,7 @@ const ISTIO_BOUNDARIES: [f64; 15] = [
     0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0,
     30_000.0, 60_000.0,
 ];
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Engine {
@@ -52,6 +54,8 @@ struct Engine {
     canary_seen: Option<i64>,
     /// One for each threshold, in the plan's order: its count, and the last answer counted.
     tallies: Vec<(Tally, i64)>,
+    /// What the judges of other tools have seen.
+    judges: Judges,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -121,7 +125,7 @@ pub fn begin(plan: &Plan, baseline: Option<&BaselineSample>, now: Timestamp) -> 
         let _ = state.seed(metric, past);
     }
     let _ = state.begin_step(&policy, 0);
-    let thresholds = plan.metrics.iter().filter(|m| !m.kind.is_sequential()).count();
+    let thresholds = plan.metrics.iter().filter(|m| m.judge == JudgePlan::Query).count();
     let engine = Engine {
         state,
         policy,
@@ -133,6 +137,7 @@ pub fn begin(plan: &Plan, baseline: Option<&BaselineSample>, now: Timestamp) -> 
         reached: Reached::default(),
         canary_seen: None,
         tallies: vec![(Tally::default(), 0); thresholds],
+        judges: Judges::new(plan, &boundaries(baseline)),
     };
     engine.encode()
 }
@@ -149,6 +154,7 @@ pub fn begin_step(state: &str, index: usize) -> String {
     engine.judged = 0;
     engine.step = Block::default();
     engine.reached = Reached::default();
+    engine.judges.begin_step();
     for (tally, _) in &mut engine.tallies {
         *tally = Tally::default();
     }
@@ -162,7 +168,8 @@ pub fn folded_until(state: &str) -> Option<Timestamp> {
 }
 
 fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> Policy {
-    let metrics = plan.metrics.iter().filter_map(|metric| {
+    let boundaries = boundaries(baseline);
+    let metrics = plan.metrics.iter().filter(|m| m.is_sequential()).filter_map(|metric| {
         let test = match &metric.kind {
             MetricKind::SuccessRate { max_failure_rate, max_drop, max_failure_ratio } => {
                 Test::Counts(CountTest {
@@ -174,9 +181,7 @@ fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> Policy {
             MetricKind::Latency { percentile, max_ms, max_slowdown } => {
                 let baseline = baseline.and_then(known).filter(|b| !b.boundaries().is_empty());
                 Test::Latency(LatencyTest {
-                    boundaries: baseline
-                        .as_ref()
-                        .map_or_else(|| ISTIO_BOUNDARIES.to_vec(), |b| b.boundaries().to_vec()),
+                    boundaries: boundaries.clone(),
                     max_slowdown: *max_slowdown,
                     objective: max_ms
                         .map(|threshold_ms| Objective { threshold_ms, percentile: *percentile }),
@@ -201,6 +206,12 @@ fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> Policy {
         dispersion: ASSUMED_DISPERSION,
         metrics: metrics.collect(),
     }
+}
+
+/// Those of stable's past, else the mesh's usual ones.
+fn boundaries(baseline: Option<&BaselineSample>) -> Vec<f64> {
+    let known = baseline.and_then(known).map(|b| b.boundaries().to_vec());
+    known.filter(|b| !b.is_empty()).unwrap_or_else(|| ISTIO_BOUNDARIES.to_vec())
 }
 
 fn comparable(test: &Test) -> bool {
@@ -315,10 +326,12 @@ impl Engine {
     }
 
     fn boundaries(&self) -> Option<Vec<f64>> {
-        self.policy.metrics.iter().find_map(|m| match &m.test {
+        let sequential = self.policy.metrics.iter().find_map(|m| match &m.test {
             Test::Latency(test) => Some(test.boundaries.clone()),
             Test::Counts(_) => None,
-        })
+        });
+        // Where both need them they are the same: those of stable's past.
+        sequential.or((!self.judges.boundaries.is_empty()).then(|| self.judges.boundaries.clone()))
     }
 
     /// What is pending becomes a block.
@@ -337,6 +350,7 @@ impl Engine {
                 let _ = self.state.fold(&self.policy, i, &block);
             }
         }
+        self.judges.take(pending.millis, pending.requests, pending.slow.as_ref());
         self.judged += pending.millis;
         self.reached = pending.reached;
         self.step = self.step.checked_add(pending.requests).unwrap_or(self.step);
@@ -365,8 +379,11 @@ pub fn judge(plan: &Plan, status: &RolloutStatus, samples: &Samples) -> Judgemen
         engine.take(tick, judged_from.is_some_and(|from| tick.from >= from), longest);
         last = Some(tick.clone());
     }
+    if let Some(step) = plan.steps.get(index) {
+        engine.judges.look(plan, step, engine.judged, engine.step.canary.n());
+    }
     let thresholds = thresholds(plan, &mut engine, samples, judged_from);
-    verdict(plan, engine, &thresholds, last)
+    verdict(plan, engine, index, &thresholds, last)
 }
 
 /// Count the answers of users' queries.
@@ -405,6 +422,7 @@ fn thresholds(
 fn verdict(
     plan: &Plan,
     engine: Engine,
+    step: usize,
     thresholds: &[(Threshold, Tally, Option<f64>)],
     last: Option<Tick>,
 ) -> Judgement {
@@ -413,23 +431,28 @@ fn verdict(
     let mut metrics = Vec::new();
     let mut unmet = Vec::new();
     let mut failed = None;
-    let (mut sequential, mut threshold) = (0, 0);
+    let stable_traffic = policy.has_stable_traffic(step);
+    let mut counts = [0; 4];
     for metric in &plan.metrics {
-        let status = if metric.kind.is_sequential() {
-            let status = describe(&engine, &policy, sequential, &metric.name);
-            sequential += 1;
-            status
-        } else {
-            let counted = thresholds.get(threshold);
-            threshold += 1;
-            let Some((limits, tally, value)) = counted else { continue };
-            let status = describe_threshold(&metric.name, metric.role, limits, tally, *value);
-            if limits.verdict(tally) == Verdict::Failed && metric.role != MetricRole::Observe {
-                failed =
-                    Some(format!("{}: {}", metric.name, status.note.clone().unwrap_or_default()));
-            }
-            status
+        let mut next = |kind: usize| {
+            counts[kind] += 1;
+            counts[kind] - 1
         };
+        let status = match &metric.judge {
+            JudgePlan::Sequential => describe(&engine, &policy, next(0), &metric.name),
+            JudgePlan::Query => {
+                let counted = thresholds.get(next(1));
+                let Some((limits, tally, value)) = counted else { continue };
+                describe_threshold(&metric.name, metric.role, limits, tally, *value)
+            }
+            JudgePlan::Checks(checks) => engine.judges.checked(metric, next(2), checks),
+            JudgePlan::Compare(how) => engine.judges.compared(metric, next(3), how, stable_traffic),
+        };
+        // A sequential metric's harm counts by its share alone.
+        let fails = status.verdict == "Harm" && metric.role != MetricRole::Observe;
+        if fails && !metric.is_sequential() {
+            failed = Some(format!("{}: {}", metric.name, status.note.clone().unwrap_or_default()));
+        }
         if status.role == "required" && status.verdict != "Pass" {
             unmet.push(evidence_wait(&status));
         }

@@ -17,6 +17,14 @@ fn role_name(role: Role) -> &'static str {
     }
 }
 
+pub(super) fn role_of(role: MetricRole) -> &'static str {
+    match role {
+        MetricRole::Required => "required",
+        MetricRole::Guard => "guard",
+        MetricRole::Observe => "observe",
+    }
+}
+
 pub(super) fn describe(engine: &Engine, policy: &Policy, index: usize, name: &str) -> MetricStatus {
     let found = policy.metrics.get(index).zip(engine.state.show(policy, index));
     let Some((metric, show)) = found else { return MetricStatus::default() };
@@ -117,14 +125,9 @@ pub(super) fn describe_threshold(
         tally.outside.saturating_add(tally.within),
         limits.failure_limit
     );
-    let role = match role {
-        MetricRole::Required => "required",
-        MetricRole::Guard => "guard",
-        MetricRole::Observe => "observe",
-    };
     MetricStatus {
         name: name.to_owned(),
-        role: role.to_owned(),
+        role: role_of(role).to_owned(),
         verdict: verdict.to_owned(),
         note: Some(note),
         ..MetricStatus::default()
@@ -204,7 +207,7 @@ pub(super) fn harm_in_words(plan: &Plan, engine: &Engine, harm: &Harm) -> String
     let more = if harm.largest_log_e > 13.8 { "a million" } else { odds.as_str() };
     let (name, told) = match worst.and_then(|(_, metric)| metric) {
         Some(metric) => {
-            let names = plan.metrics.iter().filter(|m| m.kind.is_sequential());
+            let names = plan.metrics.iter().filter(|m| m.is_sequential());
             let name = names.map(|m| m.name.clone()).nth(metric).unwrap_or_default();
             let test = policy.metrics.get(metric).map(|m| verb(&m.test)).unwrap_or_default();
             (name, compared(&test, &engine.state.step_counts(policy, metric).unwrap_or_default()))

@@ -9,7 +9,7 @@ use crate::api::analysis::SourceRef;
 use crate::api::rollout::Apex;
 use crate::api::status::{Phase, RolloutStatus};
 use crate::engine;
-use crate::plan::{MetricKind, Plan};
+use crate::plan::{MetricKind, MetricPlan, Plan};
 use crate::routing::Side;
 
 /// The sampler's task.
@@ -34,9 +34,9 @@ pub struct Wanted {
 /// What to sample, if anything. Nothing at rest.
 #[must_use]
 pub fn wanted(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Wanted> {
-    let sequential = plan.metrics.iter().any(|m| m.kind.is_sequential());
+    let counted = plan.metrics.iter().any(MetricPlan::is_counted);
     let (baseline, ticks) = match status.phase {
-        Phase::Preparing => (sequential, false),
+        Phase::Preparing => (counted, false),
         Phase::Stepping | Phase::Paused | Phase::Promoting | Phase::RollingBack => (false, true),
         Phase::Pending | Phase::Healthy | Phase::Degraded => return None,
     };

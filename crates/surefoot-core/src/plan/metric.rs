@@ -1,7 +1,9 @@
 //! What is measured and against which tolerance, with every default filled in.
 
+use super::judge::{JudgePlan, judge};
 use super::{PlanError, text};
 use crate::api::analysis::{Metric, MetricRole};
+use crate::api::judge::Judge;
 use crate::api::text::{Percent, Points, Ratio, Span};
 
 /// One metric.
@@ -18,6 +20,22 @@ pub struct MetricPlan {
     pub importance: f64,
     /// What is measured.
     pub kind: MetricKind,
+    /// Who judges it.
+    pub judge: JudgePlan,
+}
+
+impl MetricPlan {
+    /// Whether the sequential engine judges it, within falseRollback and falsePass.
+    #[must_use]
+    pub fn is_sequential(&self) -> bool {
+        self.judge == JudgePlan::Sequential
+    }
+
+    /// Whether it is measured from the mesh's own counts (else by a user's query).
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        !matches!(self.kind, MetricKind::Query { .. })
+    }
 }
 
 /// What is measured and against which tolerance.
@@ -54,14 +72,6 @@ pub enum MetricKind {
     },
 }
 
-impl MetricKind {
-    /// Whether the sequential engine judges it (else a threshold does).
-    #[must_use]
-    pub fn is_sequential(&self) -> bool {
-        !matches!(self, MetricKind::Query { .. })
-    }
-}
-
 pub(super) fn plans(written: &[Metric]) -> Result<Vec<MetricPlan>, PlanError> {
     if written.is_empty() {
         return Ok(default_metrics());
@@ -95,6 +105,7 @@ fn default_metrics() -> Vec<MetricPlan> {
         implicit: true,
         importance: 1.0,
         kind,
+        judge: JudgePlan::Sequential,
     };
     vec![
         plan(
@@ -137,6 +148,7 @@ fn metric_plan(metric: &Metric) -> Result<MetricPlan, PlanError> {
             };
             if let MetricKind::SuccessRate { max_failure_rate, max_drop: None, .. } = kind
                 && role == MetricRole::Required
+                && metric.judge.is_none_or(|judge| judge == Judge::Sequential)
                 && max_failure_rate.is_none()
             {
                 return Err(PlanError::Invalid {
@@ -188,6 +200,7 @@ fn metric_plan(metric: &Metric) -> Result<MetricPlan, PlanError> {
         role,
         implicit: false,
         importance: f64::from(metric.importance.unwrap_or(1)),
+        judge: judge(metric, &kind)?,
         kind,
     })
 }

@@ -1,8 +1,10 @@
 //! The validated plan of a release: what a spec means, parsed once, with every default filled in.
 
+mod judge;
 mod metric;
 mod template;
 
+pub use judge::{ChecksPlan, Comparison, JudgePlan};
 pub use metric::{MetricKind, MetricPlan};
 pub use template::{Templates, resolve};
 
@@ -349,6 +351,47 @@ steps: [{weight: 10}, {weight: 50}, {weight: 100}]
             said.contains("analysis.metrics[s].successRate") && said.contains("give maxDrop"),
             "{said}"
         );
+
+        let with = |metric: &str| {
+            let mut spec = spec(SMALLEST);
+            spec.analysis =
+                Some(serde_saphyr::from_str(&format!("metrics: [{{name: m, {metric}}}]")).unwrap());
+            Plan::of(&spec).map_err(|e| e.to_string())
+        };
+        for (metric, place, remedy) in [
+            ("role: guard, successRate: {}", "[m].judge", "give successRate min, maxDrop"),
+            ("judge: fisher, importance: 2, successRate: {}", "[m].importance", "leave it out"),
+            ("judge: ks, prometheus: {query: up, min: '1'}", "[m].judge", "successRate: {}"),
+            ("judge: sequential, prometheus: {query: up, min: '1'}", "[m].judge", "by a threshold"),
+            ("judge: threshold, successRate: {min: 99%, maxDrop: 1pp}", "[m].judge", "min alone"),
+            ("judge: mannWhitney, successRate: {min: 99%}", "[m].judge", "successRate: {}"),
+            ("judge: welch, latency: {max: 1s}", "[m].judge", "percentile alone"),
+            ("judge: fisher, latency: {}", "[m].judge", "latency max alone"),
+            ("compare: {}, successRate: {maxDrop: 1pp}", "[m].compare", "leave it out"),
+            ("checks: {}, successRate: {maxDrop: 1pp}", "[m].checks", "leave it out"),
+            (
+                "judge: ks, compare: {confidence: 100%}, successRate: {}",
+                "[m].compare.confidence",
+                "below 100%",
+            ),
+            (
+                "judge: mannWhitney, compare: {allowedIncrease: '0.9'}, successRate: {}",
+                "[m].compare.allowedIncrease",
+                "at least",
+            ),
+        ] {
+            let said = with(metric).unwrap_err();
+            assert!(said.contains(place) && said.contains(remedy), "{metric}: {said}");
+        }
+        for metric in [
+            "judge: mannWhitney, compare: {effectSize: cles, allowedIncrease: '0.7'}, successRate: {}",
+            "judge: ks, latency: {percentile: 95}",
+            "judge: fisher, latency: {max: 250ms}",
+            "judge: threshold, latency: {max: 250ms}, checks: {consecutiveLimit: 2}",
+            "judge: threshold, prometheus: {query: up, min: '1'}",
+        ] {
+            assert!(with(metric).is_ok(), "{metric}: {:?}", with(metric).err());
+        }
 
         let mut guards = spec(SMALLEST);
         guards.analysis = Some(

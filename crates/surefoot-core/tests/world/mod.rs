@@ -34,8 +34,8 @@ const TICK: u64 = 5;
 const MANY: usize = 200;
 
 /// What may be deployed: version, and how it behaves by the end of its image's name.
-pub const IMAGES: [&str; 5] =
-    ["shop:v0", "shop:v1", "shop:v2", "shop:v3-harmful", "shop:v4-never-ready"];
+pub const IMAGES: [&str; 6] =
+    ["shop:v0", "shop:v1", "shop:v2", "shop:v3-harmful", "shop:v4-never-ready", "shop:v5-worse"];
 
 pub struct World {
     pub store: Store,

@@ -20,6 +20,8 @@ pub struct Setup {
     pub no_data: &'static str,
     pub revert: bool,
     pub way: Way,
+    /// The only metric.
+    pub metric: Value,
     /// A channel is told of everything.
     pub told: bool,
     /// How long proxies may take to see a change.
@@ -49,6 +51,7 @@ impl Setup {
             no_data: "pause",
             revert: false,
             way: Way::Services,
+            metric: sequential(),
             told: false,
             propagation: "5s",
         }
@@ -81,7 +84,7 @@ impl Setup {
                 "warmUp": "10s", "onInconclusive": self.on_inconclusive,
             },
             "analysis": {
-                "metrics": [{"name": "success-rate", "successRate": {"maxDrop": "5pp"}}],
+                "metrics": [self.metric],
                 "noDataPolicy": {"after": "40s", "then": self.no_data},
             },
             "undo": self.undo,
@@ -152,6 +155,10 @@ pub enum Op {
     Delete,
 }
 
+fn sequential() -> Value {
+    json!({"name": "success-rate", "successRate": {"maxDrop": "5pp"}})
+}
+
 pub fn setup() -> impl Strategy<Value = Setup> {
     let below = proptest::collection::btree_set(1..100i32, 0..4);
     let approvals = proptest::collection::vec(proptest::bool::weighted(0.15), 5);
@@ -179,6 +186,7 @@ pub fn setup() -> impl Strategy<Value = Setup> {
                     no_data,
                     revert,
                     way,
+                    metric: sequential(),
                     told: true,
                     propagation: "5s",
                 }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use surefoot_core::api::ActionKind;
 use surefoot_core::api::status::Phase;
 use surefoot_core::template::HASH_LABEL;
@@ -20,6 +20,7 @@ pub(super) const NEXT: u8 = 1;
 pub(super) const NEWER: u8 = 2;
 pub(super) const HARMFUL: u8 = 3;
 const NEVER_READY: u8 = 4;
+const WORSE: u8 = 5;
 
 fn world(setup: &Setup) -> World {
     let mut world = World::new(setup, Mutant::Faithful);
@@ -120,6 +121,26 @@ fn promoted_while_callers_outside_reach_stable_only() {
 #[test]
 fn a_harmful_version_is_rolled_back() {
     ends(under_way(&Setup::plain(), HARMFUL, 0), "harm");
+}
+
+fn judged(metric: Value) -> Setup {
+    Setup { metric, ..Setup::plain() }
+}
+
+#[test]
+fn kayentas_judge_promotes_and_rolls_back() {
+    let metric = json!({"name": "success-rate", "judge": "mannWhitney", "successRate": {}});
+    ends(under_way(&judged(metric.clone()), NEXT, 0), "promoted-by-mann-whitney");
+    ends(under_way(&judged(metric), WORSE, 0), "harm-by-mann-whitney");
+}
+
+#[test]
+fn a_threshold_as_flaggers_rolls_back_at_the_fifth_missed_check() {
+    let checks = json!({"failureLimit": 4, "interval": "15s"});
+    let metric = json!({
+        "name": "success-rate", "judge": "threshold", "successRate": {"min": "99%"}, "checks": checks,
+    });
+    ends(under_way(&judged(metric), WORSE, 0), "harm-by-threshold");
 }
 
 #[test]
