@@ -14,7 +14,7 @@
 //! | [`crash`] | the guard that sees every block |
 //! | [`policy`] | what a release is judged by, fixed before its first canary request |
 //! | [`state`] | the evidence so far and its two answers: harm, and pass |
-//! | [`show`], [`interval`] | what people are shown |
+//! | [`show`], [`interval`], [`told`] | what people are shown, and can compute again |
 //! | [`threshold`] | one number against limits, outside of every bound |
 //!
 //! Evidence is in natural logarithms throughout: 0 is none, positive speaks against the null.
@@ -34,6 +34,7 @@ pub mod share;
 pub mod show;
 pub mod state;
 pub mod threshold;
+pub mod told;
 
 pub use block::{Arm, Block, CountError};
 pub use crash::CrashGuard;
