@@ -99,6 +99,7 @@ fn firm(status: &RolloutStatus) -> RolloutStatus {
     firm.waiting_on.retain(|w| w.kind == WaitingKind::Refused);
     firm.waiting_on.iter_mut().for_each(|w| w.message.clear());
     firm.analysis.clear();
+    firm.evidence = None;
     firm.engine = None;
     firm.checkpoint_at = None;
     for condition in &mut firm.conditions {

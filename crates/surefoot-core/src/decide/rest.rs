@@ -180,6 +180,9 @@ fn outside(case: &mut Case<'_>, now: &Revision) {
             started_at: case.now,
             ended_at: case.now,
             why,
+            passes: Vec::new(),
+            analysis: Vec::new(),
+            evidence: None,
         },
     );
 }
@@ -321,6 +324,7 @@ fn begin(
     case.status.step = None;
     case.status.engine = None;
     case.status.analysis.clear();
+    case.status.evidence = None;
     case.status.used_actions.clear();
     case.status.pause = None;
     let undoing = case.status.undo.take();

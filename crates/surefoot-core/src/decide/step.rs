@@ -64,7 +64,7 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     disrupted(case, step);
     let judgement = engine::judge(plan, &case.status, case.samples);
     case.status.engine = Some(judgement.engine.clone());
-    case.status.analysis = judgement.metrics.clone();
+    engine::show(&judgement, &mut case.status);
     // Harm is acted on at any time, whatever else is going on.
     if let Some(harm) = &judgement.harm {
         return case.roll_back(CONTROLLER, harm.clone());

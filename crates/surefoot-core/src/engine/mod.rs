@@ -1,8 +1,10 @@
 //! The bridge between a release and the statistics: its policy from the plan, ticks into blocks,
 //! evidence into verdicts and words. Its state is one opaque field of the status.
 
+mod told;
 mod words;
 
+pub use told::{keep, show};
 pub use words::evidence_in_words;
 
 use std::time::Duration;
@@ -19,7 +21,7 @@ use surefoot_stats::{
 
 use self::words::{describe, describe_threshold, evidence_wait, harm_in_words};
 use crate::api::analysis::MetricRole;
-use crate::api::status::{MetricStatus, RolloutStatus, Waiting};
+use crate::api::status::{MetricStatus, ReleaseEvidence, RolloutStatus, StepStatus, Waiting};
 use crate::plan::{MetricKind, Plan};
 use crate::samples::{BaselineSample, Count, Histogram, Latencies, Samples, Tick};
 
@@ -89,6 +91,8 @@ pub struct Judgement {
     pub engine: String,
     /// Every metric, for the status.
     pub metrics: Vec<MetricStatus>,
+    /// The release as a whole, for the status.
+    pub evidence: Option<ReleaseEvidence>,
     /// The release does harm, in words.
     pub harm: Option<String>,
     /// Required metrics that haven't passed.
@@ -366,7 +370,7 @@ pub fn judge(plan: &Plan, status: &RolloutStatus, samples: &Samples) -> Judgemen
         last = Some(tick.clone());
     }
     let thresholds = thresholds(plan, &mut engine, samples, judged_from);
-    verdict(plan, engine, &thresholds, last)
+    verdict(plan, engine, status.step.as_ref(), &thresholds, last)
 }
 
 /// Count the answers of users' queries.
@@ -405,6 +409,7 @@ fn thresholds(
 fn verdict(
     plan: &Plan,
     engine: Engine,
+    step: Option<&StepStatus>,
     thresholds: &[(Threshold, Tally, Option<f64>)],
     last: Option<Tick>,
 ) -> Judgement {
@@ -431,7 +436,7 @@ fn verdict(
             status
         };
         if status.role == "required" && status.verdict != "Pass" {
-            unmet.push(evidence_wait(&status));
+            unmet.push(evidence_wait(&status, &engine));
         }
         metrics.push(status);
     }
@@ -440,6 +445,7 @@ fn verdict(
     let stamp = |millis| Timestamp::from_millisecond(millis).unwrap_or_default();
     Judgement {
         metrics,
+        evidence: Some(told::release(&engine, step)),
         harm: words.or(failed),
         unmet,
         judged: Duration::from_millis(engine.judged),
@@ -460,6 +466,7 @@ fn nothing(text: &str, until: Timestamp) -> Judgement {
     Judgement {
         engine: text.to_owned(),
         metrics: Vec::new(),
+        evidence: None,
         harm: None,
         unmet: Vec::new(),
         judged: Duration::ZERO,
