@@ -53,7 +53,7 @@ pub(super) fn describe(engine: &Engine, policy: &Policy, index: usize, name: &st
         verdict: verdict.to_owned(),
         canary,
         stable,
-        ratio: show.ratio.filter(|(low, high)| *low > 0.0 || high.is_finite()).map(between),
+        ratio: show.ratio.and_then(between),
         slower_than: show.boundary_ms.map(number),
         harm: needed.is_finite().then(|| evidence(own, needed)),
         budget: (show.harm.share > 0.0).then(|| number(show.harm.share)),
@@ -68,10 +68,16 @@ pub(super) fn describe(engine: &Engine, policy: &Policy, index: usize, name: &st
     }
 }
 
-/// "1.9–12".
-fn between((low, high): (f64, f64)) -> String {
-    let high = if high.is_finite() { number(high) } else { "∞".to_owned() };
-    format!("{}–{high}", number(low))
+/// "1.9–12"; `None` where nearly everything is possible.
+fn between((low, high): (f64, f64)) -> Option<String> {
+    let digits = |ratio: f64| number(format!("{ratio:.1e}").parse().unwrap_or(ratio));
+    let low = (low >= 0.01).then(|| digits(low));
+    let high = (high <= 100.0).then(|| digits(high));
+    if low.is_none() && high.is_none() {
+        return None;
+    }
+    let text = |end: Option<String>, open: &str| end.unwrap_or_else(|| open.to_owned());
+    Some(format!("{}–{}", text(low, "0"), text(high, "∞")))
 }
 
 fn note(metric: &MetricPolicy, pass: Pass) -> Option<String> {
