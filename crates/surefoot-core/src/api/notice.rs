@@ -66,6 +66,8 @@ pub enum Reason {
     ApprovalNeeded,
     /// A step's time is over without enough evidence.
     Inconclusive,
+    /// The same, and the plan says to look on.
+    Extended,
     /// There have been no usable metrics for too long.
     NoData,
     /// Somebody lowered the weight on the route.
@@ -127,6 +129,7 @@ impl Reason {
             Reason::ReleasedOutside => NotificationEvent::ReleasedOutside,
             Reason::BreakGlass => NotificationEvent::RollingBack,
             Reason::Adopted
+            | Reason::Extended
             | Reason::Advancing
             | Reason::CRDOutdated
             | Reason::WeightRestored

@@ -316,6 +316,9 @@ pub struct StepStatus {
     /// It may be left without enough evidence, and people have been told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub evidence_waived: bool,
+    /// maxDuration has passed, the plan says to look on, and people have been told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overdue: bool,
     /// People have been told that it waits for their approval.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub approval_asked: bool,

@@ -238,7 +238,7 @@ pub fn outdated(old: &RolloutStatus, message: &str, now: Timestamp) -> Option<Ro
     Some(status)
 }
 
-/// The plan said to go on without enough evidence; that stays to be seen.
+/// The plan said to go on without enough evidence; that stays to be seen until the next release.
 pub(super) fn without_evidence(case: &mut Case<'_>) {
     let message = "a step was left at maxDuration without enough evidence, as the plan says";
     let now = case.now;

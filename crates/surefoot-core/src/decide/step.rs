@@ -41,6 +41,7 @@ pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
         ready_pods,
         restoring: false,
         evidence_waived: false,
+        overdue: false,
         approval_asked: false,
         approved_by: None,
         hold: None,
@@ -100,7 +101,7 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
         return pass(case, plan, index, &who, format!("promoted by {who} before the gate was met"));
     }
     let data = data(case, plan, &judgement, started);
-    gate(case, plan, step, &judgement, &route, ended, data);
+    let waived = gate(case, plan, step, &judgement, &route, ended, data);
     if case.status.phase == Phase::RollingBack {
         return;
     }
@@ -116,7 +117,10 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     }
     if case.status.waiting_on.is_empty() {
         let who = approved.unwrap_or_else(|| CONTROLLER.to_owned());
-        return pass(case, plan, index, &who, engine::evidence_in_words(&judgement));
+        let seen = engine::evidence_in_words(&judgement);
+        let evidence =
+            waived.map_or_else(|| seen.clone(), |lacked| format!("{lacked}. Seen: {seen}"));
+        return pass(case, plan, index, &who, evidence);
     }
     case.status.phase =
         if held(case) || (met && step.approval) { Phase::Paused } else { Phase::Stepping };
@@ -406,7 +410,8 @@ fn lit(case: &mut Case<'_>) {
     }
 }
 
-/// All that the step still lacks, as waits; when its time is over, what the plan says of that.
+/// All that the step still lacks, as waits; when its time is over, what the plan says of that. Where it
+/// says to go on all the same, what was lacking.
 fn gate(
     case: &mut Case<'_>,
     plan: &Plan,
@@ -415,9 +420,9 @@ fn gate(
     route: &Route,
     warm_until: jiff::Timestamp,
     data: bool,
-) {
+) -> Option<String> {
     if case.status.phase == Phase::RollingBack {
-        return;
+        return None;
     }
     if !case.passed(warm_until, Duration::ZERO) {
         case.waiting(Waiting {
@@ -522,41 +527,49 @@ fn gate(
     evidence.into_iter().for_each(|w| case.waiting(w));
     // A paused release stays where it is.
     if lacking && data && !held(case) && case.status.pause.is_none() {
-        inconclusive(case, step);
+        return inconclusive(case, step);
     }
+    None
 }
 
-fn inconclusive(case: &mut Case<'_>, step: &StepPlan) {
-    let Some((started, dark)) =
-        case.status.step.as_ref().and_then(|s| Some((s.started_at?, s.dark_seconds)))
-    else {
-        return;
-    };
+fn inconclusive(case: &mut Case<'_>, step: &StepPlan) -> Option<String> {
+    let (started, dark) =
+        case.status.step.as_ref().and_then(|s| Some((s.started_at?, s.dark_seconds)))?;
     let dark = Duration::from_secs(dark.unsigned_abs());
     if !case.passed(started, step.max_duration.saturating_add(dark)) {
-        return;
+        return None;
     }
     let missing: Vec<&str> = case.status.waiting_on.iter().map(|w| w.message.as_str()).collect();
     let message =
         format!("inconclusive after {}: {}", words::span(step.max_duration), missing.join("; "));
     match step.on_inconclusive {
-        OnInconclusive::Extend => {}
+        OnInconclusive::Extend => {
+            let step = case.status.step.as_mut().filter(|s| !s.overdue);
+            if let Some(step) = step {
+                step.overdue = true;
+                case.notice(Reason::Extended, format!("{message}; the step goes on"), false);
+            }
+        }
         OnInconclusive::Rollback => case.roll_back(CONTROLLER, message),
         OnInconclusive::Promote => {
             let step = case.status.step.as_mut().filter(|s| !s.evidence_waived);
             if let Some(step) = step {
                 step.evidence_waived = true;
-                case.notice(Reason::PromotedWithoutEvidence, message, true);
+                case.notice(Reason::PromotedWithoutEvidence, message.clone(), true);
             }
             super::outcome::without_evidence(case);
             case.status.waiting_on.retain(|w| w.kind == WaitingKind::WarmUp);
+            return Some(message);
         }
         OnInconclusive::Pause => {
             let since = case.now;
             case.hold(Hold { reason: HoldReason::Inconclusive, since, message: message.clone() });
             case.wait(WaitingKind::Decision, message);
+            // What a person can do comes before what is lacking.
+            case.status.waiting_on.rotate_right(1);
         }
     }
+    None
 }
 
 fn clock(at: jiff::Timestamp) -> String {

@@ -30,6 +30,8 @@ pub struct Traffic {
     pub outage_until: i64,
     /// Until when part of the counts is missing.
     pub partial_until: i64,
+    /// Requests a second, where not [`RATE`].
+    pub rate: Option<u64>,
     odd: u64,
 }
 
@@ -47,7 +49,11 @@ impl Traffic {
         let routing = &store.names.routing;
         let route = store.get("VirtualService", &routing.route);
         let weight = route.map_or(0, |r| number(&r, "/spec/http/0/route/1/weight"));
-        let all = if now.as_second() < self.silent_until { 0 } else { RATE * seconds };
+        let all = if now.as_second() < self.silent_until {
+            0
+        } else {
+            self.rate.unwrap_or(RATE) * seconds
+        };
         let canary = all * u64::try_from(weight).unwrap_or(0) / 100;
         let count = |side: Side, requests: u64, odd: &mut u64| {
             let to = routing.destination(side);
