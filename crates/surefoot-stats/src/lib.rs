@@ -15,6 +15,7 @@
 //! | [`policy`] | what a release is judged by, fixed before its first canary request |
 //! | [`state`] | the evidence so far and its two answers: harm, and pass |
 //! | [`show`], [`interval`], [`told`] | what people are shown, and can compute again |
+//! | [`reach`] | how much traffic a step takes |
 //! | [`threshold`] | one number against limits, outside of every bound |
 //!
 //! Evidence is in natural logarithms throughout: 0 is none, positive speaks against the null.
@@ -30,6 +31,7 @@ pub mod latency;
 mod metric;
 pub mod objective;
 pub mod policy;
+pub mod reach;
 pub mod share;
 pub mod show;
 pub mod state;
@@ -42,5 +44,6 @@ pub use latency::{Baseline, BaselineError, SlowArm, SlowBlock};
 pub use policy::{
     CountTest, LatencyTest, MetricPolicy, Objective, Policy, PolicyError, Role, Test,
 };
+pub use reach::Reach;
 pub use show::{Rate, Rates, Show};
 pub use state::{FoldError, Harm, MetricBlock, Pass, ShareOfHarm, State, Unmeasurable};
