@@ -123,6 +123,20 @@ pub enum BoundKind {
     Objective,
 }
 
+/// A part of a step's gate that can't be met at the traffic that was known when the step began.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnreachableGate {
+    /// The metric; none for gate.minRequests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// Canary requests that it takes; absent where no number of them would do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub need: Option<i64>,
+    /// Canary requests that come before maxDuration.
+    pub coming: i64,
+}
+
 /// The evidence of a release as a whole.
 #[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

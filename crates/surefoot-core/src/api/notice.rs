@@ -68,6 +68,8 @@ pub enum Reason {
     Inconclusive,
     /// The same, and the plan says to look on.
     Extended,
+    /// A step's gate can't be met at this traffic.
+    GateUnreachable,
     /// There have been no usable metrics for too long.
     NoData,
     /// Somebody lowered the weight on the route.
@@ -130,6 +132,7 @@ impl Reason {
             Reason::BreakGlass => NotificationEvent::RollingBack,
             Reason::Adopted
             | Reason::Extended
+            | Reason::GateUnreachable
             | Reason::Advancing
             | Reason::CRDOutdated
             | Reason::WeightRestored

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 pub use super::evidence::{
     ArmStatus, BoundKind, CrashGuardStatus, Evidence, MetricStatus, ReleaseEvidence, TestSide,
-    TestStatus,
+    TestStatus, UnreachableGate,
 };
 use super::notice::Notice;
 use super::schema::{instant, opaque_object, optional_instant};
@@ -25,7 +25,7 @@ pub struct RolloutStatus {
     /// The generation of the spec that this status speaks of.
     pub observed_generation: i64,
     /// Ready, Reconciling, Stalled (as kstatus reads them), HoldReady, SpecChangePending,
-    /// PromotedWithoutEvidence, NotificationsFailing.
+    /// PromotedWithoutEvidence, GateUnreachable, NotificationsFailing.
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// The committed decision. No write to a route, ReplicaSet or Service precedes it.
@@ -316,6 +316,10 @@ pub struct StepStatus {
     /// It may be left without enough evidence, and people have been told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub evidence_waived: bool,
+    /// What of its gate can't be met at the traffic that was known when it began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 21), extend("x-kubernetes-list-type" = "atomic"))]
+    pub unreachable: Vec<UnreachableGate>,
     /// maxDuration has passed, the plan says to look on, and people have been told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overdue: bool,
@@ -474,6 +478,8 @@ pub enum WaitingKind {
     Propagation,
     /// The time after a change that is not judged.
     WarmUp,
+    /// What the gate needs doesn't come at this traffic.
+    GateUnreachable,
     /// The metric's evidence must suffice.
     Evidence,
     /// minDuration of judged time.

@@ -215,6 +215,7 @@ fn finish(case: &mut Case<'_>) {
         case.notice(Reason::Promoted, note, false);
     }
     case.status.stable = Some(Revision { taken_over: false, ..canary });
+    super::reach::forget(case);
     case.status.step = None;
     case.status.engine = None;
     case.status.phase = Phase::Healthy;

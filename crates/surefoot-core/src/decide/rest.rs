@@ -348,6 +348,7 @@ fn begin(
     case.status.analysis.clear();
     case.status.evidence = None;
     case.status.conditions.retain(|c| c.kind != "PromotedWithoutEvidence");
+    super::reach::forget(case);
     case.status.used_actions.clear();
     case.status.pause = None;
     let undoing = case.status.undo.take();

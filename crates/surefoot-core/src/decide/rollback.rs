@@ -169,6 +169,7 @@ fn ended(case: &mut Case<'_>) {
         rest::remember(&mut case.status.history, past);
         case.notice(Reason::RolledBack, note, true);
     }
+    super::reach::forget(case);
     case.status.step = None;
     case.status.engine = None;
     // Whether that is the end, or a new template is waiting, the next look tells.

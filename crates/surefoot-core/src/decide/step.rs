@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ownership::{held_for, lowered, release, respect};
 use super::pass::{pass, pass_full};
-use super::{CONTROLLER, Case, after, between, prepare};
+use super::{CONTROLLER, Case, after, between, prepare, reach};
 use crate::api::analysis::NoDataAction;
 use crate::api::notice::Reason;
 use crate::api::rollout::OnInconclusive;
@@ -26,12 +26,17 @@ const QUIET: Duration = Duration::from_secs(30);
 pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
     let Some(step) = plan.steps.get(index) else { return };
     let ready_pods = case.status.step.as_ref().map_or(0, |s| s.ready_pods);
-    if index == 0 {
+    let rate = if index == 0 {
         let baseline = case.samples.baseline.as_ref();
         case.status.engine = Some(engine::begin(plan, baseline, case.now));
+        engine::reach::before(baseline)
     } else if let Some(state) = case.status.engine.take() {
         case.status.engine = Some(engine::begin_step(&state, index));
-    }
+        engine::reach::now(&state)
+    } else {
+        None
+    };
+    let unreachable = reach::look(case, plan, index, rate);
     case.status.step = Some(StepStatus {
         index: i32::try_from(index).unwrap_or(i32::MAX),
         weight: step.weight,
@@ -42,6 +47,7 @@ pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
         restoring: false,
         evidence_waived: false,
         overdue: false,
+        unreachable,
         approval_asked: false,
         approved_by: None,
         hold: None,
@@ -51,6 +57,7 @@ pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
         handed_over_at: None,
     });
     case.status.phase = Phase::Stepping;
+    reach::tell(case, step);
     advance(case, plan, index, step);
 }
 
@@ -100,6 +107,7 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     if let Some(who) = approved.clone().filter(|_| !step.approval || held(case)) {
         return pass(case, plan, index, &who, format!("promoted by {who} before the gate was met"));
     }
+    reach::again(case, plan, index, step);
     let data = data(case, plan, &judgement, started);
     let waived = gate(case, plan, step, &judgement, &route, ended, data);
     if case.status.phase == Phase::RollingBack {
@@ -524,6 +532,7 @@ fn gate(
         );
     }
     let lacking = !evidence.is_empty();
+    reach::wait(case, step, &evidence).into_iter().for_each(|w| case.waiting(w));
     evidence.into_iter().for_each(|w| case.waiting(w));
     // A paused release stays where it is.
     if lacking && data && !held(case) && case.status.pause.is_none() {
@@ -539,7 +548,10 @@ fn inconclusive(case: &mut Case<'_>, step: &StepPlan) -> Option<String> {
     if !case.passed(started, step.max_duration.saturating_add(dark)) {
         return None;
     }
-    let missing: Vec<&str> = case.status.waiting_on.iter().map(|w| w.message.as_str()).collect();
+    // What to change is told by waits of its own.
+    let lacking = |w: &&Waiting| w.kind != WaitingKind::GateUnreachable;
+    let missing = case.status.waiting_on.iter().filter(lacking).map(|w| w.message.as_str());
+    let missing: Vec<&str> = missing.collect();
     let message =
         format!("inconclusive after {}: {}", words::span(step.max_duration), missing.join("; "));
     match step.on_inconclusive {

@@ -1,6 +1,7 @@
 //! The bridge between a release and the statistics: its policy from the plan, ticks into blocks,
 //! evidence into verdicts and words. Its state is one opaque field of the status.
 
+pub mod reach;
 mod told;
 mod words;
 
@@ -205,6 +206,13 @@ fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> Policy {
         dispersion: ASSUMED_DISPERSION,
         metrics: metrics.collect(),
     }
+}
+
+/// `None` where there were none, or no time.
+fn requests_a_second(requests: u64, over: Duration) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
+    let rate = requests as f64 / over.as_secs_f64();
+    (rate.is_finite() && rate > 0.0).then_some(rate)
 }
 
 fn comparable(test: &Test) -> bool {

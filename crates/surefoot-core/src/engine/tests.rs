@@ -63,6 +63,7 @@ fn each_step_needs_evidence_of_its_own() {
 fn the_status_has_what_it_takes_to_compute_again() {
     let plan = plan();
     let baseline = crate::samples::BaselineSample {
+        over: Duration::from_secs(600),
         requests: Count { requests: 1_000_000, failed: 3000 },
         boundaries: Vec::new(),
         latency: Histogram::default(),
@@ -104,4 +105,33 @@ fn how_long_the_evidence_takes_is_told() {
     );
     assert!(wait(300, 30).ends_with("as things go it never gets there"), "{}", wait(300, 30));
     assert!(wait(0, 0).ends_with("within its tolerance"), "{}", wait(0, 0));
+}
+
+#[test]
+fn an_objective_that_stable_misses_is_out_of_reach_at_any_traffic() {
+    let spec = "
+targetRef: {kind: Deployment, name: shop}
+traffic: {mesh: istio, service: shop, routes: [{kind: VirtualService, name: shop}]}
+analysis: {metrics: [{name: success, successRate: {min: 99.9%}}]}
+steps: [{weight: 10, gate: {onInconclusive: extend}}, {weight: 100}]
+";
+    let plan = Plan::of(&serde_saphyr::from_str(spec).unwrap()).unwrap();
+    let past = |failed| crate::samples::BaselineSample {
+        over: Duration::from_secs(600),
+        requests: Count { requests: 600_000, failed },
+        boundaries: Vec::new(),
+        latency: Histogram::default(),
+    };
+    let gates = |failed| {
+        let past = past(failed);
+        let rate = reach::before(Some(&past)).unwrap();
+        assert_eq!(rate, 1000.0);
+        reach::unreachable(&plan, &begin(&plan, Some(&past), at(0)), 0, rate)
+    };
+    let [gate] = &gates(1200)[..] else { panic!("stable fails 0.2%") };
+    assert_eq!((gate.metric.as_deref(), gate.need), (Some("success"), None));
+    let said = reach::in_words(gate, &plan.steps[0]);
+    assert!(said.contains("stable itself doesn't keep the objective"), "{said}");
+    assert_eq!(gates(60), []);
+    assert_eq!(reach::before(None), None);
 }

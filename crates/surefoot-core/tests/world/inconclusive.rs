@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use surefoot_core::api::ActionKind;
 use surefoot_core::api::status::{
-    Condition, ConditionStatus, HoldReason, Outcome, Phase, ReleaseKind,
+    Condition, ConditionStatus, HoldReason, Outcome, Phase, ReleaseKind, WaitingKind,
 };
 
 use super::World;
+use super::controller::Mutant;
 use super::script::{Op, Setup};
 use super::store::text;
 use super::timelines::{HARMFUL, NEWER, NEXT, abort, ends, promote, say, under_way};
@@ -24,9 +25,24 @@ fn quiet(on_inconclusive: &'static str, looks: usize) -> World {
     world
 }
 
-fn without_evidence(world: &World) -> Option<Condition> {
+/// A release where there has never been more traffic than that.
+fn always_quiet(on_inconclusive: &'static str) -> World {
+    let setup = Setup { on_inconclusive, ..Setup::plain() };
+    let mut world = World::new(&setup, Mutant::Faithful);
+    world.traffic.rate = Some(FEW);
+    world.wait(130);
+    world.apply(&Op::Template(NEXT));
+    world.wait(4);
+    world
+}
+
+fn condition(world: &World, kind: &str) -> Option<Condition> {
     let status = world.status().expect("it is there");
-    status.conditions.into_iter().find(|c| c.kind == "PromotedWithoutEvidence")
+    status.conditions.into_iter().find(|c| c.kind == kind)
+}
+
+fn without_evidence(world: &World) -> Option<Condition> {
+    condition(world, "PromotedWithoutEvidence")
 }
 
 /// Every notice of this kind that there has been.
@@ -134,4 +150,53 @@ fn images_that_failed_before_are_said_to_have() {
     world.wait(20);
     let reason = began(&mut world, HARMFUL);
     assert!(reason.contains("images that release 1 failed with"), "{reason}");
+}
+
+#[test]
+fn a_gate_out_of_reach_is_said_at_the_steps_beginning() {
+    let mut world = always_quiet("pause");
+    let status = world.status().expect("it is there");
+    let step = status.step.expect("a step");
+    let gates: Vec<_> = step.unreachable.iter().map(|g| (g.metric.as_deref(), g.need)).collect();
+    // 2 requests a second for 230 of 240 seconds, of which the canary gets a tenth.
+    assert_eq!(gates, [(Some("success-rate"), Some(100)), (None, Some(50))]);
+    assert!(step.unreachable.iter().all(|g| g.coming == 46), "{:?}", step.unreachable);
+    let said = condition(&world, "GateUnreachable").expect("a condition");
+    assert_eq!(said.status, ConditionStatus::True);
+    assert!(said.message.contains("raise the weight or gate.maxDuration"), "{}", said.message);
+    assert_eq!(told(&world, "GateUnreachable").len(), 1);
+    world.wait(3);
+    let waits = world.status().map(|s| s.waiting_on).unwrap_or_default();
+    let kinds = waits.iter().filter(|w| w.kind == WaitingKind::GateUnreachable).count();
+    assert_eq!(kinds, 2, "{waits:?}");
+    // Nothing has been made easier: the step is held at its end.
+    world.wait(60);
+    assert_eq!(world.weight(), 10);
+    world.apply(&promote());
+    let world = ends(world, "gate-unreachable");
+    assert_eq!(condition(&world, "GateUnreachable"), None);
+}
+
+#[test]
+fn more_traffic_brings_a_gate_within_reach() {
+    let mut world = always_quiet("pause");
+    world.traffic.rate = Some(4);
+    world.wait(20);
+    // 92 requests come now: enough for minRequests, not for the evidence.
+    let step = world.status().and_then(|s| s.step).expect("a step");
+    let left: Vec<_> = step.unreachable.iter().map(|g| g.metric.as_deref()).collect();
+    assert_eq!((step.index, left), (0, vec![Some("success-rate")]));
+    world.traffic.rate = None;
+    world.wait(15);
+    let step = world.status().and_then(|s| s.step).expect("a step");
+    assert_eq!((step.index > 0, step.unreachable), (true, Vec::new()));
+    let said = condition(&world, "GateUnreachable").expect("a condition");
+    assert_eq!(said.status, ConditionStatus::False);
+}
+
+#[test]
+fn a_step_without_an_end_is_never_out_of_reach() {
+    let world = always_quiet("extend");
+    let step = world.status().and_then(|s| s.step).expect("a step");
+    assert_eq!(step.unreachable, Vec::new());
 }

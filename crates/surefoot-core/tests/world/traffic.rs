@@ -1,6 +1,7 @@
 //! Requests by the route's weights, and what a Prometheus would say of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -106,6 +107,12 @@ impl Traffic {
         sum
     }
 
+    /// How much of a time there was a world to be seen in.
+    fn seen(&self, from: Timestamp, to: Timestamp) -> Duration {
+        let first = self.past.first().map_or(to, |(at, ..)| *at);
+        Duration::try_from(to.duration_since(from.max(first))).unwrap_or_default()
+    }
+
     pub fn usable(&self, now: Timestamp) -> bool {
         now.as_second() >= self.outage_until
     }
@@ -160,6 +167,7 @@ impl Sampler {
             let past = now - jiff::SignedDuration::from_mins(10);
             let (_, requests) = traffic.between(past, now);
             self.samples.baseline = Some(BaselineSample {
+                over: traffic.seen(past, now),
                 requests,
                 boundaries: Vec::new(),
                 latency: surefoot_core::samples::Histogram::default(),
