@@ -12,8 +12,8 @@ use surefoot::cli::page::{Style, visible};
 use surefoot::cli::table::Columns;
 use surefoot::cli::view::View;
 use surefoot::cli::watch::{End, Goal, end, followed, line};
-use surefoot::cli::{change, document, explain, glance, history, order, table};
-use surefoot_core::api::status::{Outcome, PastRelease, Phase, ReleaseKind};
+use surefoot::cli::{change, document, explain, glance, history, order, past, table};
+use surefoot_core::api::status::{BoundKind, Outcome, PastRelease, Phase, ReleaseKind, TestSide};
 use surefoot_core::api::{ActionKind, Rollout, RolloutAction};
 
 const PLAIN: Style = Style { width: 80, colour: false };
@@ -68,8 +68,18 @@ fn pages(style: Style) -> Vec<(String, String)> {
         let rollout = fixture(name);
         let view = View::new(&rollout, now());
         pages.push((format!("{name}.status.txt"), glance::render(&view, style, false)));
-        let explanation = explain::explain(&view);
+        let explanation = explain::explain(&view, false);
         pages.push((format!("{name}.explain.txt"), document::text(&explanation, style)));
+    }
+    for name in ["stepping", "rolledback"] {
+        let rollout = fixture(name);
+        let explanation = explain::explain(&View::new(&rollout, now()), true);
+        pages.push((format!("{name}.formula.txt"), document::text(&explanation, style)));
+    }
+    let rollout = fixture("rolledback");
+    for release in [7, 6] {
+        let explanation = past::explain(&View::new(&rollout, now()), release, true).unwrap();
+        pages.push((format!("release.{release}.txt"), document::text(&explanation, style)));
     }
     let stepping = fixture("stepping");
     let wide = glance::render(&View::new(&stepping, now()), style, true);
@@ -92,10 +102,13 @@ fn pages_are_as_recorded() {
     let columns = Columns { namespace: true, wide: true };
     compare("table.wide.txt", &table::render(&[View::new(&rollout, now())], columns, PLAIN));
     let rollout = fixture("rolledback");
-    let explanation = explain::explain(&View::new(&rollout, now()));
+    let explanation = explain::explain(&View::new(&rollout, now()), false);
     compare("rolledback.explain.md", &document::markdown(&explanation));
     let json = serde_json::to_string_pretty(&explanation).unwrap() + "\n";
     compare("rolledback.explain.json", &json);
+    let yaml = serde_saphyr::to_string(&explanation).unwrap();
+    let read: serde_json::Value = serde_saphyr::from_str(&yaml).unwrap();
+    assert_eq!(read, serde_json::to_value(&explanation).unwrap());
 }
 
 #[test]
@@ -322,4 +335,73 @@ fn a_watch_waits_for_the_release_that_is_to_come() {
     assert_eq!(goal.reached(&View::new(&rollout, now())), Some(End::Well));
     let failed = fixture("rolledback");
     assert_eq!(Goal::Rest.reached(&View::new(&failed, now())), None);
+}
+
+#[test]
+fn a_release_that_is_not_kept_is_an_error_that_names_those_that_are() {
+    let rollout = fixture("rolledback");
+    let said = past::explain(&View::new(&rollout, now()), 3, false).unwrap_err().to_string();
+    assert!(said.contains("doesn't keep release 3: choose one of 7, 6"), "{said}");
+    let rollout = fixture("unseen");
+    let said = past::explain(&View::new(&rollout, now()), 3, false).unwrap_err().to_string();
+    assert!(said.contains("leave --release out"), "{said}");
+    // One that is under way is explained as it stands.
+    let rollout = fixture("stepping");
+    let view = View::new(&rollout, now());
+    assert_eq!(past::explain(&view, 7, false).unwrap(), explain::explain(&view, false));
+}
+
+/// What a reader has: the texts of the status and the formulas that are printed.
+#[test]
+fn the_formula_gives_the_numbers_that_are_shown() {
+    let number = |text: &str| text.parse::<f64>().unwrap();
+    let mut computed = 0;
+    for name in ["stepping", "rolledback"] {
+        let status = fixture(name).status.unwrap();
+        let phi = number(&status.evidence.unwrap().dispersion);
+        for test in status.analysis.iter().flat_map(|m| &m.tests) {
+            let [n1, k1, n0, k0] = test.counts.iter().map(|n| *n as f64).collect::<Vec<_>>()[..]
+            else {
+                panic!("four counts")
+            };
+            let value = number(&test.value);
+            let ratio = |r: f64| {
+                k1 * (r / value).ln() - (k1 + k0) * ((r * n1 + n0) / (value * n1 + n0)).ln()
+            };
+            let th0 = test.predicted.as_deref().map_or(0.0, number);
+            let difference = |th1: f64| {
+                let n = n1 + n0;
+                let (b, c) = (n * value - n1 * th1 - n0 * th0, -n0 * th0 * value);
+                let t = (-b + (b * b - 4.0 * n * c).sqrt()) / (2.0 * n);
+                k1 * (th1 / (t + value)).ln() + k0 * (th0 / t).ln()
+                    - n1 * (th1 - t - value)
+                    - n0 * (th0 - t)
+            };
+            let mixed: Vec<(f64, f64)> = match (test.side, test.bound) {
+                (TestSide::Harm, BoundKind::Difference) => {
+                    let h = [1.25, 1.6, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0];
+                    h.map(|h| (0.125, difference(th0 + value * h))).into()
+                }
+                (TestSide::Safety, BoundKind::Difference) => {
+                    let th1 = [(0.2, th0 / 2.0), (0.6, th0), (0.2, th0 + value / 4.0)];
+                    th1.map(|(w, th1)| (w, difference(th1))).into()
+                }
+                (TestSide::Harm, BoundKind::Ratio) => {
+                    let h = [1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0];
+                    h.map(|h| (1.0 / 9.0, ratio(value * h))).into()
+                }
+                (TestSide::Safety, BoundKind::Ratio) => {
+                    let w = [0.05, 0.05, 0.1, 0.1, 0.2, 0.5];
+                    let r = [0.05, 0.25, 0.5, 0.75, 0.9, 1.0];
+                    w.into_iter().zip(r.map(ratio)).collect()
+                }
+                (_, BoundKind::Objective) => panic!("none of these has one"),
+            };
+            let e: f64 = mixed.iter().map(|(w, log)| w * (log / phi).exp()).sum();
+            let shown = number(&test.in_one_block);
+            assert!((e.ln() - shown).abs() < 0.02, "{name}: {test:?}: {}", e.ln());
+            computed += 1;
+        }
+    }
+    assert_eq!(computed, 8);
 }

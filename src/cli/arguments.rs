@@ -90,13 +90,7 @@ pub enum Command {
         follow: Follow,
     },
     /// Tell what was decided, why, and what comes next
-    Explain {
-        /// The Rollout
-        name: String,
-        /// How to tell it
-        #[arg(short, long, value_enum, default_value_t)]
-        output: ExplainOutput,
-    },
+    Explain(ExplainOptions),
     /// Print a completion script for a shell
     Completion {
         /// The shell
@@ -121,6 +115,22 @@ pub struct StatusOptions {
     /// How to show it
     #[arg(short, long, value_enum)]
     pub output: Option<Output>,
+}
+
+/// Options of `explain`.
+#[derive(Debug, Clone, Args)]
+pub struct ExplainOptions {
+    /// The Rollout
+    pub name: String,
+    /// A release that has ended, by its number; the last ten are kept
+    #[arg(long)]
+    pub release: Option<i64>,
+    /// Also the formulas with their numbers, to compute the verdict again
+    #[arg(long)]
+    pub formula: bool,
+    /// How to tell it
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: ExplainOutput,
 }
 
 /// A command to a Rollout.
@@ -198,7 +208,9 @@ pub enum ExplainOutput {
     Text,
     /// For programs
     Json,
-    /// For a ticket
+    /// The same as YAML
+    Yaml,
+    /// For a ticket or a pull request
     Markdown,
 }
 

@@ -3,10 +3,11 @@
 use serde::Serialize;
 use surefoot_core::api::ActionKind;
 use surefoot_core::api::status::{
-    Decision, MetricStatus, PastRelease, Phase, StepPass, Verdict, Waiting,
+    Decision, MetricStatus, PastRelease, Phase, ReleaseEvidence, StepPass, Verdict, Waiting,
 };
 
-use super::evidence::{arm, percent, verdict};
+use super::account::Account;
+use super::formula::formulas;
 use super::glance::outcome;
 use super::order::{consequence, refusal, typed};
 use super::outlook::outlook;
@@ -30,6 +31,11 @@ pub struct Explanation {
     pub summary: String,
     /// The rest.
     pub sections: Vec<Section>,
+    /// The numbers, as the status has them.
+    pub metrics: Vec<MetricStatus>,
+    /// Those of the release as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<ReleaseEvidence>,
 }
 
 /// One question and its answer.
@@ -41,31 +47,57 @@ pub struct Section {
     pub points: Vec<String>,
 }
 
-/// Explain a Rollout. Sections that have nothing to say are left out.
+/// Explain a Rollout, with the formulas where they are asked for. Sections that have nothing to say are
+/// left out.
 #[must_use]
-pub fn explain(view: &View<'_>) -> Explanation {
-    let sections = [
-        ("Why it was rolled back", rolled_back(view)),
+pub fn explain(view: &View<'_>, formula: bool) -> Explanation {
+    let status = &view.status;
+    let account = Account {
+        metrics: &status.analysis,
+        evidence: status.evidence.as_ref(),
+        ended: !matches!(status.phase, Phase::Stepping | Phase::Paused),
+    };
+    let before = [
+        ("Why it was rolled back", rolled_back(view, &account)),
+        ("How it looks", looks(view, &account)),
         ("What was decided last", decided(view)),
         ("What has passed", passed(view)),
         ("What it waits for", waits(view)),
         ("What would decide it", ways(view)),
         ("What you can do", commands(view)),
-        ("The numbers", view.status.analysis.iter().map(numbers).collect()),
-        ("Releases before", view.status.history.iter().map(|p| past(p, view)).collect()),
+    ];
+    let after = [
+        ("Releases before", status.history.iter().map(|p| past(p, view)).collect()),
         ("To be looked at", conditions(view)),
     ];
-    let sections = sections.into_iter().filter(|(_, points)| !points.is_empty());
+    let mut sections = named(before);
+    sections.extend(account.numbers());
+    if formula {
+        sections.extend(formulas(&account));
+    }
+    sections.extend(named(after));
     Explanation {
         namespace: view.namespace().to_owned(),
         rollout: view.name().to_owned(),
         at: view.now.to_string(),
-        phase: view.status.phase.as_str().to_owned(),
+        phase: status.phase.as_str().to_owned(),
         summary: summary(view),
-        sections: sections
-            .map(|(title, points)| Section { title: title.to_owned(), points })
-            .collect(),
+        sections,
+        metrics: status.analysis.clone(),
+        evidence: status.evidence.clone(),
     }
+}
+
+/// Those that have something to say.
+pub(super) fn named<const N: usize>(sections: [(&str, Vec<String>); N]) -> Vec<Section> {
+    let said = sections.into_iter().filter(|(_, points)| !points.is_empty());
+    said.map(|(title, points)| Section { title: title.to_owned(), points }).collect()
+}
+
+/// What the evidence says of a release under way.
+fn looks(view: &View<'_>, account: &Account<'_>) -> Vec<String> {
+    let judged = matches!(view.status.phase, Phase::Stepping | Phase::Paused | Phase::Promoting);
+    if judged { account.verdict() } else { Vec::new() }
 }
 
 fn summary(view: &View<'_>) -> String {
@@ -91,7 +123,10 @@ fn summary(view: &View<'_>) -> String {
         Phase::Degraded if view.rolled_back() => format!("Release {release} was rolled back"),
         Phase::Degraded => "Something is not as it must be".to_owned(),
     };
-    let said = if status.message.is_empty() {
+    // What it waits for and why it was rolled back is told below.
+    let told = status.waiting_on.iter().any(|w| w.message == status.message)
+        || view.rollback().is_some_and(|d| status.message.ends_with(&d.reason));
+    let said = if status.message.is_empty() || told {
         String::new()
     } else {
         format!(" The controller says: {}.", ended(&status.message))
@@ -99,19 +134,22 @@ fn summary(view: &View<'_>) -> String {
     format!("{what}; {}.{said}", view.traffic())
 }
 
-fn rolled_back(view: &View<'_>) -> Vec<String> {
+fn rolled_back(view: &View<'_>, account: &Account<'_>) -> Vec<String> {
     let ongoing = under_way(view.status.phase) || view.status.phase == Phase::Degraded;
     let Some(decision) = view.rollback().filter(|_| ongoing) else { return Vec::new() };
-    let by = if is_controller(decision) {
-        "Nobody asked for it: the controller decided on what it measured or saw.".to_owned()
-    } else {
-        format!("{} asked for it.", decision.actor)
-    };
     let last = format!(
         "It is final for release {}: this template is not tried again by itself.",
         decision.release
     );
-    vec![format!("{}.", ended(&decision.reason)), by, last]
+    if !is_controller(decision) {
+        let asked = format!("{} asked for it.", decision.actor);
+        return vec![format!("{}.", ended(&decision.reason)), asked, last];
+    }
+    let mut told =
+        account.condemned().unwrap_or_else(|| vec![format!("{}.", ended(&decision.reason))]);
+    told.push("Nobody asked for it: the controller decided on what it measured or saw.".to_owned());
+    told.push(last);
+    told
 }
 
 fn is_controller(decision: &Decision) -> bool {
@@ -122,11 +160,13 @@ fn decided(view: &View<'_>) -> Vec<String> {
     let Some(decision) = &view.status.decision else { return Vec::new() };
     let who = if is_controller(decision) { "the controller" } else { decision.actor.as_str() };
     let when = format!("{}, {}", clock(decision.at, view.now), ago(decision.at, view.now));
-    vec![
-        format!("{when}: {who} decided that {}.", meaning(decision)),
-        format!("On this: {}.", ended(&decision.reason)),
-        format!("It is decision {} of this Rollout, written by {}.", decision.seq, decision.holder),
-    ]
+    let mut told = vec![format!("{when}: {who} decided that {}.", meaning(decision))];
+    if decision.verdict != Verdict::Rollback {
+        told.push(format!("On this: {}.", ended(&decision.reason)));
+    }
+    let (seq, holder) = (decision.seq, &decision.holder);
+    told.push(format!("It is decision {seq} of this Rollout, written by {holder}."));
+    told
 }
 
 fn meaning(decision: &Decision) -> String {
@@ -147,7 +187,7 @@ fn passed(view: &View<'_>) -> Vec<String> {
     release.iter().flat_map(|r| &r.passes).map(|p| pass(p, view)).collect()
 }
 
-fn pass(pass: &StepPass, view: &View<'_>) -> String {
+pub(super) fn pass(pass: &StepPass, view: &View<'_>) -> String {
     let who = if pass.actor == surefoot_core::decide::CONTROLLER {
         String::new()
     } else {
@@ -202,20 +242,6 @@ fn commands(view: &View<'_>) -> Vec<String> {
     commands
 }
 
-fn numbers(metric: &MetricStatus) -> String {
-    let mut told = vec![format!("{} ({}): {}", metric.name, metric.role, verdict(metric))];
-    told.extend(metric.canary.as_ref().map(|a| format!("canary {}", arm(a))));
-    told.extend(metric.stable.as_ref().map(|a| format!("stable {}", arm(a))));
-    let evidence = [("pass", &metric.pass), ("harm", &metric.harm)];
-    told.extend(evidence.into_iter().filter_map(|(name, evidence)| {
-        let evidence = evidence.as_ref()?;
-        let percent = percent(evidence)?;
-        Some(format!("{name} {percent}% (ln E {} of {})", evidence.log_e, evidence.needed))
-    }));
-    told.extend(metric.note.clone());
-    told.join("; ") + "."
-}
-
 fn past(past: &PastRelease, view: &View<'_>) -> String {
     let (_, outcome) = outcome(past.outcome);
     format!(
@@ -234,6 +260,6 @@ fn conditions(view: &View<'_>) -> Vec<String> {
 }
 
 /// Without the full stop that is put behind it anyway.
-fn ended(text: &str) -> &str {
+pub(super) fn ended(text: &str) -> &str {
     text.trim_end_matches('.')
 }

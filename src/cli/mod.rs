@@ -4,18 +4,21 @@
 //! [`table`], [`explain`], [`document`]), and a command becomes an object ([`order`]). The rest reads
 //! from the API server ([`fetch`], [`watch`]) or writes to it ([`command`]).
 
+pub mod account;
 pub mod change;
 pub mod command;
 pub mod document;
 pub mod evidence;
 pub mod explain;
 pub mod fetch;
+pub mod formula;
 pub mod glance;
 pub mod glass;
 pub mod history;
 pub mod order;
 pub mod outlook;
 pub mod page;
+pub mod past;
 pub mod table;
 pub mod terminal;
 pub mod times;
@@ -53,9 +56,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
     let namespace = arguments.namespace.unwrap_or(default);
     match arguments.command {
         Command::Status(options) => show::status(&client, &namespace, options).await,
-        Command::Explain { name, output } => {
-            show::explanation(&client, &namespace, &name, output).await
-        }
+        Command::Explain(options) => show::explanation(&client, &namespace, options).await,
         Command::List(ListOptions { all_namespaces, output }) => {
             let (name, watch, timeout) = (None, false, None);
             let options = StatusOptions { name, all_namespaces, watch, timeout, output };

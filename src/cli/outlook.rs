@@ -108,7 +108,7 @@ fn inconclusive(view: &View<'_>, gate: &StepPlan, step: &StepStatus) -> Option<S
     let then = match gate.on_inconclusive {
         OnInconclusive::Pause => "the step is held for a person",
         OnInconclusive::Rollback => "all traffic goes back to stable",
-        OnInconclusive::Extend => return None,
+        OnInconclusive::Extend => "the step goes on all the same",
         OnInconclusive::Promote => "the step is left without the evidence",
     };
     let (at, left) = (clock(end, view.now), left(end, view.now));

@@ -9,13 +9,15 @@ use kube::{Client, ResourceExt};
 use serde::Serialize;
 use serde_json::json;
 
-use super::arguments::{ExplainOutput, Follow, HistoryOutput, Output, StatusOptions};
+use super::arguments::{
+    ExplainOptions, ExplainOutput, Follow, HistoryOutput, Output, StatusOptions,
+};
 use super::page::Style;
 use super::table::Columns;
 use super::terminal::{Terminal, show};
 use super::view::View;
 use super::watch::{self, End, Goal, Watch};
-use super::{document, explain, fetch, glance, history, table};
+use super::{document, explain, fetch, glance, history, past, table};
 use crate::clock::Clock;
 
 pub(super) async fn status(
@@ -127,15 +129,19 @@ fn rows(objects: &[DynamicObject], columns: Columns, style: Style, now: Timestam
 pub(super) async fn explanation(
     client: &Client,
     namespace: &str,
-    name: &str,
-    output: ExplainOutput,
+    options: ExplainOptions,
 ) -> Result<ExitCode> {
-    let rollout = fetch::rollout(&fetch::one(client, namespace, name).await?)?;
-    let explanation = explain::explain(&View::new(&rollout, Clock.now()));
-    show(&match output {
+    let rollout = fetch::rollout(&fetch::one(client, namespace, &options.name).await?)?;
+    let view = View::new(&rollout, Clock.now());
+    let explanation = match options.release {
+        Some(release) => past::explain(&view, release, options.formula)?,
+        None => explain::explain(&view, options.formula),
+    };
+    show(&match options.output {
         ExplainOutput::Text => document::text(&explanation, Terminal::look().style),
         ExplainOutput::Markdown => document::markdown(&explanation),
         ExplainOutput::Json => as_json(&explanation)?,
+        ExplainOutput::Yaml => as_yaml(&explanation)?,
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -39,6 +39,10 @@ pub fn ends(kind: WaitingKind) -> &'static str {
             "It ends when the metrics show the new split, or after spec.traffic.propagationDelay."
         }
         WaitingKind::WarmUp => "Time alone ends it. The crash guard watches meanwhile.",
+        WaitingKind::GateUnreachable => {
+            "More traffic than before ends it, or a person: promote goes on without the evidence, abort \
+             goes back. Tolerances are never changed by themselves."
+        }
         WaitingKind::Evidence => {
             "More requests end it. At the end of maxDuration the plan says what happens without."
         }

@@ -438,8 +438,28 @@ impl Worker {
         Ok((points, partial))
     }
 
-    async fn baseline(&self, url: &str, wanted: &Wanted, now: Timestamp) -> Result<bool, String> {
+    /// How much of stable's past there are samples of: a Prometheus may have begun only lately.
+    async fn covered(
+        &self,
+        url: &str,
+        wanted: &Wanted,
+        now: Timestamp,
+    ) -> Result<Duration, String> {
+        let window = Duration::try_from(BASELINE).unwrap_or_default();
+        let counts = self.vector(url, &wanted.series.density(window), now).await?;
+        let most = counts.iter().map(|p| p.value).fold(0.0, f64::max);
+        Ok(Duration::try_from_secs_f64(most * self.gap).unwrap_or(window).min(window))
+    }
+
+    async fn baseline(
+        &mut self,
+        url: &str,
+        wanted: &Wanted,
+        now: Timestamp,
+    ) -> Result<bool, String> {
         let from = now - BASELINE;
+        self.density(url, wanted, now).await?;
+        let over = self.covered(url, wanted, now).await?;
         let tick =
             self.tick(url, &Wanted { latency: true, ..wanted.clone() }, from, now, None).await?;
         if tick.stable.requests == 0 {
@@ -447,6 +467,7 @@ impl Worker {
         }
         let latency = tick.latency.unwrap_or_default();
         lock(&self.samples).baseline = Some(BaselineSample {
+            over,
             requests: tick.stable,
             boundaries: latency.boundaries,
             latency: latency.stable,

@@ -1,6 +1,7 @@
 //! What the sampler brings: exact counts between two instants, and numbers of users' own queries.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -56,6 +57,8 @@ pub struct Latencies {
 /// Stable as it was before the canary.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BaselineSample {
+    /// Over how much time that could be seen.
+    pub over: Duration,
     /// Requests and failures.
     pub requests: Count,
     /// Boundaries, milliseconds.

@@ -67,7 +67,12 @@ fn told(world: &World) -> Result<(), TestCaseError> {
     }
     // However often one looks, a step asks once, and once says that it is left without evidence.
     let mut asked = Vec::new();
-    let told_once = [Reason::ApprovalNeeded, Reason::PromotedWithoutEvidence];
+    let told_once = [
+        Reason::ApprovalNeeded,
+        Reason::PromotedWithoutEvidence,
+        Reason::Extended,
+        Reason::GateUnreachable,
+    ];
     for notice in news.iter().filter(|n| told_once.contains(&n.reason)) {
         let what = (notice.reason, notice.release, notice.step);
         prop_assert!(!asked.contains(&what), "{what:?} was told twice");

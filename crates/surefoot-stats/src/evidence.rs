@@ -17,19 +17,19 @@ use crate::policy::{CountTest, LatencyTest};
 use crate::{absolute, objective, share};
 
 /// ln e at every alternative of a grid, where the test is in use.
-type Logs<const N: usize> = Option<[f64; N]>;
+pub(crate) type Logs<const N: usize> = Option<[f64; N]>;
 
 /// Evidence of harm of counts since one step began; ln e of one block while it is folded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CountHarm {
     /// p1 − p0 ≤ d.
-    absolute: Logs<{ ABSOLUTE.len() }>,
+    pub(crate) absolute: Logs<{ ABSOLUTE.len() }>,
     /// p1 ≤ R0·p0.
-    ratio: Logs<{ HARM.len() }>,
+    pub(crate) ratio: Logs<{ HARM.len() }>,
     /// p1 ≤ p0.
-    equal: Logs<{ HARM.len() }>,
+    pub(crate) equal: Logs<{ HARM.len() }>,
     /// p1 ≤ p*.
-    objective: Logs<{ HARM.len() }>,
+    pub(crate) objective: Logs<{ HARM.len() }>,
 }
 
 impl CountHarm {
@@ -76,9 +76,9 @@ impl CountHarm {
 /// Evidence of safety of counts since the present step began.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CountPromote {
-    absolute: Logs<{ ABSOLUTE_SAFE_WEIGHTS.len() }>,
-    ratio: Logs<{ SAFE.len() }>,
-    objective: Logs<{ OBJECTIVE_SAFE.len() }>,
+    pub(crate) absolute: Logs<{ ABSOLUTE_SAFE_WEIGHTS.len() }>,
+    pub(crate) ratio: Logs<{ SAFE.len() }>,
+    pub(crate) objective: Logs<{ OBJECTIVE_SAFE.len() }>,
 }
 
 impl CountPromote {
@@ -134,11 +134,11 @@ impl CountPromote {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LatencyHarm {
     /// p1 ≤ R0·p0 at every boundary that shows harm, in their order.
-    boundaries: Vec<[f64; SLOW.len()]>,
+    pub(crate) boundaries: Vec<[f64; SLOW.len()]>,
     /// p1 ≤ p0 at the objective's boundary.
-    equal: Logs<{ SLOW.len() }>,
+    pub(crate) equal: Logs<{ SLOW.len() }>,
     /// p1 ≤ 1 − Q there.
-    objective: Logs<{ HARM.len() }>,
+    pub(crate) objective: Logs<{ HARM.len() }>,
 }
 
 impl LatencyHarm {
@@ -205,9 +205,9 @@ impl LatencyHarm {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LatencyPromote {
     /// p1 ≥ R0·p0 at the boundary that passes.
-    slowdown: Logs<{ SAFE.len() }>,
+    pub(crate) slowdown: Logs<{ SAFE.len() }>,
     /// p1 ≥ 1 − Q at the objective's.
-    objective: Logs<{ OBJECTIVE_SAFE.len() }>,
+    pub(crate) objective: Logs<{ OBJECTIVE_SAFE.len() }>,
 }
 
 impl LatencyPromote {

@@ -14,7 +14,8 @@
 //! | [`crash`] | the guard that sees every block |
 //! | [`policy`] | what a release is judged by, fixed before its first canary request |
 //! | [`state`] | the evidence so far and its two answers: harm, and pass |
-//! | [`show`], [`interval`] | what people are shown |
+//! | [`show`], [`interval`], [`told`] | what people are shown, and can compute again |
+//! | [`reach`] | how much traffic a step takes |
 //! | [`threshold`] | one number against limits, outside of every bound |
 //! | [`judge`] | what other tools judge by, for those who come from there |
 //!
@@ -32,10 +33,12 @@ pub mod latency;
 mod metric;
 pub mod objective;
 pub mod policy;
+pub mod reach;
 pub mod share;
 pub mod show;
 pub mod state;
 pub mod threshold;
+pub mod told;
 
 pub use block::{Arm, Block, CountError};
 pub use crash::CrashGuard;
@@ -43,5 +46,6 @@ pub use latency::{Baseline, BaselineError, SlowArm, SlowBlock};
 pub use policy::{
     CountTest, LatencyTest, MetricPolicy, Objective, Policy, PolicyError, Role, Test,
 };
+pub use reach::Reach;
 pub use show::{Rate, Rates, Show};
 pub use state::{FoldError, Harm, MetricBlock, Pass, ShareOfHarm, State, Unmeasurable};

@@ -95,6 +95,11 @@ impl MetricState {
 }
 
 impl CountState {
+    /// Evidence of harm since a step began; `None` if it hasn't.
+    pub(crate) fn harm_since_step(&self, step: usize) -> Option<&CountHarm> {
+        self.harm.get(step)?.as_ref()
+    }
+
     pub(crate) fn begin(&mut self, test: &CountTest, step: usize) {
         if let Some(since) = self.harm.get_mut(step) {
             since.get_or_insert_with(|| CountHarm::none(test));
@@ -131,6 +136,11 @@ impl CountState {
 }
 
 impl LatencyState {
+    /// Evidence of harm since a step began; `None` if it hasn't.
+    pub(crate) fn harm_since_step(&self, step: usize) -> Option<&LatencyHarm> {
+        self.harm.get(step)?.as_ref()
+    }
+
     pub(crate) fn begin(&mut self, test: &LatencyTest, step: usize) {
         if let Some(since) = self.harm.get_mut(step) {
             since.get_or_insert_with(|| LatencyHarm::none(test));

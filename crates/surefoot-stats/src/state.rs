@@ -71,7 +71,7 @@ pub enum MetricBlock {
 /// same state, bit for bit. Stores in any serde format; versioned by whoever stores it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
-    metrics: Vec<MetricState>,
+    pub(crate) metrics: Vec<MetricState>,
     crash: CrashGuard,
     step: Option<usize>,
     /// Largest ln E of harm after any block.

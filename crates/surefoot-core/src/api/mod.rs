@@ -3,6 +3,7 @@
 pub mod action;
 pub mod analysis;
 pub mod channel;
+mod evidence;
 pub mod judge;
 pub mod notice;
 pub mod rollout;

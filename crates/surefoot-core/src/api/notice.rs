@@ -66,6 +66,10 @@ pub enum Reason {
     ApprovalNeeded,
     /// A step's time is over without enough evidence.
     Inconclusive,
+    /// The same, and the plan says to look on.
+    Extended,
+    /// A step's gate can't be met at this traffic.
+    GateUnreachable,
     /// There have been no usable metrics for too long.
     NoData,
     /// Somebody lowered the weight on the route.
@@ -127,6 +131,8 @@ impl Reason {
             Reason::ReleasedOutside => NotificationEvent::ReleasedOutside,
             Reason::BreakGlass => NotificationEvent::RollingBack,
             Reason::Adopted
+            | Reason::Extended
+            | Reason::GateUnreachable
             | Reason::Advancing
             | Reason::CRDOutdated
             | Reason::WeightRestored

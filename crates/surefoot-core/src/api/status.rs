@@ -7,6 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use super::evidence::{
+    ArmStatus, BoundKind, CrashGuardStatus, Evidence, MetricStatus, ReleaseEvidence, TestSide,
+    TestStatus, UnreachableGate,
+};
 use super::notice::Notice;
 use super::schema::{instant, opaque_object, optional_instant};
 
@@ -21,7 +25,7 @@ pub struct RolloutStatus {
     /// The generation of the spec that this status speaks of.
     pub observed_generation: i64,
     /// Ready, Reconciling, Stalled (as kstatus reads them), HoldReady, SpecChangePending,
-    /// PromotedWithoutEvidence, NotificationsFailing.
+    /// PromotedWithoutEvidence, GateUnreachable, NotificationsFailing.
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// The committed decision. No write to a route, ReplicaSet or Service precedes it.
@@ -58,6 +62,9 @@ pub struct RolloutStatus {
     /// The evidence so far, by metric.
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub analysis: Vec<MetricStatus>,
+    /// The same of the release as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<ReleaseEvidence>,
     /// The last 10 releases that ended, newest first.
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     pub history: Vec<PastRelease>,
@@ -309,6 +316,13 @@ pub struct StepStatus {
     /// It may be left without enough evidence, and people have been told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub evidence_waived: bool,
+    /// What of its gate can't be met at the traffic that was known when it began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 21), extend("x-kubernetes-list-type" = "atomic"))]
+    pub unreachable: Vec<UnreachableGate>,
+    /// maxDuration has passed, the plan says to look on, and people have been told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overdue: bool,
     /// People have been told that it waits for their approval.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub approval_asked: bool,
@@ -464,6 +478,8 @@ pub enum WaitingKind {
     Propagation,
     /// The time after a change that is not judged.
     WarmUp,
+    /// What the gate needs doesn't come at this traffic.
+    GateUnreachable,
     /// The metric's evidence must suffice.
     Evidence,
     /// minDuration of judged time.
@@ -506,57 +522,6 @@ pub enum WaitingKind {
     Notifications,
 }
 
-/// A metric's evidence.
-#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct MetricStatus {
-    /// Its name.
-    pub name: String,
-    /// required, guard or observe.
-    pub role: String,
-    /// Continue, Pass, Harm, NoData or NotComparable.
-    pub verdict: String,
-    /// The canary's requests and bad ones in this step, judged time only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub canary: Option<ArmStatus>,
-    /// Stable's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stable: Option<ArmStatus>,
-    /// Evidence of harm, as the natural logarithm of the e-value; text, since the API has no floats.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub harm: Option<Evidence>,
-    /// Evidence that the canary is within its tolerance.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pass: Option<Evidence>,
-    /// What a reader should know: the boundary judged, why something can't be judged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-}
-
-/// Counts of one version.
-#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ArmStatus {
-    /// Requests.
-    pub requests: i64,
-    /// Bad ones: failed, or slower than the boundary.
-    pub bad: i64,
-    /// Their share.
-    pub rate: String,
-    /// Where the true share lies, with 1 − falseRollback confidence however often one looks.
-    pub interval: String,
-}
-
-/// Evidence against a hypothesis and how much decides.
-#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Evidence {
-    /// ln E now.
-    pub log_e: String,
-    /// ln E that decides.
-    pub needed: String,
-}
-
 /// A release that ended.
 #[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -588,6 +553,17 @@ pub struct PastRelease {
     pub ended_at: Timestamp,
     /// Why it ended so.
     pub why: String,
+    /// Steps that had passed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub passes: Vec<StepPass>,
+    /// The evidence when it ended, of the first metrics and without their tests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub analysis: Vec<MetricStatus>,
+    /// The same of the release as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<ReleaseEvidence>,
 }
 
 /// How a release ended.

@@ -11,6 +11,7 @@ mod ownership;
 mod pass;
 mod prepare;
 mod promote;
+mod reach;
 mod refused;
 mod rest;
 mod rollback;

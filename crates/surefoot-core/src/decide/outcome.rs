@@ -99,6 +99,7 @@ fn firm(status: &RolloutStatus) -> RolloutStatus {
     firm.waiting_on.retain(|w| w.kind == WaitingKind::Refused);
     firm.waiting_on.iter_mut().for_each(|w| w.message.clear());
     firm.analysis.clear();
+    firm.evidence = None;
     firm.engine = None;
     firm.checkpoint_at = None;
     for condition in &mut firm.conditions {
@@ -237,7 +238,7 @@ pub fn outdated(old: &RolloutStatus, message: &str, now: Timestamp) -> Option<Ro
     Some(status)
 }
 
-/// The plan said to go on without enough evidence; that stays to be seen.
+/// The plan said to go on without enough evidence; that stays to be seen until the next release.
 pub(super) fn without_evidence(case: &mut Case<'_>) {
     let message = "a step was left at maxDuration without enough evidence, as the plan says";
     let now = case.now;

@@ -7,6 +7,7 @@ use crate::api::notice::Reason;
 use crate::api::rollout::Apex;
 use crate::api::status::{Outcome, PastRelease, Phase, Revision, Verdict, Waiting, WaitingKind};
 use crate::desired::{CanaryWanted, Pin};
+use crate::engine;
 use crate::observed::{Deployment, HoldMode, Service};
 use crate::plan::Plan;
 use crate::routing::Side;
@@ -192,7 +193,7 @@ fn finish(case: &mut Case<'_>) {
     let Some(canary) = case.status.canary.take() else { return };
     if let Some(release) = &case.status.release {
         let why = release.passes.last().map(|p| p.evidence.clone()).unwrap_or_default();
-        let past = PastRelease {
+        let mut past = PastRelease {
             number: release.number,
             outcome: Outcome::Promoted,
             kind: release.kind,
@@ -203,13 +204,18 @@ fn finish(case: &mut Case<'_>) {
             started_at: release.started_at,
             ended_at: case.now,
             why,
+            passes: Vec::new(),
+            analysis: Vec::new(),
+            evidence: None,
         };
+        engine::keep(&case.status, &mut past);
         let took = super::between(release.started_at, case.now);
         let note = format!("release {} after {}", release.number, crate::words::span(took));
         rest::remember(&mut case.status.history, past);
         case.notice(Reason::Promoted, note, false);
     }
     case.status.stable = Some(Revision { taken_over: false, ..canary });
+    super::reach::forget(case);
     case.status.step = None;
     case.status.engine = None;
     case.status.phase = Phase::Healthy;

@@ -180,6 +180,9 @@ fn outside(case: &mut Case<'_>, now: &Revision) {
             started_at: case.now,
             ended_at: case.now,
             why,
+            passes: Vec::new(),
+            analysis: Vec::new(),
+            evidence: None,
         },
     );
 }
@@ -267,6 +270,27 @@ fn failed_before(case: &Case<'_>, deployment: &Deployment) -> bool {
             || release.template_digest == template_digest(&deployment.template))
 }
 
+/// Which try of its template a retry is.
+fn tries(history: &[PastRelease]) -> usize {
+    let retries = history.iter().take_while(|p| p.kind == ReleaseKind::Retry);
+    retries.count() + 2
+}
+
+/// The latest release of these images that was rolled back and not promoted since; what runs the same
+/// images again may pass by luck.
+fn failed_with(history: &[PastRelease], images: &[String]) -> Option<i64> {
+    let last = history.iter().find(|p| p.images == images)?;
+    (last.outcome == Outcome::RolledBack).then_some(last.number)
+}
+
+fn ordinal(n: usize) -> String {
+    match n {
+        2 => "second time".to_owned(),
+        3 => "third time".to_owned(),
+        n => format!("{n}th time"),
+    }
+}
+
 fn begin(
     case: &mut Case<'_>,
     deployment: &Deployment,
@@ -302,6 +326,7 @@ fn begin(
         images: images(&deployment.template),
         taken_over: reused.is_some(),
     };
+    let failed = failed_with(&case.status.history, &revision.images);
     let number = case.status.release.as_ref().map_or(0, |r| r.number) + 1;
     let frozen = super::frozen(spec);
     case.status.release = Some(Release {
@@ -321,14 +346,26 @@ fn begin(
     case.status.step = None;
     case.status.engine = None;
     case.status.analysis.clear();
+    case.status.evidence = None;
+    case.status.conditions.retain(|c| c.kind != "PromotedWithoutEvidence");
+    super::reach::forget(case);
     case.status.used_actions.clear();
     case.status.pause = None;
     let undoing = case.status.undo.take();
     case.status.phase = Phase::Preparing;
     let what = match retry {
-        Some(action) => format!("tried again {}", said(action)),
+        Some(action) => format!(
+            "tried again {}, for the {}: each try has a chance of its own to pass by luck",
+            said(action),
+            ordinal(tries(&case.status.history))
+        ),
         None if is_immediate(kind, plan) => "undo, at once".to_owned(),
-        None => "a new template".to_owned(),
+        None => match failed {
+            Some(number) => {
+                format!("a new template, with images that release {number} failed with")
+            }
+            None => "a new template".to_owned(),
+        },
     };
     let images = images(&deployment.template).join(", ");
     let reason = format!("{what}: {images}");

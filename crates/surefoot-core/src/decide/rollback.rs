@@ -4,6 +4,7 @@ use super::{Case, rest, step};
 use crate::api::notice::Reason;
 use crate::api::status::{Outcome, PastRelease, Phase, WaitingKind};
 use crate::desired::{CanaryWanted, Pin};
+use crate::engine;
 use crate::observed::{Service, is_pod_of};
 use crate::plan::Plan;
 
@@ -148,7 +149,7 @@ fn ended(case: &mut Case<'_>) {
     let canary = case.status.canary.take();
     if let Some(release) = &case.status.release {
         let why = case.status.decision.as_ref().map(|d| d.reason.clone()).unwrap_or_default();
-        let past = PastRelease {
+        let mut past = PastRelease {
             number: release.number,
             outcome: Outcome::RolledBack,
             kind: release.kind,
@@ -159,11 +160,16 @@ fn ended(case: &mut Case<'_>) {
             started_at: release.started_at,
             ended_at: case.now,
             why: why.clone(),
+            passes: Vec::new(),
+            analysis: Vec::new(),
+            evidence: None,
         };
+        engine::keep(&case.status, &mut past);
         let note = format!("release {}: {why}", release.number);
         rest::remember(&mut case.status.history, past);
         case.notice(Reason::RolledBack, note, true);
     }
+    super::reach::forget(case);
     case.status.step = None;
     case.status.engine = None;
     // Whether that is the end, or a new template is waiting, the next look tells.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ownership::{held_for, lowered, release, respect};
 use super::pass::{pass, pass_full};
-use super::{CONTROLLER, Case, after, between, prepare};
+use super::{CONTROLLER, Case, after, between, prepare, reach};
 use crate::api::analysis::NoDataAction;
 use crate::api::notice::Reason;
 use crate::api::rollout::OnInconclusive;
@@ -26,12 +26,17 @@ const QUIET: Duration = Duration::from_secs(30);
 pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
     let Some(step) = plan.steps.get(index) else { return };
     let ready_pods = case.status.step.as_ref().map_or(0, |s| s.ready_pods);
-    if index == 0 {
+    let rate = if index == 0 {
         let baseline = case.samples.baseline.as_ref();
         case.status.engine = Some(engine::begin(plan, baseline, case.now));
+        engine::reach::before(baseline)
     } else if let Some(state) = case.status.engine.take() {
         case.status.engine = Some(engine::begin_step(&state, index));
-    }
+        engine::reach::now(&state)
+    } else {
+        None
+    };
+    let unreachable = reach::look(case, plan, index, rate);
     case.status.step = Some(StepStatus {
         index: i32::try_from(index).unwrap_or(i32::MAX),
         weight: step.weight,
@@ -41,6 +46,8 @@ pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
         ready_pods,
         restoring: false,
         evidence_waived: false,
+        overdue: false,
+        unreachable,
         approval_asked: false,
         approved_by: None,
         hold: None,
@@ -50,6 +57,7 @@ pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
         handed_over_at: None,
     });
     case.status.phase = Phase::Stepping;
+    reach::tell(case, step);
     advance(case, plan, index, step);
 }
 
@@ -64,7 +72,7 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     disrupted(case, step);
     let judgement = engine::judge(plan, &case.status, case.samples);
     case.status.engine = Some(judgement.engine.clone());
-    case.status.analysis = judgement.metrics.clone();
+    engine::show(&judgement, &mut case.status);
     // Harm is acted on at any time, whatever else is going on.
     if let Some(harm) = &judgement.harm {
         return case.roll_back(CONTROLLER, harm.clone());
@@ -99,8 +107,9 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     if let Some(who) = approved.clone().filter(|_| !step.approval || held(case)) {
         return pass(case, plan, index, &who, format!("promoted by {who} before the gate was met"));
     }
+    reach::again(case, plan, index, step);
     let data = data(case, plan, &judgement, started);
-    gate(case, plan, step, &judgement, &route, ended, data);
+    let waived = gate(case, plan, step, &judgement, &route, ended, data);
     if case.status.phase == Phase::RollingBack {
         return;
     }
@@ -116,7 +125,10 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     }
     if case.status.waiting_on.is_empty() {
         let who = approved.unwrap_or_else(|| CONTROLLER.to_owned());
-        return pass(case, plan, index, &who, engine::evidence_in_words(&judgement));
+        let seen = engine::evidence_in_words(&judgement);
+        let evidence =
+            waived.map_or_else(|| seen.clone(), |lacked| format!("{lacked}. Seen: {seen}"));
+        return pass(case, plan, index, &who, evidence);
     }
     case.status.phase =
         if held(case) || (met && step.approval) { Phase::Paused } else { Phase::Stepping };
@@ -406,7 +418,8 @@ fn lit(case: &mut Case<'_>) {
     }
 }
 
-/// All that the step still lacks, as waits; when its time is over, what the plan says of that.
+/// All that the step still lacks, as waits; when its time is over, what the plan says of that. Where it
+/// says to go on all the same, what was lacking.
 fn gate(
     case: &mut Case<'_>,
     plan: &Plan,
@@ -415,9 +428,9 @@ fn gate(
     route: &Route,
     warm_until: jiff::Timestamp,
     data: bool,
-) {
+) -> Option<String> {
     if case.status.phase == Phase::RollingBack {
-        return;
+        return None;
     }
     if !case.passed(warm_until, Duration::ZERO) {
         case.waiting(Waiting {
@@ -519,44 +532,56 @@ fn gate(
         );
     }
     let lacking = !evidence.is_empty();
+    reach::wait(case, step, &evidence).into_iter().for_each(|w| case.waiting(w));
     evidence.into_iter().for_each(|w| case.waiting(w));
     // A paused release stays where it is.
     if lacking && data && !held(case) && case.status.pause.is_none() {
-        inconclusive(case, step);
+        return inconclusive(case, step);
     }
+    None
 }
 
-fn inconclusive(case: &mut Case<'_>, step: &StepPlan) {
-    let Some((started, dark)) =
-        case.status.step.as_ref().and_then(|s| Some((s.started_at?, s.dark_seconds)))
-    else {
-        return;
-    };
+fn inconclusive(case: &mut Case<'_>, step: &StepPlan) -> Option<String> {
+    let (started, dark) =
+        case.status.step.as_ref().and_then(|s| Some((s.started_at?, s.dark_seconds)))?;
     let dark = Duration::from_secs(dark.unsigned_abs());
     if !case.passed(started, step.max_duration.saturating_add(dark)) {
-        return;
+        return None;
     }
-    let missing: Vec<&str> = case.status.waiting_on.iter().map(|w| w.message.as_str()).collect();
+    // What to change is told by waits of its own.
+    let lacking = |w: &&Waiting| w.kind != WaitingKind::GateUnreachable;
+    let missing = case.status.waiting_on.iter().filter(lacking).map(|w| w.message.as_str());
+    let missing: Vec<&str> = missing.collect();
     let message =
         format!("inconclusive after {}: {}", words::span(step.max_duration), missing.join("; "));
     match step.on_inconclusive {
-        OnInconclusive::Extend => {}
+        OnInconclusive::Extend => {
+            let step = case.status.step.as_mut().filter(|s| !s.overdue);
+            if let Some(step) = step {
+                step.overdue = true;
+                case.notice(Reason::Extended, format!("{message}; the step goes on"), false);
+            }
+        }
         OnInconclusive::Rollback => case.roll_back(CONTROLLER, message),
         OnInconclusive::Promote => {
             let step = case.status.step.as_mut().filter(|s| !s.evidence_waived);
             if let Some(step) = step {
                 step.evidence_waived = true;
-                case.notice(Reason::PromotedWithoutEvidence, message, true);
+                case.notice(Reason::PromotedWithoutEvidence, message.clone(), true);
             }
             super::outcome::without_evidence(case);
             case.status.waiting_on.retain(|w| w.kind == WaitingKind::WarmUp);
+            return Some(message);
         }
         OnInconclusive::Pause => {
             let since = case.now;
             case.hold(Hold { reason: HoldReason::Inconclusive, since, message: message.clone() });
             case.wait(WaitingKind::Decision, message);
+            // What a person can do comes before what is lacking.
+            case.status.waiting_on.rotate_right(1);
         }
     }
+    None
 }
 
 fn clock(at: jiff::Timestamp) -> String {

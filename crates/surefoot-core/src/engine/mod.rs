@@ -2,8 +2,11 @@
 //! evidence into verdicts and words. Its state is one opaque field of the status.
 
 mod judges;
+pub mod reach;
+mod told;
 mod words;
 
+pub use told::{keep, show};
 pub use words::evidence_in_words;
 
 use std::time::Duration;
@@ -21,7 +24,7 @@ use surefoot_stats::{
 use self::judges::Judges;
 use self::words::{describe, describe_threshold, evidence_wait, harm_in_words};
 use crate::api::analysis::MetricRole;
-use crate::api::status::{MetricStatus, RolloutStatus, Waiting};
+use crate::api::status::{MetricStatus, ReleaseEvidence, RolloutStatus, StepStatus, Waiting};
 use crate::plan::{JudgePlan, MetricKind, Plan};
 use crate::samples::{BaselineSample, Count, Histogram, Latencies, Samples, Tick};
 
@@ -93,6 +96,8 @@ pub struct Judgement {
     pub engine: String,
     /// Every metric, for the status.
     pub metrics: Vec<MetricStatus>,
+    /// The release as a whole, for the status.
+    pub evidence: Option<ReleaseEvidence>,
     /// The release does harm, in words.
     pub harm: Option<String>,
     /// Required metrics that haven't passed.
@@ -212,6 +217,13 @@ fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> Policy {
 fn boundaries(baseline: Option<&BaselineSample>) -> Vec<f64> {
     let known = baseline.and_then(known).map(|b| b.boundaries().to_vec());
     known.filter(|b| !b.is_empty()).unwrap_or_else(|| ISTIO_BOUNDARIES.to_vec())
+}
+
+/// `None` where there were none, or no time.
+fn requests_a_second(requests: u64, over: Duration) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
+    let rate = requests as f64 / over.as_secs_f64();
+    (rate.is_finite() && rate > 0.0).then_some(rate)
 }
 
 fn comparable(test: &Test) -> bool {
@@ -383,7 +395,7 @@ pub fn judge(plan: &Plan, status: &RolloutStatus, samples: &Samples) -> Judgemen
         engine.judges.look(plan, step, engine.judged, engine.step.canary.n());
     }
     let thresholds = thresholds(plan, &mut engine, samples, judged_from);
-    verdict(plan, engine, index, &thresholds, last)
+    verdict(plan, engine, index, status.step.as_ref(), &thresholds, last)
 }
 
 /// Count the answers of users' queries.
@@ -422,7 +434,8 @@ fn thresholds(
 fn verdict(
     plan: &Plan,
     engine: Engine,
-    step: usize,
+    index: usize,
+    step: Option<&StepStatus>,
     thresholds: &[(Threshold, Tally, Option<f64>)],
     last: Option<Tick>,
 ) -> Judgement {
@@ -431,7 +444,7 @@ fn verdict(
     let mut metrics = Vec::new();
     let mut unmet = Vec::new();
     let mut failed = None;
-    let stable_traffic = policy.has_stable_traffic(step);
+    let stable_traffic = policy.has_stable_traffic(index);
     let mut counts = [0; 4];
     for metric in &plan.metrics {
         let mut next = |kind: usize| {
@@ -454,7 +467,7 @@ fn verdict(
             failed = Some(format!("{}: {}", metric.name, status.note.clone().unwrap_or_default()));
         }
         if status.role == "required" && status.verdict != "Pass" {
-            unmet.push(evidence_wait(&status));
+            unmet.push(evidence_wait(&status, &engine));
         }
         metrics.push(status);
     }
@@ -463,6 +476,7 @@ fn verdict(
     let stamp = |millis| Timestamp::from_millisecond(millis).unwrap_or_default();
     Judgement {
         metrics,
+        evidence: Some(told::release(&engine, step)),
         harm: words.or(failed),
         unmet,
         judged: Duration::from_millis(engine.judged),
@@ -483,6 +497,7 @@ fn nothing(text: &str, until: Timestamp) -> Judgement {
     Judgement {
         engine: text.to_owned(),
         metrics: Vec::new(),
+        evidence: None,
         harm: None,
         unmet: Vec::new(),
         judged: Duration::ZERO,

@@ -58,3 +58,80 @@ fn each_step_needs_evidence_of_its_own() {
     assert_eq!(second.unmet.len(), 1, "passed by the step before");
     assert_eq!((second.canary_requests, second.judged), (1, Duration::from_secs(120)));
 }
+
+#[test]
+fn the_status_has_what_it_takes_to_compute_again() {
+    let plan = plan();
+    let baseline = crate::samples::BaselineSample {
+        over: Duration::from_secs(600),
+        requests: Count { requests: 1_000_000, failed: 3000 },
+        boundaries: Vec::new(),
+        latency: Histogram::default(),
+    };
+    let mut samples = good(0, 7000);
+    samples.ticks[0].stable.failed = 21;
+    samples.ticks[0].canary = Count { requests: 800, failed: 40 };
+    let judged = judge(&plan, &status(begin(&plan, Some(&baseline), at(0)), 0, 0), &samples);
+    let [metric] = judged.metrics.as_slice() else { panic!("{:?}", judged.metrics) };
+    let [harm, safety] = metric.tests.as_slice() else { panic!("{:?}", metric.tests) };
+    assert_eq!((harm.value.as_str(), harm.counts.as_slice()), ("0.01", &[800, 40, 7000, 21][..]));
+    // 1 pp is a budget over all traffic: at the next step's 50% it allows for two.
+    assert_eq!((safety.value.as_str(), safety.predicted.as_deref()), ("0.02", Some("0.003")));
+    assert_eq!(harm.log_e, harm.in_one_block, "the rate that was predicted came");
+    assert_eq!(metric.harm_by_step.len(), 1);
+    let evidence = judged.evidence.expect("there is a state");
+    assert_eq!((evidence.steps, evidence.canary_requests, evidence.judged_seconds), (3, 800, 120));
+    // ln of Σ share·E, each metric's the mean over three steps, of which two know nothing.
+    let log = |text: &str| text.parse::<f64>().expect("a number");
+    let own = (log(&metric.harm_by_step[0]).exp() + 2.0) / 3.0;
+    let guard = log(&evidence.crash_guard.budget) * log(&evidence.crash_guard.log_e).exp();
+    let whole = log(metric.budget.as_deref().expect("a share")) * own + guard;
+    assert!((whole.ln() - log(&evidence.harm.log_e)).abs() < 0.02, "{whole} {evidence:?}");
+}
+
+#[test]
+fn how_long_the_evidence_takes_is_told() {
+    let plan = plan();
+    let begun = begin(&plan, None, at(0));
+    let wait = |requests, failed| {
+        let mut samples = good(0, requests);
+        samples.ticks[0].canary.failed = failed;
+        judge(&plan, &status(begun.clone(), 0, 0), &samples).unmet[0].message.clone()
+    };
+    assert!(
+        wait(300, 0).ends_with("; as things go about 10m 46s and 1,617 canary requests more"),
+        "{}",
+        wait(300, 0)
+    );
+    assert!(wait(300, 30).ends_with("as things go it never gets there"), "{}", wait(300, 30));
+    assert!(wait(0, 0).ends_with("within its tolerance"), "{}", wait(0, 0));
+}
+
+#[test]
+fn an_objective_that_stable_misses_is_out_of_reach_at_any_traffic() {
+    let spec = "
+targetRef: {kind: Deployment, name: shop}
+traffic: {mesh: istio, service: shop, routes: [{kind: VirtualService, name: shop}]}
+analysis: {metrics: [{name: success, successRate: {min: 99.9%}}]}
+steps: [{weight: 10, gate: {onInconclusive: extend}}, {weight: 100}]
+";
+    let plan = Plan::of(&serde_saphyr::from_str(spec).unwrap()).unwrap();
+    let past = |failed| crate::samples::BaselineSample {
+        over: Duration::from_secs(600),
+        requests: Count { requests: 600_000, failed },
+        boundaries: Vec::new(),
+        latency: Histogram::default(),
+    };
+    let gates = |failed| {
+        let past = past(failed);
+        let rate = reach::before(Some(&past)).unwrap();
+        assert_eq!(rate, 1000.0);
+        reach::unreachable(&plan, &begin(&plan, Some(&past), at(0)), 0, rate)
+    };
+    let [gate] = &gates(1200)[..] else { panic!("stable fails 0.2%") };
+    assert_eq!((gate.metric.as_deref(), gate.need), (Some("success"), None));
+    let said = reach::in_words(gate, &plan.steps[0]);
+    assert!(said.contains("stable itself doesn't keep the objective"), "{said}");
+    assert_eq!(gates(60), []);
+    assert_eq!(reach::before(None), None);
+}

@@ -1,8 +1,11 @@
 //! What the evidence says, in words and for the status.
 
+use std::time::Duration;
+
 use surefoot_stats::threshold::{Tally, Threshold, Verdict};
 use surefoot_stats::{Block, Harm, MetricPolicy, Pass, Policy, Role, Test, Unmeasurable};
 
+use super::told::{evidence, log, number, tests, whole};
 use super::{ASSUMED_DISPERSION, Engine, Judgement};
 use crate::api::analysis::MetricRole;
 use crate::api::status::{ArmStatus, Evidence, MetricStatus, Waiting, WaitingKind};
@@ -32,8 +35,8 @@ pub(super) fn describe(engine: &Engine, policy: &Policy, index: usize, name: &st
     let shown = |rate: surefoot_stats::Rate| {
         let (low, high) = rate.interval;
         rate.rate.map(|observed| ArmStatus {
-            requests: i64::try_from(rate.counts.n()).unwrap_or(i64::MAX),
-            bad: i64::try_from(rate.counts.k()).unwrap_or(i64::MAX),
+            requests: whole(rate.counts.n()),
+            bad: whole(rate.counts.k()),
             rate: words::percent(observed),
             interval: format!("{}–{}", words::percent(low), words::percent(high)),
         })
@@ -52,23 +55,37 @@ pub(super) fn describe(engine: &Engine, policy: &Policy, index: usize, name: &st
         pass if pass.reached() => "Pass",
         _ => "Continue",
     };
-    let evidence = |log_e: f64, needed: f64| Evidence {
-        log_e: format!("{log_e:.2}"),
-        needed: format!("{needed:.2}"),
-    };
     MetricStatus {
         name: name.to_owned(),
         role: role_name(metric.role).to_owned(),
         verdict: verdict.to_owned(),
         canary,
         stable,
+        ratio: show.ratio.and_then(between),
+        slower_than: show.boundary_ms.map(number),
         harm: needed.is_finite().then(|| evidence(own, needed)),
+        budget: (show.harm.share > 0.0).then(|| number(show.harm.share)),
+        harm_by_step: engine.state.harm_by_step(policy, index).into_iter().map(log).collect(),
         pass: match pass {
             Pass::Evidence { log_e, threshold, .. } => Some(evidence(log_e, threshold)),
             _ => None,
         },
+        requests_to_pass: show.requests_to_pass.map(whole),
+        tests: tests(engine, policy, index),
         note: note(metric, pass),
     }
+}
+
+/// "1.9–12"; `None` where nearly everything is possible.
+fn between((low, high): (f64, f64)) -> Option<String> {
+    let digits = |ratio: f64| number(format!("{ratio:.1e}").parse().unwrap_or(ratio));
+    let low = (low >= 0.01).then(|| digits(low));
+    let high = (high <= 100.0).then(|| digits(high));
+    if low.is_none() && high.is_none() {
+        return None;
+    }
+    let text = |end: Option<String>, open: &str| end.unwrap_or_else(|| open.to_owned());
+    Some(format!("{}–{}", text(low, "0"), text(high, "∞")))
 }
 
 fn note(metric: &MetricPolicy, pass: Pass) -> Option<String> {
@@ -134,7 +151,7 @@ pub(super) fn describe_threshold(
     }
 }
 
-pub(super) fn evidence_wait(status: &MetricStatus) -> Waiting {
+pub(super) fn evidence_wait(status: &MetricStatus, engine: &Engine) -> Waiting {
     let number = |e: Option<&Evidence>, needed: bool| {
         let e = e?;
         let text = if needed { &e.needed } else { &e.log_e };
@@ -145,8 +162,10 @@ pub(super) fn evidence_wait(status: &MetricStatus) -> Waiting {
         (Some(have), Some(need)) => {
             let part = (100.0 * have / need).clamp(0.0, 100.0);
             format!(
-                "{}: {part:.0}% of the evidence it takes to say that the canary is within its tolerance",
-                status.name
+                "{}: {part:.0}% of the evidence it takes to say that the canary is within its \
+                 tolerance{}",
+                status.name,
+                outlook(status, engine)
             )
         }
         _ => format!("{}: {}", status.name, status.note.clone().unwrap_or_default()),
@@ -160,6 +179,25 @@ pub(super) fn evidence_wait(status: &MetricStatus) -> Waiting {
         need: percent.map(|_| 100),
         message,
         until: None,
+    }
+}
+
+/// How long it takes, if both versions go on as they do.
+fn outlook(status: &MetricStatus, engine: &Engine) -> String {
+    let seen = engine.step.canary.n();
+    let more = status.requests_to_pass.map(i64::unsigned_abs);
+    match more {
+        Some(more) if seen > 0 && engine.judged > 0 => {
+            let millis = u128::from(engine.judged) * u128::from(more) / u128::from(seen);
+            let span = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
+            format!(
+                "; as things go about {} and {} canary requests more",
+                words::span(span),
+                words::count(more)
+            )
+        }
+        None if status.canary.is_some() => "; as things go it never gets there".to_owned(),
+        _ => String::new(),
     }
 }
 

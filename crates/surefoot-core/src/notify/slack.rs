@@ -100,6 +100,8 @@ fn headline(notice: &Notice) -> &'static str {
         Reason::StepPassed => "step passed",
         Reason::ApprovalNeeded => "approval needed",
         Reason::Inconclusive => "paused: not enough evidence",
+        Reason::Extended => "step extended",
+        Reason::GateUnreachable => "gate out of reach",
         Reason::NoData => "paused: no metrics",
         Reason::WeightLowered => "paused: weight lowered",
         Reason::CRDOutdated => "definition outdated",

@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod controller;
+mod inconclusive;
 mod sayings;
 pub mod script;
 pub mod store;

@@ -1,6 +1,7 @@
 //! Requests by the route's weights, and what a Prometheus would say of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -30,6 +31,8 @@ pub struct Traffic {
     pub outage_until: i64,
     /// Until when part of the counts is missing.
     pub partial_until: i64,
+    /// Requests a second, where not [`RATE`].
+    pub rate: Option<u64>,
     odd: u64,
 }
 
@@ -52,7 +55,11 @@ impl Traffic {
         let routing = &store.names.routing;
         let route = store.get("VirtualService", &routing.route);
         let weight = route.map_or(0, |r| number(&r, "/spec/http/0/route/1/weight"));
-        let all = if now.as_second() < self.silent_until { 0 } else { RATE * seconds };
+        let all = if now.as_second() < self.silent_until {
+            0
+        } else {
+            self.rate.unwrap_or(RATE) * seconds
+        };
         let canary = all * u64::try_from(weight).unwrap_or(0) / 100;
         let count = |side: Side, requests: u64, odd: &mut u64| {
             let to = routing.destination(side);
@@ -103,6 +110,12 @@ impl Traffic {
             }
         }
         sum
+    }
+
+    /// How much of a time there was a world to be seen in.
+    fn seen(&self, from: Timestamp, to: Timestamp) -> Duration {
+        let first = self.past.first().map_or(to, |(at, ..)| *at);
+        Duration::try_from(to.duration_since(from.max(first))).unwrap_or_default()
     }
 
     pub fn usable(&self, now: Timestamp) -> bool {
@@ -159,6 +172,7 @@ impl Sampler {
             let past = now - jiff::SignedDuration::from_mins(10);
             let (_, requests) = traffic.between(past, now);
             self.samples.baseline = Some(BaselineSample {
+                over: traffic.seen(past, now),
                 requests,
                 boundaries: Vec::new(),
                 latency: surefoot_core::samples::Histogram::default(),
