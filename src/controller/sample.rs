@@ -108,7 +108,7 @@ impl Sampler {
             news: VecDeque::new(),
             targets: HashSet::new(),
             pinned: Pinned::default(),
-            told_apart: None,
+            source: None,
             asked: HashMap::new(),
         };
         // The task ends when its sender is dropped, with the release.
@@ -140,8 +140,8 @@ struct Worker {
     targets: HashSet<Target>,
     /// The replicas that are read.
     pinned: Pinned,
-    /// When no target was seen to be counted twice.
-    told_apart: Option<Timestamp>,
+    /// The source of all this.
+    source: Option<PrometheusSource>,
     /// When each user's query was last asked.
     asked: HashMap<String, Timestamp>,
 }
@@ -196,8 +196,8 @@ impl Worker {
 
     async fn sample(&mut self, source: &PrometheusSource, wanted: &Wanted) -> Result<bool, String> {
         let url = source.url.as_str();
-        if self.pinned.labels != source.replica_labels {
-            self.pinned = Pinned { labels: source.replica_labels.clone(), ..Pinned::default() };
+        if self.source.as_ref() != Some(source) {
+            self.forget(source);
         }
         // A query of the user's that fails must not keep the crash guard from looking.
         let ticked = match self.attributed(url, wanted).await {
@@ -206,6 +206,16 @@ impl Worker {
         };
         let scalars = self.scalars(url, wanted, self.clock.now()).await;
         Ok(ticked? | scalars?)
+    }
+
+    /// Nothing that was learnt from another source holds for this one.
+    fn forget(&mut self, source: &PrometheusSource) {
+        self.source = Some(source.clone());
+        self.pinned = Pinned { labels: source.replica_labels.clone(), ..Pinned::default() };
+        self.pod_label = PodLabel::Unknown;
+        self.gap_known = None;
+        self.news.clear();
+        self.targets.clear();
     }
 
     /// The same with the label by which this Prometheus names pods, where pods are asked for.

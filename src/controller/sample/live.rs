@@ -19,7 +19,7 @@ const AHEAD: SignedDuration = SignedDuration::from_secs(30);
 const DENSITY_WINDOW: Duration = Duration::from_secs(120);
 /// How many instants of news are remembered.
 const NEWS: usize = 8;
-/// How soon what changes seldom is looked at again.
+/// How soon the gaps are counted again.
 const AGAIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// Samples that have come.
@@ -128,17 +128,15 @@ impl Worker {
     }
 
     /// Each request must be counted once. A target that Prometheus scrapes more than once under the
-    /// same job and instance, but for the replica labels, is counted as often: that is no evidence.
+    /// same job and instance, but for the replica labels, is counted as often: that is no evidence. Asked for with every tick, as
+    /// what squares the evidence once can't be taken out of it again.
     async fn once_each(
-        &mut self,
+        &self,
         url: &str,
         series: &Series,
         live: &HashSet<Target>,
         now: Timestamp,
     ) -> Result<(), String> {
-        if self.told_apart.is_some_and(|at| now.duration_since(at) < AGAIN) {
-            return Ok(());
-        }
         let doubled = self.vector(url, &series.doubled(), now).await?;
         for doubled in doubled.iter().map(target).filter(|target| live.contains(target)) {
             let copies = self.vector(url, &series.copies(&doubled), now).await?;
@@ -165,7 +163,6 @@ impl Worker {
                 told.join(" and ")
             ));
         }
-        self.told_apart = Some(now);
         Ok(())
     }
 }
