@@ -23,8 +23,10 @@ use surefoot::controller::prometheus::Prometheus;
 use surefoot::controller::sample::{Sampler, Task};
 use surefoot::outbound::Outbound;
 use surefoot_core::api::analysis::{SourceKind, SourceRef};
+use surefoot_core::api::source::PrometheusSource;
 use surefoot_core::metrics::Wanted;
 use surefoot_core::metrics::query::{By, Series};
+use surefoot_core::metrics::replica::Pinned;
 use surefoot_core::samples::{Health, Samples};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -43,6 +45,9 @@ enum Asked {
     Resets,
     Buckets,
     Own,
+    Doubled,
+    Copies,
+    Counted,
     Other,
 }
 
@@ -51,6 +56,9 @@ impl Asked {
         match query {
             q if q == OWN => Self::Own,
             q if q.contains("timestamp(") => Self::Freshness,
+            q if q.starts_with("topk(20") => Self::Doubled,
+            q if q.starts_with("up{") => Self::Copies,
+            q if q.starts_with("count(count by (") => Self::Counted,
             q if q.starts_with("max by (job, instance) (count_over_time") => Self::Density,
             q if q.starts_with("count((") => Self::Irregular,
             q if q.starts_with("sum by (job") => Self::Births,
@@ -106,6 +114,7 @@ fn right(asked: Asked, at: f64) -> Value {
         ]
         .concat(),
         Asked::Own => vec![point(&json!({}), at, "3")],
+        Asked::Doubled | Asked::Copies | Asked::Counted => Vec::new(),
         Asked::Irregular | Asked::Births | Asked::Resets | Asked::Other => Vec::new(),
     };
     vector(&json!(points))
@@ -139,6 +148,7 @@ fn wanted() -> Wanted {
             stable: "stable".into(),
             canary: "canary".into(),
             by: By::Service,
+            pinned: Pinned::default(),
         },
         reached: None,
         ticks_from: Some(Clock.now()),
@@ -149,9 +159,13 @@ fn wanted() -> Wanted {
 }
 
 fn sampler(url: String) -> Sampler {
+    reading(PrometheusSource { url, replica_labels: Vec::new() })
+}
+
+fn reading(source: PrometheusSource) -> Sampler {
     let http = Arc::new(Outbound::new().unwrap());
     let sampler = Sampler::new(Prometheus::new(http), Clock);
-    sampler.set("uid", 1, Some(Task { wanted: wanted(), url: Ok(url) }), || ());
+    sampler.set("uid", 1, Some(Task { wanted: wanted(), source: Ok(source) }), || ());
     sampler
 }
 
@@ -485,4 +499,109 @@ async fn bad_answers_are_not_asked_for_again_and_again() {
 
 fn first_tick(sampler: &Sampler) -> Option<Timestamp> {
     sampler.of("uid", 1).ticks.first().map(|tick| tick.from)
+}
+
+/// Two replicas of Prometheus that show the same target, of which these are live.
+fn replicas(live: &'static [&'static str]) -> impl Fn(Asked, f64) -> Value {
+    move |asked, at| {
+        let points: Vec<Value> = live
+            .iter()
+            .map(|replica| {
+                let labels = json!({"job": "envoy", "instance": "a", "replica": replica});
+                point(&labels, at, &format!("{:.3}", at - 0.05))
+            })
+            .collect();
+        if asked == Asked::Freshness { vector(&json!(points)) } else { right(asked, at) }
+    }
+}
+
+/// A server of two replicas, and all that it has been asked; the first one of them goes away.
+async fn two_replicas(labels: &[&str]) -> (Sampler, Arc<AtomicBool>, Arc<Mutex<Vec<String>>>) {
+    let (away, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+    let state = (away.clone(), asked.clone());
+    let app = Router::new().route(
+        "/api/v1/query",
+        get(move |Query(query): Query<Vec<(String, String)>>| async move {
+            let value = |key| query.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v.as_str());
+            let at = value("time").parse().unwrap_or(0.0);
+            state.1.lock().unwrap().push(value("query").to_owned());
+            let live: &[&str] = if state.0.load(Ordering::SeqCst) { &["b"] } else { &["a", "b"] };
+            axum::Json(replicas(live)(Asked::of(value("query")), at))
+        }),
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let replica_labels = labels.iter().map(|l| (*l).to_owned()).collect();
+    (reading(PrometheusSource { url, replica_labels }), away, asked)
+}
+
+/// One replica is read while it lives; the block in which another takes its place is no evidence.
+#[tokio::test]
+async fn one_replica_is_read_at_a_time() {
+    let (sampler, away, asked) = two_replicas(&["replica"]).await;
+    let samples = until(&sampler, "two ticks", |s| s.ticks.len() >= 2).await;
+    assert!(samples.ticks.iter().all(|t| t.partial.is_none()), "{:?}", samples.ticks);
+    let counts = |asked: &[String]| {
+        asked.iter().filter(|q| q.starts_with("sum by (")).cloned().collect::<Vec<_>>()
+    };
+    let first = counts(&asked.lock().unwrap());
+    assert!(first.iter().all(|q| q.contains(r#"replica=~"a""#)), "{first:?}");
+    away.store(true, Ordering::SeqCst);
+    let partial = |s: &Samples| s.ticks.iter().any(|t| t.partial.is_some());
+    let samples = until(&sampler, "a partial tick", partial).await;
+    let tick = samples.ticks.iter().find(|t| t.partial.is_some()).unwrap();
+    let said = tick.partial.clone().unwrap();
+    assert_eq!(said, "Prometheus' replica b is read in place of a: their counts don't join");
+    let good =
+        |s: &Samples| s.ticks.last().is_some_and(|t| t.from >= tick.to && t.partial.is_none());
+    until(&sampler, "whole ticks of the other", good).await;
+    let last = counts(&asked.lock().unwrap()).pop().unwrap();
+    assert!(last.contains(r#"replica=~"b""#), "{last}");
+}
+
+/// The other one is back: the one that is read goes on to be.
+#[tokio::test]
+async fn a_replica_that_comes_back_changes_nothing() {
+    let (sampler, away, _) = two_replicas(&["replica"]).await;
+    away.store(true, Ordering::SeqCst);
+    until(&sampler, "a tick", |s| s.ticks.len() >= 2).await;
+    away.store(false, Ordering::SeqCst);
+    let before = sampler.of("uid", 1).ticks.len();
+    let samples = until(&sampler, "more ticks", |s| s.ticks.len() >= before + 3).await;
+    assert!(samples.ticks[before..].iter().all(|t| t.partial.is_none()), "{:?}", samples.ticks);
+}
+
+/// A target under two values of a label that nobody has named would be counted twice.
+#[tokio::test]
+async fn what_would_be_counted_twice_is_no_evidence() {
+    let script = |asked, at| {
+        let target = json!({"job": "envoy", "instance": "a"});
+        let copy = |value: &str| json!({"job": "envoy", "instance": "a", "prometheus": value});
+        let points = match asked {
+            Asked::Doubled => json!([point(&target, at, "2")]),
+            Asked::Copies => json!([point(&copy("x"), at, "1"), point(&copy("y"), at, "1")]),
+            Asked::Counted => json!([point(&json!({}), at, "2")]),
+            _ => return None,
+        };
+        json_body(vector(&points))
+    };
+    refused(script, "target envoy/a is in Prometheus 2 times, by prometheus (x, y)").await;
+}
+
+/// The same target scraped once for the mesh's metrics and once for others is fine.
+#[tokio::test]
+async fn a_target_scraped_for_other_metrics_too_is_counted_once() {
+    let script = |asked, at| {
+        let copy = |value: &str| json!({"job": "envoy", "instance": "a", "endpoint": value});
+        let points = match asked {
+            Asked::Doubled => json!([point(&json!({"job": "envoy", "instance": "a"}), at, "2")]),
+            Asked::Copies => json!([point(&copy("x"), at, "1"), point(&copy("y"), at, "1")]),
+            Asked::Counted => json!([point(&json!({}), at, "1")]),
+            _ => return None,
+        };
+        json_body(vector(&points))
+    };
+    let Bench { sampler, .. } = bench(script).await;
+    heals(&sampler).await;
 }

@@ -28,9 +28,9 @@ use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
-use serde_json::Value;
 use surefoot_core::api::Rollout;
 use surefoot_core::api::analysis::{SourceKind, SourceRef};
+use surefoot_core::api::source::PrometheusSource;
 use surefoot_core::notify::Trouble;
 use surefoot_core::refused::Refused;
 use surefoot_core::route::Weights;
@@ -220,8 +220,8 @@ impl Context {
         found.is_some_and(|n| n.pointer("/metadata/deletionTimestamp").is_some())
     }
 
-    /// The URL of a metrics source, or what is wrong with it.
-    fn source(&self, reference: &SourceRef, namespace: &str) -> Result<String, String> {
+    /// A metrics source, or what is wrong with it.
+    fn source(&self, reference: &SourceRef, namespace: &str) -> Result<PrometheusSource, String> {
         let kind = match reference.kind {
             SourceKind::MetricsSource => Watched::Source,
             SourceKind::ClusterMetricsSource => Watched::ClusterSource,
@@ -230,9 +230,11 @@ impl Context {
         let source = found.ok_or_else(|| {
             format!("{:?} {:?} doesn't exist: create it", reference.kind, reference.name)
         })?;
-        let url = source.pointer("/spec/prometheus/url").and_then(Value::as_str);
-        url.map(str::to_owned)
-            .ok_or_else(|| format!("{:?} {:?} has no URL", reference.kind, reference.name))
+        let prometheus = source.pointer("/spec/prometheus").cloned().unwrap_or_default();
+        serde_json::from_value(prometheus).map_err(|e| {
+            let (kind, name) = (reference.kind, &reference.name);
+            format!("{kind:?} {name:?}: spec.prometheus can't be read: {e}: write it anew")
+        })
     }
 
     /// The channels that a Rollout names, as their objects say.

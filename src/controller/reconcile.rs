@@ -220,7 +220,7 @@ fn sample(context: &Arc<Context>, rollout: &Rollout, status: &RolloutStatus, pla
     let number = status.release.as_ref().map_or(0, |r| r.number);
     let task = plan
         .and_then(|plan| wanted(plan, status, &namespace))
-        .map(|wanted| Task { url: context.source(&wanted.source, &namespace), wanted });
+        .map(|wanted| Task { source: context.source(&wanted.source, &namespace), wanted });
     let (wake, rollout) = (context.clone(), rollout.clone());
     context.sampler.set(&uid, number, task, move || wake.wake(&rollout, Woken::Sampled));
 }

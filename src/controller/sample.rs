@@ -1,14 +1,18 @@
 //! The sampler: one task for each release under way, beside the reconcile. It asks for exact counts
 //! tick by tick, puts them in the store, and wakes the reconcile. Nothing ever waits for it.
 
+mod live;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use surefoot_core::api::source::PrometheusSource;
 use surefoot_core::metrics::Wanted;
 use surefoot_core::metrics::answer::{self, Point};
 use surefoot_core::metrics::query::{By, Family, POD_LABELS, Series};
+use surefoot_core::metrics::replica::{Pinned, Target, target};
 use surefoot_core::metrics::tick;
 use surefoot_core::samples::{BaselineSample, Health, Samples, Scalar, Tick};
 use tokio::sync::watch;
@@ -21,18 +25,10 @@ use crate::clock::Clock;
 const BASELINE: SignedDuration = SignedDuration::from_mins(10);
 /// How often a user's query is asked.
 const SCALAR_EVERY: SignedDuration = SignedDuration::from_secs(15);
-/// A target is live if its newest sample is no older than this many gaps between samples.
-const LIVE_GAPS: f64 = 3.0;
-/// How far a sample's time may be ahead of ours.
-const AHEAD: SignedDuration = SignedDuration::from_secs(30);
-/// The window in which gaps are counted.
-const DENSITY_WINDOW: Duration = Duration::from_secs(120);
 /// How soon the label that names pods is looked for again.
 const LABEL_AGAIN: SignedDuration = SignedDuration::from_secs(15);
 /// Reset series whose raw samples are fetched.
 const MOST_RESETS: usize = 50;
-/// How many instants of news are remembered.
-const NEWS: usize = 8;
 /// Ticks kept until a reconcile has folded them.
 const MOST_TICKS: usize = 2000;
 
@@ -41,8 +37,8 @@ const MOST_TICKS: usize = 2000;
 pub struct Task {
     /// What the core wants.
     pub wanted: Wanted,
-    /// The source's URL, or why there is none.
-    pub url: Result<String, String>,
+    /// The source, or why there is none.
+    pub source: Result<PrometheusSource, String>,
 }
 
 /// All samplers and what they have brought.
@@ -111,6 +107,8 @@ impl Sampler {
             pod_label: PodLabel::Unknown,
             news: VecDeque::new(),
             targets: HashSet::new(),
+            pinned: Pinned::default(),
+            source: None,
             asked: HashMap::new(),
         };
         // The task ends when its sender is dropped, with the release.
@@ -118,9 +116,6 @@ impl Sampler {
         releases.insert(uid.to_owned(), Release { key, task: sender, samples });
     }
 }
-
-/// Up to when there are samples, what has gone missing since the last tick, and who is live.
-type News = (Timestamp, Option<String>, HashSet<(String, String)>);
 
 /// What is known of the label that names pods.
 enum PodLabel {
@@ -142,7 +137,11 @@ struct Worker {
     /// The label by which this Prometheus names pods.
     pod_label: PodLabel,
     /// Targets of the last tick.
-    targets: HashSet<(String, String)>,
+    targets: HashSet<Target>,
+    /// The replicas that are read.
+    pinned: Pinned,
+    /// The source of all this.
+    source: Option<PrometheusSource>,
     /// When each user's query was last asked.
     asked: HashMap<String, Timestamp>,
 }
@@ -178,9 +177,9 @@ impl Worker {
     /// One look at everything that is wanted. Whether anything came of it.
     async fn round(&mut self, task: &Task) -> bool {
         let before = lock(&self.samples).health.clone();
-        let (news, result) = match &task.url {
+        let (news, result) = match &task.source {
             Err(problem) => (false, Err(problem.clone())),
-            Ok(url) => match self.sample(url, &task.wanted).await {
+            Ok(source) => match self.sample(source, &task.wanted).await {
                 Ok(news) => (news, Ok(())),
                 Err(problem) => (false, Err(problem)),
             },
@@ -195,7 +194,11 @@ impl Worker {
         news || samples.health != before
     }
 
-    async fn sample(&mut self, url: &str, wanted: &Wanted) -> Result<bool, String> {
+    async fn sample(&mut self, source: &PrometheusSource, wanted: &Wanted) -> Result<bool, String> {
+        let url = source.url.as_str();
+        if self.source.as_ref() != Some(source) {
+            self.forget(source);
+        }
         // A query of the user's that fails must not keep the crash guard from looking.
         let ticked = match self.attributed(url, wanted).await {
             Ok(wanted) => self.ticks(url, &wanted).await,
@@ -205,9 +208,20 @@ impl Worker {
         Ok(ticked? | scalars?)
     }
 
+    /// Nothing that was learnt from another source holds for this one.
+    fn forget(&mut self, source: &PrometheusSource) {
+        self.source = Some(source.clone());
+        self.pinned = Pinned { labels: source.replica_labels.clone(), ..Pinned::default() };
+        self.pod_label = PodLabel::Unknown;
+        self.gap_known = None;
+        self.news.clear();
+        self.targets.clear();
+    }
+
     /// The same with the label by which this Prometheus names pods, where pods are asked for.
     async fn attributed(&mut self, url: &str, wanted: &Wanted) -> Result<Wanted, String> {
-        let mut wanted = wanted.clone();
+        // Until one has been chosen any replica tells how things are labelled.
+        let mut wanted = wanted.reading(&self.pinned);
         if wanted.series.by != By::Service {
             let series = self.by_pod(url, &wanted.series).await?;
             wanted.series = series.ok_or_else(|| {
@@ -258,11 +272,12 @@ impl Worker {
         }
         let Some(start) = wanted.ticks_from else { return Ok(false) };
         let from = lock(&self.samples).ticks.last().map_or(start, |t| t.to.max(start));
-        let Some((to, gone, live)) = self.newest(url, wanted, from, now).await? else {
+        let Some(news) = self.newest(url, &wanted.series, from, now).await? else {
             return Ok(false);
         };
-        let tick = self.tick(url, wanted, from, to, gone).await?;
-        self.targets = live;
+        let wanted = &wanted.reading(&news.pinned);
+        let tick = self.tick(url, wanted, from, news.to, news.partial).await?;
+        (self.targets, self.pinned) = (news.live, news.pinned);
         let mut samples = lock(&self.samples);
         // The task may have been told meanwhile to begin elsewhere.
         let follows = samples.ticks.last().is_none_or(|last| last.to == tick.from);
@@ -279,80 +294,13 @@ impl Worker {
         answer::vector(&body).map_err(|e| say(&e.into()))
     }
 
-    /// The newest instant to which every live target has a sample, if it is after `from`; and
-    /// whether a target of the last tick is gone.
-    async fn newest(
-        &mut self,
-        url: &str,
-        wanted: &Wanted,
-        from: Timestamp,
-        now: Timestamp,
-    ) -> Result<Option<News>, String> {
-        self.density(url, wanted, now).await?;
-        let fresh = self.vector(url, &wanted.series.freshness(), now).await?;
-        let at = |p: &Point| Timestamp::from_millisecond(millis(p.value)).unwrap_or(from);
-        #[expect(clippy::cast_possible_truncation, reason = "a few gaps fit")]
-        let oldest =
-            now - SignedDuration::from_millis((self.gap * LIVE_GAPS * 1000.0) as i64 + 1000);
-        // What is said to have been measured later than now is measured by another clock.
-        if fresh.iter().any(|p| at(p) > now + AHEAD) {
-            return Err("the mesh's metrics are of the future: whose clock is wrong?".to_owned());
-        }
-        let live: Vec<&Point> = fresh.iter().filter(|p| at(p) >= oldest).collect();
-        let Some(newest) = live.iter().map(|p| at(p)).min() else {
-            let newest = fresh.iter().map(at).max();
-            return Err(match newest {
-                Some(newest) => format!(
-                    "the mesh's metrics are stale: the newest sample is of {}",
-                    newest.strftime("%H:%M:%S UTC")
-                ),
-                None => format!(
-                    "no series of {} or {} in the last 5 minutes: is there traffic by the route, and \
-                     does Prometheus scrape the proxies?",
-                    wanted.series.stable, wanted.series.canary
-                ),
-            });
-        };
-        if self.news.back() != Some(&newest) {
-            self.news.push_back(newest);
-            if self.news.len() > NEWS {
-                self.news.pop_front();
-            }
-        }
-        if newest <= from {
-            return Ok(None);
-        }
-        let name = |p: &Point| (p.label("job").to_owned(), p.label("instance").to_owned());
-        let now_live: HashSet<_> = live.iter().map(|p| name(p)).collect();
-        let gone = self.targets.difference(&now_live).next().map(|(job, instance)| {
-            format!("target {job}/{instance} is gone, and its last counts with it")
-        });
-        Ok(Some((newest, gone, now_live)))
-    }
-
-    /// Learn how far apart samples are.
-    async fn density(&mut self, url: &str, wanted: &Wanted, now: Timestamp) -> Result<(), String> {
-        let known = self.gap_known.is_some_and(|at| now.duration_since(at).as_secs() < 60);
-        if known {
-            return Ok(());
-        }
-        let counts = self.vector(url, &wanted.series.density(DENSITY_WINDOW), now).await?;
-        let mut counts: Vec<f64> = counts.iter().map(|p| p.value).filter(|n| *n >= 2.0).collect();
-        counts.sort_by(f64::total_cmp);
-        if let Some(median) = counts.get(counts.len() / 2) {
-            self.gap = (DENSITY_WINDOW.as_secs_f64() / median).clamp(0.5, 60.0);
-            self.gap_known = Some(now);
-        }
-        Ok(())
-    }
-
     async fn tick(
         &self,
         url: &str,
         wanted: &Wanted,
         from: Timestamp,
         to: Timestamp,
-        gone: Option<String>,
+        missing: Option<String>,
     ) -> Result<Tick, String> {
         let (points, mut partial) =
             self.counts(url, &wanted.series, Family::Requests, from, to).await?;
@@ -370,7 +318,7 @@ impl Worker {
             Some(series) => self.reached(url, series, from, to).await.unwrap_or_default(),
             None => None,
         };
-        Ok(Tick { from, to, canary, stable, latency, reached, partial: gone.or(partial) })
+        Ok(Tick { from, to, canary, stable, latency, reached, partial: missing.or(partial) })
     }
 
     /// The canary's requests by its own pods' count; `None` where some of them are unknown.
@@ -404,20 +352,19 @@ impl Worker {
         let mut partial = None;
         if !births.is_empty() {
             let up = self.vector(url, &series.up(from, to), to).await?;
-            let name = |p: &Point| (p.label("job").to_owned(), p.label("instance").to_owned());
-            let known: HashSet<_> = up.iter().map(name).collect();
-            let up: HashSet<_> = up.iter().filter(|p| p.value == 1.0).map(name).collect();
+            let known: HashSet<_> = up.iter().map(target).collect();
+            let up: HashSet<_> = up.iter().filter(|p| p.value == 1.0).map(target).collect();
             let jobs: HashSet<_> = up.iter().map(|(job, _)| job.as_str()).collect();
             // A new series of a target that was already being scraped began at 0. So did a pod that
             // turned up while its job was being scraped: its name is its own. Of a target that was
             // known and down, and of any other, nobody knows what it counted before.
             let pods = series.by != By::Service;
             let born =
-                |p: &Point| pods && jobs.contains(p.label("job")) && !known.contains(&name(p));
-            let began = |p: &Point| up.contains(&name(p)) || born(p);
+                |p: &Point| pods && jobs.contains(p.label("job")) && !known.contains(&target(p));
+            let began = |p: &Point| up.contains(&target(p)) || born(p);
             let unknown = births.iter().find(|p| !began(p));
             partial = unknown.map(|p| {
-                let (job, instance) = name(p);
+                let (job, instance) = target(p);
                 format!("target {job}/{instance} is new: what it counted before is unknown")
             });
             points.extend(births);
@@ -438,19 +385,6 @@ impl Worker {
         Ok((points, partial))
     }
 
-    /// How much of stable's past there are samples of: a Prometheus may have begun only lately.
-    async fn covered(
-        &self,
-        url: &str,
-        wanted: &Wanted,
-        now: Timestamp,
-    ) -> Result<Duration, String> {
-        let window = Duration::try_from(BASELINE).unwrap_or_default();
-        let counts = self.vector(url, &wanted.series.density(window), now).await?;
-        let most = counts.iter().map(|p| p.value).fold(0.0, f64::max);
-        Ok(Duration::try_from_secs_f64(most * self.gap).unwrap_or(window).min(window))
-    }
-
     async fn baseline(
         &mut self,
         url: &str,
@@ -458,10 +392,13 @@ impl Worker {
         now: Timestamp,
     ) -> Result<bool, String> {
         let from = now - BASELINE;
-        self.density(url, wanted, now).await?;
-        let over = self.covered(url, wanted, now).await?;
-        let tick =
-            self.tick(url, &Wanted { latency: true, ..wanted.clone() }, from, now, None).await?;
+        if let Some(news) = self.newest(url, &wanted.series, from, now).await? {
+            self.pinned = news.pinned;
+        }
+        let mut wanted = wanted.reading(&self.pinned);
+        wanted.latency = true;
+        let over = self.covered(url, &wanted.series, now).await?;
+        let tick = self.tick(url, &wanted, from, now, None).await?;
         if tick.stable.requests == 0 {
             return Err(format!("no requests at {} in the last 10 minutes", wanted.series.stable));
         }

@@ -6,17 +6,40 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::{Launch, Process, answers};
 
 /// Where Prometheus listens.
 pub const ADDRESS: &str = "127.0.0.1:9090";
+const CONFIG: &str = include_str!("../../config/prometheus.yml");
+
+/// The same configuration with every target scraped twice, under two values of `label`.
+pub fn twice(label: &str) -> Result<String> {
+    let mut config: Value = serde_saphyr::from_str(CONFIG).context("reading prometheus.yml")?;
+    let jobs = config["scrape_configs"].as_array().cloned().unwrap_or_default();
+    let copies = ["a", "b"].into_iter().flat_map(|copy| {
+        jobs.iter().map(move |job| {
+            let name = job["job_name"].as_str().unwrap_or_default();
+            let mut job = job.clone();
+            job["relabel_configs"] = json!([
+                {"target_label": "job", "replacement": name},
+                {"target_label": label, "replacement": copy},
+            ]);
+            job["job_name"] = json!(format!("{name}-{copy}"));
+            job
+        })
+    });
+    config["scrape_configs"] = copies.collect();
+    Ok(config.to_string())
+}
 
 /// The running Prometheus.
 #[derive(Debug)]
 pub struct Prometheus {
     /// Its process, to be frozen or killed.
     pub process: Process,
+    address: &'static str,
     http: reqwest::Client,
 }
 
@@ -55,16 +78,27 @@ struct Data {
 impl Prometheus {
     /// Starts it and waits until it answers queries.
     pub async fn start(bin: &Path, data: &Path, logs: &Path) -> Result<Prometheus> {
-        let config = data.join("prometheus.yml");
-        std::fs::write(&config, include_str!("../../config/prometheus.yml"))
-            .context("writing prometheus.yml")?;
+        Self::start_at(bin, data, logs, "prometheus", CONFIG, ADDRESS).await
+    }
+
+    /// Starts one with a name, a configuration and an address of its own.
+    pub async fn start_at(
+        bin: &Path,
+        data: &Path,
+        logs: &Path,
+        name: &'static str,
+        text: &str,
+        address: &'static str,
+    ) -> Result<Prometheus> {
+        let config = data.join(format!("{name}.yml"));
+        std::fs::write(&config, text).with_context(|| format!("writing {name}.yml"))?;
         let mut process = Process::start(Launch {
-            name: "prometheus",
+            name,
             binary: &bin.join("prometheus"),
             args: vec![
                 format!("--config.file={}", config.display()),
-                format!("--storage.tsdb.path={}", data.join("prometheus").display()),
-                format!("--web.listen-address={ADDRESS}"),
+                format!("--storage.tsdb.path={}", data.join(name).display()),
+                format!("--web.listen-address={address}"),
                 "--web.console.libraries=".into(),
                 "--web.console.templates=".into(),
                 "--log.level=warn".into(),
@@ -74,16 +108,16 @@ impl Prometheus {
             piped: false,
         })?;
         let http = reqwest::Client::builder().no_proxy().build()?;
-        let url = format!("http://{ADDRESS}/-/ready");
+        let url = format!("http://{address}/-/ready");
         process.ready(|| answers(&http, &url)).await?;
-        Ok(Prometheus { process, http })
+        Ok(Prometheus { process, address, http })
     }
 
     /// An instant query that gives a vector.
     pub async fn query(&self, query: &str) -> Result<Vec<Point>> {
         let answer: Answer = self
             .http
-            .get(format!("http://{ADDRESS}/api/v1/query"))
+            .get(format!("http://{}/api/v1/query", self.address))
             .query(&[("query", query)])
             .timeout(Duration::from_secs(5))
             .send()

@@ -19,14 +19,14 @@ use crate::world::Scene;
 const ADMISSION: &str = "admissionregistration.k8s.io/v1";
 
 /// Steps that wait for a person at 20%.
-fn setup() -> Setup {
+pub(super) fn setup() -> Setup {
     let mut spec = super::kills::quick();
     spec["steps"] = json!([{"weight": 20, "approval": {}}, {"weight": 100}]);
     Setup { rate: 100, spec, ..Setup::default() }
 }
 
 /// A release of v2 that is at 20%.
-async fn midway(scene: Arc<Scene>, setup: Setup) -> Result<(Delivery, i32)> {
+pub(super) async fn midway(scene: Arc<Scene>, setup: Setup) -> Result<(Delivery, i32)> {
     let delivery = Delivery::start(scene, setup).await?;
     let pid = delivery.controller_lives()?;
     delivery.set_version("v2").await?;
@@ -34,7 +34,7 @@ async fn midway(scene: Arc<Scene>, setup: Setup) -> Result<(Delivery, i32)> {
     Ok((delivery, pid))
 }
 
-async fn says(delivery: &Delivery, text: &str) -> Result<RolloutStatus> {
+pub(super) async fn says(delivery: &Delivery, text: &str) -> Result<RolloutStatus> {
     let said = |s: &RolloutStatus| {
         s.message.contains(text) || s.waiting_on.iter().any(|w| w.message.contains(text))
     };
@@ -42,7 +42,7 @@ async fn says(delivery: &Delivery, text: &str) -> Result<RolloutStatus> {
 }
 
 /// It goes on, to the end, under the same process.
-async fn ends_well(delivery: &Delivery, pid: i32) -> Result<()> {
+pub(super) async fn ends_well(delivery: &Delivery, pid: i32) -> Result<()> {
     let release = delivery.promoted(1).await?.release.context("no release")?;
     ensure!(release.passes.len() == 2, "{:?}", release.passes);
     delivery.rests_on("v2").await?;
@@ -53,7 +53,7 @@ async fn ends_well(delivery: &Delivery, pid: i32) -> Result<()> {
 
 /// Say that the step may be left, once that alone is waited for. (A promote said earlier, while there
 /// is no traffic to measure, doesn't count beyond the hold for want of data.)
-async fn approve(delivery: &Delivery) -> Result<()> {
+pub(super) async fn approve(delivery: &Delivery) -> Result<()> {
     let alone = |s: &RolloutStatus| {
         s.phase == Phase::Paused
             && s.step.as_ref().is_some_and(|step| step.hold.is_none())

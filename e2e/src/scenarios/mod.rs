@@ -19,6 +19,7 @@ mod people;
 mod pod_lives;
 mod pods;
 mod promoted;
+mod replicas;
 mod rolled_back;
 mod routing;
 mod self_check;
@@ -78,6 +79,7 @@ fn all() -> Vec<Scenario> {
         scenario!("bad-midway-source-missing", bad_midway::source_missing),
         scenario!("bad-midway-source-wrong", bad_midway::source_wrong),
         scenario!("bad-midway-spec-edited", bad_midway::spec_edited),
+        scenario!("prometheus-replicas", replicas::play),
         scenario!("bad-prometheus", bad_prometheus::play),
         scenario!("promoted-by-subsets", routing::promoted_by_subsets),
         scenario!("promoted-by-subsets-paused-at-rest", routing::promoted_by_subsets_paused),

@@ -56,4 +56,10 @@ pub struct PrometheusSource {
         "must be an http or https URL without user, password, query or fragment, such as http://prometheus.monitoring:9090",
     )])))]
     pub url: String,
+    /// Labels by which copies of one series differ, where several replicas of Prometheus scrape the
+    /// same targets and this server shows them all, as a Thanos without deduplication does; such as
+    /// `prometheus_replica`. One replica is read at a time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4), inner(length(min = 1, max = 63), regex(pattern = "^[a-zA-Z_][a-zA-Z0-9_]*$")), extend("x-kubernetes-list-type" = "set"))]
+    pub replica_labels: Vec<String>,
 }

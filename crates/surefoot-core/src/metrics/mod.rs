@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod query;
+pub mod replica;
 pub mod tick;
 pub mod wanted;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::replica::{Pinned, Target};
 use crate::observed::{is_pod_of, pod_prefix};
 use crate::routing::Side;
 
@@ -53,6 +54,8 @@ pub struct Series {
     pub canary: String,
     /// What those names are, and who reports.
     pub by: By,
+    /// Of several copies those that are read.
+    pub pinned: Pinned,
 }
 
 /// Who reports the series, and by what they tell the versions apart.
@@ -108,10 +111,28 @@ fn range(from: Timestamp, to: Timestamp) -> String {
     format!("{}ms", (block + LOOKBACK).as_millis())
 }
 
+fn matchers((job, instance): &Target) -> String {
+    format!("job={}, instance={}", literal(job), literal(instance))
+}
+
 impl Series {
     fn selector(&self, family: Family) -> String {
+        format!("{}{{{}{}}}", family.metric(), self.chosen(), self.pin(", "))
+    }
+
+    /// Matchers of the replicas that are read, each behind `lead`.
+    fn pin(&self, lead: &str) -> String {
+        let mut pin = String::new();
+        for (label, values) in self.pinned.values() {
+            let values: Vec<String> = values.into_iter().map(exactly).collect();
+            let _ = write!(pin, "{lead}{label}=~{}", literal(&values.join("|")));
+        }
+        pin
+    }
+
+    fn chosen(&self) -> String {
         let namespace = literal(&self.namespace);
-        let chosen = match &self.by {
+        match &self.by {
             By::Service => format!(
                 "reporter=\"source\", destination_service_namespace={namespace}, \
                  destination_service_name=~{}",
@@ -126,8 +147,7 @@ impl Series {
                     literal(&pods.join("|"))
                 )
             }
-        };
-        format!("{}{{{chosen}}}", family.metric())
+        }
     }
 
     /// Which version a series with these labels is of.
@@ -158,10 +178,41 @@ impl Series {
         format!("count(count_over_time({selector}[{}s]))", LOOKBACK.as_secs())
     }
 
-    /// For each scraped target, the time of its newest sample.
+    /// For each scraped target and replica, the time of its newest sample.
     #[must_use]
     pub fn freshness(&self) -> String {
-        format!("max by (job, instance) (timestamp({}))", self.selector(Family::Requests))
+        let by = self.by_target();
+        let (metric, chosen) = (Family::Requests.metric(), self.chosen());
+        format!("max by ({by}) (timestamp({metric}{{{chosen}}}))")
+    }
+
+    /// The labels of a target and of its replica.
+    fn by_target(&self) -> String {
+        let labels = ["job", "instance"].into_iter();
+        let labels = labels.chain(self.pinned.labels.iter().map(String::as_str));
+        labels.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Targets that are scraped more than once under one name, replicas aside: a few of them.
+    #[must_use]
+    pub fn doubled(&self) -> String {
+        let without = self.pinned.labels.join(", ");
+        let once = format!("group without ({without}) (up)");
+        format!("topk(20, count by (job, instance) ({once}) > 1)")
+    }
+
+    /// What Prometheus knows of one target, once for each time that it is scraped.
+    #[must_use]
+    pub fn copies(&self, target: &Target) -> String {
+        format!("up{{{}}}", matchers(target))
+    }
+
+    /// In how many copies one target has the versions' series, by labels in which those differ.
+    #[must_use]
+    pub fn counted(&self, target: &Target, labels: &[String]) -> String {
+        let (metric, chosen) = (Family::Requests.metric(), self.chosen());
+        let series = format!("{metric}{{{chosen}, {}}}", matchers(target));
+        format!("count(count by ({}) ({series}))", labels.join(", "))
     }
 
     /// For each scraped target, how many samples a series had within `window`.
@@ -235,7 +286,9 @@ impl Series {
     /// Each target that was known before `from`, and whether it was up at its last scrape then.
     #[must_use]
     pub fn up(&self, from: Timestamp, to: Timestamp) -> String {
-        format!("last_over_time(up[{}] @ {})", range(from, to), seconds(from))
+        let pin = self.pin(", ");
+        let pin = pin.trim_start_matches(", ");
+        format!("last_over_time(up{{{pin}}}[{}] @ {})", range(from, to), seconds(from))
     }
 }
 
@@ -249,6 +302,7 @@ mod tests {
             stable: "checkout-stable".into(),
             canary: "checkout-canary".into(),
             by: By::Service,
+            pinned: Pinned::default(),
         }
     }
 
@@ -278,6 +332,24 @@ mod tests {
             query.starts_with("sum by (destination_service_name, request_protocol, response_code")
         );
         assert!(!query.contains("increase"));
+    }
+
+    #[test]
+    fn only_the_replicas_that_are_read_are_asked_for() {
+        let replicas = [vec!["a.1".to_owned()], vec![String::new()]].into();
+        let pinned = Pinned { labels: vec!["r".to_owned()], replicas };
+        let series = Series { pinned, ..series() };
+        let t = Timestamp::UNIX_EPOCH;
+        for query in [series.increments(Family::Latency, t, t), series.up(t, t), series.found()] {
+            assert!(query.contains(r#"r=~"|a\\.1""#), "{query}");
+        }
+        let freshness = series.freshness();
+        assert!(freshness.starts_with("max by (job, instance, r) ("), "{freshness}");
+        assert!(!freshness.contains("r=~\"|"), "another one may be live: {freshness}");
+        assert_eq!(
+            series.doubled(),
+            "topk(20, count by (job, instance) (group without (r) (up)) > 1)"
+        );
     }
 
     #[test]

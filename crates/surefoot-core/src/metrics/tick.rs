@@ -114,7 +114,13 @@ mod tests {
     use crate::metrics::query::By;
 
     fn series() -> Series {
-        Series { namespace: "n".into(), stable: "s".into(), canary: "c".into(), by: By::Service }
+        Series {
+            namespace: "n".into(),
+            stable: "s".into(),
+            canary: "c".into(),
+            by: By::Service,
+            pinned: Default::default(),
+        }
     }
 
     fn point(labels: &[(&str, &str)], value: f64) -> Point {

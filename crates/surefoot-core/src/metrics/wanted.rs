@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::query::{By, POD_LABELS, Series};
+use super::replica::Pinned;
 use crate::api::analysis::SourceRef;
 use crate::api::rollout::Apex;
 use crate::api::status::{Phase, RolloutStatus};
@@ -29,6 +30,17 @@ pub struct Wanted {
     pub baseline: bool,
     /// Users' queries, by metric.
     pub queries: BTreeMap<String, String>,
+}
+
+impl Wanted {
+    /// The same, of the replicas that are read.
+    #[must_use]
+    pub fn reading(&self, pinned: &Pinned) -> Self {
+        let mut wanted = self.clone();
+        wanted.series.pinned.clone_from(pinned);
+        wanted.reached.iter_mut().for_each(|series| series.pinned.clone_from(pinned));
+        wanted
+    }
 }
 
 /// What to sample, if anything. Nothing at rest.
@@ -67,7 +79,8 @@ fn series(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Series
     let services = [Side::Stable, Side::Canary].map(|side| plan.routing.own_service(side));
     if let [Some(stable), Some(canary)] = services {
         let (stable, canary) = (stable.to_owned(), canary.to_owned());
-        return Some(Series { namespace, stable, canary, by: By::Service });
+        let pinned = Pinned::default();
+        return Some(Series { namespace, stable, canary, by: By::Service, pinned });
     }
     by_pod(status, namespace)
 }
@@ -75,7 +88,8 @@ fn series(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Series
 fn by_pod(status: &RolloutStatus, namespace: String) -> Option<Series> {
     let (stable, canary) = (status.stable.as_ref()?, status.canary.as_ref()?);
     let (stable, canary) = (stable.replica_set.clone(), canary.replica_set.clone());
-    Some(Series { namespace, stable, canary, by: By::Pod { label: POD_LABELS[0].to_owned() } })
+    let by = By::Pod { label: POD_LABELS[0].to_owned() };
+    Some(Series { namespace, stable, canary, by, pinned: Pinned::default() })
 }
 
 /// Subsets are told apart by their pods anyway, and with stableOnly nobody comes past the route.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use surefoot_core::metrics::answer::{AnswerError, Point, count, samples, scalar, vector};
 use surefoot_core::metrics::query::{By, Series};
+use surefoot_core::metrics::replica::Pinned;
 use surefoot_core::metrics::tick::{latencies, raw_increase, requests};
 use surefoot_core::samples::Histogram;
 
@@ -167,7 +168,13 @@ fn rises(histogram: &Histogram, boundaries: usize) -> bool {
 fn counted(points: &[Point], text: &[u8]) -> Result<(), TestCaseError> {
     let pod = By::Pod { label: "destination_service_name".into() };
     for by in [By::Service, pod] {
-        let series = Series { namespace: "n".into(), stable: "s".into(), canary: "c".into(), by };
+        let series = Series {
+            namespace: "n".into(),
+            stable: "s".into(),
+            canary: "c".into(),
+            by,
+            pinned: Pinned::default(),
+        };
         match requests(&series, points) {
             Ok(arms) => prop_assert!(arms.iter().all(|arm| arm.failed <= arm.requests)),
             Err(error) => quiet(&error, text)?,
@@ -244,7 +251,13 @@ fn more_requests_than_can_be_counted_are_an_error() {
     let text = include_bytes!("../corpus/answer-more-than-can-be-counted.json");
     holds(text).unwrap();
     let (by, points) = (By::Service, vector(text).unwrap());
-    let series = Series { namespace: "n".into(), stable: "s".into(), canary: "c".into(), by };
+    let series = Series {
+        namespace: "n".into(),
+        stable: "s".into(),
+        canary: "c".into(),
+        by,
+        pinned: Pinned::default(),
+    };
     assert!(matches!(requests(&series, &points), Err(AnswerError::NotACount(_))));
     assert!(matches!(latencies(&series, &points), Err(AnswerError::NotACount(_))));
     // As many as an answer may have: no sum of them may wrap around to a small one.
