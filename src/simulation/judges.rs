@@ -59,7 +59,7 @@ pub fn run(options: &Options) -> Result<String> {
 /// not be slower.
 fn strict() -> serde_json::Value {
     json!([
-        {"name": "success-rate", "role": "guard", "successRate": {"maxFailureRatio": "1"}},
+        {"name": "success-rate", "role": "guard", "successRate": {"maxFailureRatio": "1.01"}},
         {"name": "latency", "role": "guard", "latency": {"maxSlowdown": "1.05"}},
     ])
 }
@@ -92,7 +92,7 @@ fn tables(rows: &[Row], table: impl Fn(&[Vec<String>]) -> String) -> String {
     format!(
         "10% of the traffic for ten minutes, then 50% for ten; every rule looks every 10 s, after what \
          it leaves out.\nSurefoot: the defaults (maxDrop 0.5pp, maxSlowdown 1.5: less is no harm). \
-         Strict: maxFailureRatio 1, maxSlowdown 1.05.\n\nRolled back, with the 95% limit above, though the canary is no worse:\n\n{}\n\
+         Strict: maxFailureRatio 1.01, maxSlowdown 1.05.\n\nRolled back, with the 95% limit above, though the canary is no worse:\n\n{}\n\
          Rolled back because the canary is worse, and after how long (median):\n\n{}",
         part(true, "no regression", wrong),
         part(false, "regression", right),

@@ -70,3 +70,14 @@ fn what_is_no_number_of_its_kind_is_refused() {
     assert!(positive("0").is_err() && positive("NaN").is_err() && positive("50").is_ok());
     assert!(millis("0s").is_err() && millis("60ms") == Ok(60.0));
 }
+
+#[test]
+fn the_example_of_the_documentation_can_be_planned() {
+    let text = std::fs::read_to_string("docs/planning.md").unwrap();
+    let example = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let mut options = options(100.0, Output::Table);
+    options.filename.set_extension("doc.yaml");
+    std::fs::write(&options.filename, example).unwrap();
+    let text = run(&options).unwrap();
+    assert!(text.contains("promoted in 100.0%, rolled back in 0.0%"), "{text}");
+}
