@@ -22,10 +22,11 @@ lint: ## Formatting and lints, of Rust and Go
 	cd e2e/istiod && test -z "$$(gofmt -l .)"
 
 .PHONY: unit
-unit: ## Unit, property and golden tests; the two pure crates also each alone
+unit: ## Unit, property and golden tests; the pure crates also each alone
 	$(CARGO) test --workspace --locked
 	$(CARGO) check --package surefoot-stats --locked
 	$(CARGO) check --package surefoot-core --locked
+	$(CARGO) check --package surefoot-sim --locked
 	! $(CARGO) tree --package surefoot-core --edges normal --prefix none --locked | grep -E '^(tokio|hyper|reqwest|kube-client) '
 
 .PHONY: e2e

@@ -7,3 +7,4 @@ pub mod controller;
 pub mod crds;
 pub mod outbound;
 pub mod redacted;
+pub mod simulation;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use surefoot::client::Connection;
-use surefoot::{controller, crds};
+use surefoot::simulation::{judges, plan};
+use surefoot::{cli, controller, crds};
 
 /// Progressive delivery for Istio that knows what it is doing
 #[derive(Parser)]
@@ -21,6 +22,10 @@ struct Arguments {
 enum Command {
     /// Run the controller
     Controller(controller::Options),
+    /// Say what a Rollout would do at so much traffic, by simulation, before it is tried
+    Plan(plan::Options),
+    /// Compare the rules of Flagger, Argo Rollouts and Kayenta with ours on simulated releases
+    Judges(judges::Options),
     /// Write the custom resource definitions, one YAML file a kind
     Crds {
         /// The folder to write to; default: all on standard output
@@ -39,6 +44,8 @@ async fn main() -> Result<()> {
             log_to_stderr();
             controller::run(&arguments.connection, options).await
         }
+        Command::Plan(options) => cli::terminal::show(&plan::run(&options)?),
+        Command::Judges(options) => cli::terminal::show(&judges::run(&options)?),
         Command::Crds { directory: Some(directory) } => {
             for (name, yaml) in crds::files()? {
                 let path = directory.join(name);

@@ -3,9 +3,11 @@
 
 mod judges;
 pub mod reach;
+mod run;
 mod told;
 mod words;
 
+pub use run::Run;
 pub use told::{keep, show};
 pub use words::evidence_in_words;
 
@@ -31,7 +33,7 @@ use crate::samples::{BaselineSample, Count, Histogram, Latencies, Samples, Tick}
 /// How many times more counts vary than independent requests would, until it is calibrated.
 pub const ASSUMED_DISPERSION: f64 = 3.0;
 /// Boundaries of Istio's latency histogram, milliseconds, for a release without a baseline.
-const ISTIO_BOUNDARIES: [f64; 15] = [
+pub const ISTIO_BOUNDARIES: [f64; 15] = [
     0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0,
     30_000.0, 60_000.0,
 ];

@@ -1,0 +1,17 @@
+//! Releases by chance: what Surefoot's policy, the very code that the controller runs, and the rules
+//! of its peers do on traffic of which the truth is known.
+//!
+//! Pure: chance comes in as a seed, and the same seed gives the same release.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`traffic`] | requests, failures and latencies of two versions |
+//! | [`contest`] | the same traffic judged by every rule |
+//! | [`forecast`] | whole releases by one plan |
+//! | [`tally`] | shares with their confidence, and medians |
+#![deny(missing_docs)]
+
+pub mod contest;
+pub mod forecast;
+pub mod tally;
+pub mod traffic;

@@ -1,0 +1,83 @@
+use super::*;
+
+const ROLLOUT: &str = "
+kind: Rollout
+metadata: {name: shop}
+spec:
+  targetRef: {kind: Deployment, name: shop}
+  traffic: {mesh: istio, service: shop, routes: [{kind: VirtualService, name: shop}]}
+  steps: [{weight: 10}, {weight: 50}, {weight: 100}]
+  analysis:
+    templates: [{kind: AnalysisTemplate, name: golden}]
+---
+kind: AnalysisTemplate
+metadata: {name: golden}
+spec:
+  metrics: [{name: success-rate, successRate: {maxDrop: 0.5pp, min: '99%'}}]
+";
+
+fn options(rps: f64, output: Output) -> Options {
+    let filename = std::env::temp_dir().join(format!("surefoot-plan-{}.yaml", std::process::id()));
+    std::fs::write(&filename, ROLLOUT).unwrap();
+    Options {
+        filename,
+        rps,
+        baseline: 0.001,
+        latency_median: 60.0,
+        latency_p99: 300.0,
+        replicas: 4,
+        route_timeout: Duration::from_secs(15),
+        runs: 40,
+        seed: 1,
+        output,
+    }
+}
+
+#[test]
+fn enough_traffic_promotes_what_is_good_and_catches_what_is_bad() {
+    let forecast: Value =
+        serde_json::from_str(&run(&options(200.0, Output::Json)).unwrap()).unwrap();
+    assert_eq!(forecast["promoted"]["of"], 40, "{forecast}");
+    assert_eq!(forecast["warnings"], serde_json::json!([]));
+    let worst = &forecast["regressions"][6];
+    assert_eq!(worst["what"], "100% of requests fail");
+    assert_eq!(
+        (&worst["rolledBack"]["of"], &worst["seconds"]),
+        (&Value::from(10), &Value::from(5.0))
+    );
+    let mild = &forecast["regressions"][0]["rolledBack"]["of"];
+    assert_eq!(mild, 0, "what the tolerance allows is left alone");
+}
+
+#[test]
+fn too_little_traffic_is_said_with_what_to_change() {
+    let text = run(&options(0.5, Output::Table)).unwrap();
+    assert!(text.contains("Warning: at 10%") && text.contains("maxDuration"), "{text}");
+    let markdown = run(&options(0.5, Output::Markdown)).unwrap();
+    assert!(markdown.contains("| step | median |"), "{markdown}");
+}
+
+#[test]
+fn what_occurred_is_seen_in_the_chart() {
+    assert_eq!(chart(&[0, 1, 100, 50]), " ▁█▄");
+    assert_eq!(chart(&[]), "");
+}
+
+#[test]
+fn what_is_no_number_of_its_kind_is_refused() {
+    assert_eq!(share("0.1%"), Ok(0.001));
+    assert!(share("100%").is_err() && share("0.1").is_err());
+    assert!(positive("0").is_err() && positive("NaN").is_err() && positive("50").is_ok());
+    assert!(millis("0s").is_err() && millis("60ms") == Ok(60.0));
+}
+
+#[test]
+fn the_example_of_the_documentation_can_be_planned() {
+    let text = std::fs::read_to_string("docs/planning.md").unwrap();
+    let example = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let mut options = options(100.0, Output::Table);
+    options.filename.set_extension("doc.yaml");
+    std::fs::write(&options.filename, example).unwrap();
+    let text = run(&options).unwrap();
+    assert!(text.contains("promoted in 100.0%, rolled back in 0.0%"), "{text}");
+}
