@@ -56,7 +56,7 @@ impl Asked {
         match query {
             q if q == OWN => Self::Own,
             q if q.contains("timestamp(") => Self::Freshness,
-            q if q.starts_with("topk(20") => Self::Doubled,
+            q if q.starts_with("count by (job, instance) (group without") => Self::Doubled,
             q if q.starts_with("up{") => Self::Copies,
             q if q.starts_with("count(count by (") => Self::Counted,
             q if q.starts_with("max by (job, instance) (count_over_time") => Self::Density,

@@ -16,6 +16,8 @@
 //! | [`state`] | the evidence so far and its two answers: harm, and pass |
 //! | [`show`], [`interval`], [`told`] | what people are shown, and can compute again |
 //! | [`reach`] | how much traffic a step takes |
+//! | [`dispersion`], [`replay`], [`vote`], [`sign`] | what holds where requests hang together |
+//! | [`planner`] | how much it will take, in closed form |
 //! | [`threshold`] | one number against limits, outside of every bound |
 //! | [`judge`] | what other tools judge by, for those who come from there |
 //!
@@ -25,6 +27,7 @@
 pub mod absolute;
 pub mod block;
 pub mod crash;
+pub mod dispersion;
 mod evidence;
 pub mod grid;
 pub mod interval;
@@ -32,13 +35,17 @@ pub mod judge;
 pub mod latency;
 mod metric;
 pub mod objective;
+pub mod planner;
 pub mod policy;
 pub mod reach;
+pub mod replay;
 pub mod share;
 pub mod show;
+pub mod sign;
 pub mod state;
 pub mod threshold;
 pub mod told;
+pub mod vote;
 
 pub use block::{Arm, Block, CountError};
 pub use crash::CrashGuard;

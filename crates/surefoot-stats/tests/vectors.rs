@@ -10,15 +10,15 @@ use surefoot_stats::grid::{
     log_weighted,
 };
 use surefoot_stats::judge::{Direction, fisher, ks, welch};
+use surefoot_stats::planner::Regression;
+use surefoot_stats::sign::{STAKES, SignTest};
+use surefoot_stats::vote::{self, Vote};
 use surefoot_stats::{Arm, Baseline, Block, SlowArm, absolute, interval, objective, share};
 
 const VECTORS: &str = include_str!("vectors/sequential.json");
 
 /// Vectors of what is not here yet, and of what other tools do: each with why.
-const LEFT: [(&str, &str); 10] = [
-    ("sign-1", "sign test"),
-    ("hedged-1", "hedge and window vote"),
-    ("planner", "planner"),
+const LEFT: [(&str, &str); 7] = [
     ("confseq-betabin", "other interval, for comparison only"),
     ("confseq-normal", "other interval, for comparison only"),
     ("confseq-lil", "other interval, for comparison only"),
@@ -58,11 +58,15 @@ impl<'a> Vector<'a> {
     }
 
     fn blocks(&self) -> Vec<Block> {
+        self.blocks_of("blocks")
+    }
+
+    fn blocks_of(&self, name: &str) -> Vec<Block> {
         let block = |counts: &Value| {
             let [n1, k1, n0, k0] = [0, 1, 2, 3].map(|i| counts[i].as_u64().unwrap());
             Block::new(Arm::new(n1, k1).unwrap(), Arm::new(n0, k0).unwrap())
         };
-        self.input["blocks"].as_array().unwrap().iter().map(block).collect()
+        self.input[name].as_array().unwrap().iter().map(block).collect()
     }
 
     fn close(&self, have: f64, want: &Value) {
@@ -97,6 +101,9 @@ impl<'a> Vector<'a> {
                 self.is("logE", log_mix(shares.zip(logs)));
             }
             "classical" => self.classical(),
+            "sign-1" => self.sign(),
+            "hedged-1" => self.hedged(),
+            "planner" => self.planner(),
             id if id.starts_with("cs-beta-") => self.rate(),
             _ => return false,
         }
@@ -149,6 +156,40 @@ impl<'a> Vector<'a> {
         self.is("fisher_p", fisher::p_value(&table).unwrap());
         // Kayenta's judge goes by the interval alone; it has vectors of its own.
         self.compared.extend(["mw_U", "mw_p"]);
+    }
+
+    fn sign(&mut self) {
+        assert_eq!(self.numbers("lam"), STAKES);
+        let mut test = SignTest::default();
+        (0..self.count("up")).for_each(|_| test.fold(2.0, 1.0, 1.0));
+        (0..self.count("down")).for_each(|_| test.fold(0.5, 1.0, 1.0));
+        self.is("logE", test.log_e());
+    }
+
+    fn hedged(&mut self) {
+        assert_eq!(self.numbers("grid"), HARM);
+        let (mut ratio, mut vote) = ([0.0; HARM.len()], Vote::default());
+        for window in self.blocks_of("windows") {
+            let more = share::harm(&window, 1.0, &HARM, self.number("phi"));
+            ratio.iter_mut().zip(more).for_each(|(log, more)| *log += more);
+            vote.fold(&window, vote::WINDOW, 1.0);
+        }
+        self.is("logE_lr", log_mean(&ratio));
+        self.is("logE_vote", vote.log_e(1.0));
+        self.is("logE", vote::hedge(log_mean(&ratio), vote.log_e(1.0)));
+    }
+
+    fn planner(&mut self) {
+        let regression = Regression {
+            rps: self.number("rps"),
+            weight: self.number("w"),
+            stable: self.number("p0"),
+            canary: self.number("p1"),
+        };
+        self.is("lam", regression.failures());
+        self.is("q1", regression.share());
+        self.is("KL", regression.information());
+        self.is("T_seconds", regression.seconds(self.number("alpha"), 2.0, 1.0));
     }
 
     fn absolute_harm(&mut self) {
@@ -212,7 +253,7 @@ fn every_vector_is_compared_or_named_as_left() {
     }
     println!("covered: {covered:?}\nleft: {:?}", BTreeMap::from(LEFT));
     assert_eq!(left, LEFT.iter().map(|(id, _)| *id).collect());
-    assert_eq!(covered.len(), 13);
+    assert_eq!(covered.len(), 16);
 }
 
 #[test]

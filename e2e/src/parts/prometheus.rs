@@ -30,8 +30,27 @@ pub fn twice(label: &str) -> Result<String> {
             job
         })
     });
-    config["scrape_configs"] = copies.collect();
+    let others = ["a", "b"].into_iter().map(|copy| strangers(label, copy));
+    config["scrape_configs"] = copies.chain(others).collect();
     Ok(config.to_string())
+}
+
+/// Targets that have nothing to do with any release: as many as a cluster has, and as doubled.
+fn strangers(label: &str, copy: &str) -> Value {
+    let targets: Vec<Value> = (0..40)
+        .map(|i| json!({"targets": [ADDRESS], "labels": {"instance": format!("stranger-{i}")}}))
+        .collect();
+    json!({
+        "job_name": format!("strangers-{copy}"),
+        "static_configs": targets,
+        "relabel_configs": [
+            {"target_label": "job", "replacement": "strangers"},
+            {"target_label": label, "replacement": copy},
+        ],
+        "metric_relabel_configs": [{"source_labels": ["__name__"], "regex": "up", "action": "keep"}],
+        "scrape_interval": "15s",
+        "scrape_timeout": "5s",
+    })
 }
 
 /// The running Prometheus.

@@ -342,8 +342,15 @@ async fn heals(scene: Arc<Scene>, row: Row) -> Result<()> {
     remove(&mut before, "Rollout", APP)?;
     let mut bad = good.clone();
     (row.bad)(&mut bad)?;
+    // The controller's first look must be at all of it: a Service that was deleted to be made anew,
+    // and is not seen again yet, would be one that it may make itself.
+    delivery.kill_controller();
+    let mut all_but_the_rollout = bad.clone();
+    all_but_the_rollout.remove(&("Rollout".to_owned(), APP.to_owned()));
+    bring(&scene, &before, &all_but_the_rollout).await.context("breaking it")?;
+    delivery.start_controller()?;
     let pid = delivery.controller_lives()?;
-    bring(&scene, &before, &bad).await.context("breaking it")?;
+    bring(&scene, &all_but_the_rollout, &bad).await.context("bringing the Rollout")?;
     let written = generation(&scene).await?;
     let said = |s: &RolloutStatus| s.message.contains(row.says);
     let status = delivery.until(&format!("it to say: {}", row.says), said).await?;

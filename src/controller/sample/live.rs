@@ -128,8 +128,8 @@ impl Worker {
     }
 
     /// Each request must be counted once. A target that Prometheus scrapes more than once under the
-    /// same job and instance, but for the replica labels, is counted as often: that is no evidence. Asked for with every tick, as
-    /// what squares the evidence once can't be taken out of it again.
+    /// same job and instance, but for the replica labels, is counted as often: that is no evidence.
+    /// Asked for with every tick, as what squares the evidence once can't be taken out of it again.
     async fn once_each(
         &self,
         url: &str,

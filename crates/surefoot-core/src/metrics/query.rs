@@ -193,12 +193,15 @@ impl Series {
         labels.collect::<Vec<_>>().join(", ")
     }
 
-    /// Targets that are scraped more than once under one name, replicas aside: a few of them.
+    /// Targets of these series that are scraped more than once under one name, replicas aside.
+    ///
+    /// Of these alone: where everything is doubled, those of others would crowd them out.
     #[must_use]
     pub fn doubled(&self) -> String {
         let without = self.pinned.labels.join(", ");
         let once = format!("group without ({without}) (up)");
-        format!("topk(20, count by (job, instance) ({once}) > 1)")
+        let ours = self.selector(Family::Requests);
+        format!("count by (job, instance) ({once}) > 1 and on (job, instance) {ours}")
     }
 
     /// What Prometheus knows of one target, once for each time that it is scraped.
@@ -346,10 +349,9 @@ mod tests {
         let freshness = series.freshness();
         assert!(freshness.starts_with("max by (job, instance, r) ("), "{freshness}");
         assert!(!freshness.contains("r=~\"|"), "another one may be live: {freshness}");
-        assert_eq!(
-            series.doubled(),
-            "topk(20, count by (job, instance) (group without (r) (up)) > 1)"
-        );
+        let doubled = series.doubled();
+        let all = "count by (job, instance) (group without (r) (up)) > 1 and on (job, instance) ";
+        assert!(doubled.starts_with(&format!("{all}istio_requests_total{{")), "{doubled}");
     }
 
     #[test]
