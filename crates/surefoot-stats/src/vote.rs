@@ -1,76 +1,61 @@
-//! The window vote: each minute the canary's share of the failures counts once, however many there
-//! were.
+//! The window vote: in each minute the failures together have one vote on whose they are.
 //!
-//! Failures that come in bursts make likelihood ratios lie: a hundred failures of one cause are no
-//! hundred pieces of evidence. Here a window of both versions' counts moves the evidence by a bounded
-//! factor: with S = k1/(k1+k0), q0 = R0 n1/(R0 n1+n0) and q = R n1/(R n1+n0),
-//! e = 1 + (q−q0)/(q0(1−q0))·(S−q0), which is never negative. Its expectation is at most 1 where S has
-//! expectation ≤ q0 given that there were failures: rare ones (p ≤ 5%) or R0 = 1, with failures shared
-//! out over requests, whatever their number depends on.
-
-use serde::{Deserialize, Serialize};
+//! Retries and crashes make failures come in bursts, and each burst would be counted as if every
+//! failure in it spoke for itself. The vote knows only the canary's *share* S of a window's failures,
+//! however many they are: e = 1 + (q − q0)/(q0(1 − q0))·(S − q0), with q = R·n1/(R·n1 + n0) expected
+//! at the alternative and q0 at the null's edge. With c = (R0·n1 + n0)/(R·n1 + n0) that is
+//! c·(1 + S(R/R0 − 1)): the share test of one failure, of which S is the canary's.
+//!
+//! What is guaranteed: E\[e\] ≤ 1 wherever E\[S | failures\] ≤ q0. For R0 = 1 that holds for any
+//! rates within the null. For R0 > 1 the odds of a failure's being the canary's are at most
+//! R0(1 − p0)/(1 − R0·p0) : 1, a little above R0 : 1; while R0·p0 ≤ [`HIGHEST_RATE`] they are at most
+//! [`edge`], and that is what [`harm`] votes against.
+//!
+//! A window that is cut short by a look at it is biased: whoever stops while it speaks for the null
+//! gains. An unfinished window may therefore only count while it speaks *against* harm, min(1, e): the
+//! rest of a window draws S towards q0, so that this is at most what the whole window would be worth
+//! on average.
 
 use crate::block::Block;
-use crate::grid::{HARM, log_mean};
+use crate::grid::log_mean;
 
-/// How long a window is, milliseconds.
-pub const WINDOW: u64 = 60_000;
+/// How long a window is; shorter only where a step ends, and then it only counts against harm.
+pub const WINDOW_MILLIS: u64 = 60_000;
+/// The canary's rate up to which a vote against a ratio above 1 keeps its bound.
+pub const HIGHEST_RATE: f64 = 0.05;
 
-/// Up to this failure rate the vote holds for ratios above 1.
-pub const RARE: f64 = 0.05;
+/// The odds, relative to n1 : n0, that a failure is the canary's at the edge p1 = `r0`·p0 of the
+/// null, r0 ≥ 1, with p1 at its highest: (r0 − p)/(1 − p). 1 for r0 = 1.
+#[must_use]
+pub fn edge(r0: f64) -> f64 {
+    (r0 - HIGHEST_RATE) / (1.0 - HIGHEST_RATE)
+}
 
-/// ln e of one window of counts, at the alternative `ratio` against the null's edge `r0`; both > 0.
-/// 0 for a window without failures or with one version only.
+/// Whether a ratio may be voted on where stable's rate, known from before the window, is `p0`.
+#[must_use]
+pub fn applies(r0: f64, p0: f64) -> bool {
+    r0 <= 1.0 || r0 * p0 <= HIGHEST_RATE
+}
+
+/// ln e of one window for the odds `ratio` against `r0`, both > 0.
+///
+/// 0 without failures, and with one arm only.
 #[must_use]
 pub fn log_e(window: &Block, r0: f64, ratio: f64) -> f64 {
     let (n1, k1, n0, k0) = window.floats();
     if n1 == 0.0 || n0 == 0.0 || k1 + k0 == 0.0 {
         return 0.0;
     }
-    let q0 = r0 * n1 / (r0 * n1 + n0);
-    let q = ratio * n1 / (ratio * n1 + n0);
-    ((q - q0) / (q0 * (1.0 - q0)) * (k1 / (k1 + k0) - q0)).ln_1p()
+    let share = k1 / (k1 + k0);
+    (share * (ratio / r0 - 1.0)).ln_1p() - ((ratio - r0) * n1 / (r0 * n1 + n0)).ln_1p()
 }
 
-/// The evidence of the windows so far, and the one that fills.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Vote {
-    logs: [f64; HARM.len()],
-    window: Block,
-    millis: u64,
-}
-
-impl Default for Vote {
-    fn default() -> Self {
-        Self { logs: [0.0; HARM.len()], window: Block::default(), millis: 0 }
-    }
-}
-
-impl Vote {
-    /// Take a block of so many milliseconds, within one weight; a window that is full votes. Counts
-    /// that overflow begin a new one.
-    pub fn fold(&mut self, block: &Block, millis: u64, r0: f64) {
-        self.window = self.window.checked_add(*block).unwrap_or(*block);
-        self.millis = self.millis.saturating_add(millis);
-        if self.millis >= WINDOW {
-            self.close(r0);
-        }
-    }
-
-    /// The window votes as it is: the weight changes.
-    pub fn close(&mut self, r0: f64) {
-        let window = std::mem::take(&mut self.window);
-        self.millis = 0;
-        for (log, h) in self.logs.iter_mut().zip(HARM) {
-            *log += log_e(&window, r0, r0 * h);
-        }
-    }
-
-    /// ln E with every window's factor to the power `eta` in (0, 1].
-    #[must_use]
-    pub fn log_e(&self, eta: f64) -> f64 {
-        log_mean(&self.logs.map(|log| eta * log))
-    }
+/// One window's ln e of harm at the alternatives of `grid`, multiples above 1 of the null's edge:
+/// null p1 ≤ r0·p0, r0 ≥ 1.
+#[must_use]
+pub fn harm<const N: usize>(window: &Block, r0: f64, grid: &[f64; N]) -> [f64; N] {
+    let edge = edge(r0);
+    grid.map(|h| log_e(window, edge, edge * h))
 }
 
 /// Half of the one, half of the other: ln of the mean of two e-values, which is one.
@@ -81,30 +66,46 @@ pub fn hedge(one: f64, other: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::block::Arm;
+    use crate::grid::{HARM, SLOW};
     use crate::objective::tests::expectation;
 
-    fn block(n1: u64, k1: u64, n0: u64, k0: u64) -> Block {
-        Block::new(Arm::new(n1, k1).unwrap(), Arm::new(n0, k0).unwrap())
+    #[test]
+    fn it_is_the_formula_in_a_form_without_cancellation() {
+        let window = Block::new(Arm::new(1000, 6).unwrap(), Arm::new(9000, 4).unwrap());
+        for ratio in HARM {
+            let (q0, q, s) = (0.1, ratio * 1000.0 / (ratio * 1000.0 + 9000.0), 0.6);
+            let e: f64 = 1.0 + (q - q0) / (q0 * (1.0 - q0)) * (s - q0);
+            assert!((log_e(&window, 1.0, ratio) - e.ln()).abs() < 1e-12);
+        }
     }
 
     #[test]
-    fn expectation_is_at_most_one_over_the_null() {
-        // R0 = 1 at any rate; above only where failures are rare.
-        for (n1, n0) in [(0, 4), (4, 0), (1, 1), (1, 6), (5, 3), (4, 4)] {
-            for (r0, rates) in
-                [(1.0, [0.0, 0.01, 0.3, 0.6, 1.0]), (1.5, [0.0, 1e-4, 1e-3, 0.0, 0.0])]
-            {
-                for p0 in rates {
-                    for inside in [1.0, 0.5, 0.0] {
-                        let p1 = f64::min(r0 * p0 * inside, 1.0);
-                        for h in HARM {
-                            let e = expectation(n1, n0, p1, p0, |b| log_e(b, r0, r0 * h).exp());
-                            assert!(
-                                e <= 1.0 + 2e-3 * p0.min(RARE),
-                                "{n1} {n0} {p1} {p0} {r0} {h}: {e}"
-                            );
+    fn nothing_failed_is_no_vote() {
+        let some = Arm::new(100, 7).unwrap();
+        let none = Arm::new(100, 0).unwrap();
+        for (canary, stable) in [(none, none), (some, Arm::default()), (Arm::default(), some)] {
+            assert_eq!(harm(&Block::new(canary, stable), 1.0, &HARM), [0.0; 12]);
+        }
+    }
+
+    #[test]
+    fn expectation_is_at_most_one_all_over_the_null() {
+        for (n1, n0) in [(0, 4), (4, 0), (1, 1), (1, 6), (6, 1), (5, 3), (4, 4)] {
+            for r0 in [1.0, 1.1, 1.5, 2.0, 10.0] {
+                for p0 in [0.0, 1e-3, 0.005, 0.01, 0.025, 0.05, 0.3, 0.6, 1.0] {
+                    if !applies(r0, p0) {
+                        continue;
+                    }
+                    for inside in [1.0, 0.7, 0.0] {
+                        for h in HARM.into_iter().chain(SLOW) {
+                            let e = expectation(n1, n0, r0 * p0 * inside, p0, |b| {
+                                harm(b, r0, &[h])[0].exp()
+                            });
+                            assert!(e <= 1.0 + 1e-12, "{n1} {n0} {p0} {r0} {inside} {h}: {e}");
                         }
                     }
                 }
@@ -113,26 +114,54 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_counts_once() {
-        let [few, many] = [block(1000, 3, 1000, 1), block(1000, 300, 1000, 100)];
-        for h in HARM {
-            assert!((log_e(&few, 1.0, h) - log_e(&many, 1.0, h)).abs() < 1e-12);
+    fn against_the_ratio_itself_it_would_promise_too_much() {
+        let e = |edge: f64| expectation(1, 1, 0.05, 0.025, |b| log_e(b, edge, edge * 2.0).exp());
+        assert!(e(2.0) > 1.0 && e(edge(2.0)) <= 1.0);
+    }
+
+    /// The best that anyone can do who sees half a window and may end it there.
+    #[test]
+    fn ending_a_window_early_gains_nothing() {
+        let half =
+            |n1, k1, n0, k0| Block::new(Arm::new(n1, k1).unwrap(), Arm::new(n0, k0).unwrap());
+        for (n1, n0) in [(1, 3), (3, 1), (2, 2)] {
+            for p in [1e-3, 0.05, 0.3, 0.8] {
+                for h in HARM {
+                    let e = |b: &Block| log_e(b, 1.0, h).exp();
+                    let best = |cut: fn(f64) -> f64| {
+                        expectation(n1, n0, p, p, |first| {
+                            let on = expectation(n1, n0, p, p, |second| {
+                                e(&first.checked_add(*second).unwrap())
+                            });
+                            cut(e(first)).max(on)
+                        })
+                    };
+                    assert!(best(|e| e.min(1.0)) <= 1.0 + 1e-12);
+                    // Forgetting it, or taking it as it stands, would.
+                    assert!(best(|_| 1.0) > 1.0 && best(|e| e) > 1.0);
+                }
+            }
         }
-        // Never below zero, at the worst.
-        assert!(log_e(&block(1, 0, 1_000_000, 9), 1.0, 1000.0).is_finite());
+        assert_eq!(log_e(&half(1, 0, 3, 0), 1.0, 2.0), 0.0);
     }
 
     #[test]
-    fn a_window_votes_when_it_is_full_and_when_the_weight_changes() {
-        let mut vote = Vote::default();
-        for _ in 0..3 {
-            vote.fold(&block(100, 2, 900, 0), 15_000, 1.0);
+    fn a_burst_is_one_vote() {
+        let few = Block::new(Arm::new(1000, 6).unwrap(), Arm::new(9000, 4).unwrap());
+        let many = Block::new(Arm::new(1000, 600).unwrap(), Arm::new(9000, 400).unwrap());
+        assert_eq!(harm(&few, 1.0, &HARM), harm(&many, 1.0, &HARM));
+    }
+
+    proptest! {
+        #[test]
+        fn any_counts_give_a_number(
+            n1 in 0_u64..1_000_000_000_000, n0 in 0_u64..1_000_000_000_000,
+            part1 in 0.0..=1.0_f64, part0 in 0.0..=1.0_f64, r0 in 1.0..1e6_f64,
+        ) {
+            let window = crate::objective::tests::block(n1, n0, part1, part0);
+            for log in harm(&window, r0, &HARM) {
+                prop_assert!(log.is_finite());
+            }
         }
-        assert_eq!(vote.log_e(1.0), 0.0, "not yet");
-        let mut early = vote.clone();
-        early.close(1.0);
-        vote.fold(&block(100, 2, 900, 0), 15_000, 1.0);
-        assert!(vote.log_e(1.0) > 0.0 && early.log_e(1.0) > 0.0);
-        assert!(vote.log_e(0.5) < vote.log_e(1.0), "a power below 1 holds back");
     }
 }

@@ -12,8 +12,7 @@ use surefoot_stats::grid::{
 use surefoot_stats::judge::{Direction, fisher, ks, welch};
 use surefoot_stats::planner::Regression;
 use surefoot_stats::sign::{STAKES, SignTest};
-use surefoot_stats::vote::{self, Vote};
-use surefoot_stats::{Arm, Baseline, Block, SlowArm, absolute, interval, objective, share};
+use surefoot_stats::{Arm, Baseline, Block, SlowArm, absolute, interval, objective, share, vote};
 
 const VECTORS: &str = include_str!("vectors/sequential.json");
 
@@ -168,15 +167,16 @@ impl<'a> Vector<'a> {
 
     fn hedged(&mut self) {
         assert_eq!(self.numbers("grid"), HARM);
-        let (mut ratio, mut vote) = ([0.0; HARM.len()], Vote::default());
+        let (mut ratio, mut votes) = ([0.0; HARM.len()], [0.0; HARM.len()]);
         for window in self.blocks_of("windows") {
             let more = share::harm(&window, 1.0, &HARM, self.number("phi"));
             ratio.iter_mut().zip(more).for_each(|(log, more)| *log += more);
-            vote.fold(&window, vote::WINDOW, 1.0);
+            let more = vote::harm(&window, 1.0, &HARM);
+            votes.iter_mut().zip(more).for_each(|(log, more)| *log += more);
         }
         self.is("logE_lr", log_mean(&ratio));
-        self.is("logE_vote", vote.log_e(1.0));
-        self.is("logE", vote::hedge(log_mean(&ratio), vote.log_e(1.0)));
+        self.is("logE_vote", log_mean(&votes));
+        self.is("logE", vote::hedge(log_mean(&ratio), log_mean(&votes)));
     }
 
     fn planner(&mut self) {
