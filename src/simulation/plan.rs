@@ -1,6 +1,5 @@
 //! `surefoot plan`: what a Rollout would do at so much traffic, before it is tried.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -126,7 +125,18 @@ struct Regression {
 /// # Errors
 /// When the file can't be read or followed.
 pub fn run(options: &Options) -> Result<String> {
-    let spec = read(&options.filename)?;
+    let path = &options.filename;
+    let text = if path == Path::new("-") {
+        std::io::read_to_string(std::io::stdin()).context("can't read standard input")?
+    } else {
+        std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?
+    };
+    planned(&text, options)
+}
+
+/// The plan of the Rollout in `text`.
+fn planned(text: &str, options: &Options) -> Result<String> {
+    let spec = parse(text, &options.filename)?;
     let plan = Plan::of(&spec).context("the Rollout can't be followed")?;
     if options.latency_p99 <= options.latency_median {
         bail!("--latency-p99 must be above --latency-median: it is the 99th percentile");
@@ -140,16 +150,9 @@ pub fn run(options: &Options) -> Result<String> {
     })
 }
 
-/// The Rollout of a file with its templates filled in.
-fn read(path: &Path) -> Result<RolloutSpec> {
-    let mut text = String::new();
-    if path == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text).context("can't read standard input")?;
-    } else {
-        text = std::fs::read_to_string(path)
-            .with_context(|| format!("can't read {}", path.display()))?;
-    }
-    let objects: Vec<Value> = serde_saphyr::from_multiple(&text)
+/// The Rollout of a file's text with its templates filled in.
+fn parse(text: &str, path: &Path) -> Result<RolloutSpec> {
+    let objects: Vec<Value> = serde_saphyr::from_multiple(text)
         .with_context(|| format!("{} is no YAML", path.display()))?;
     let mut rollouts = objects.iter().filter(|o| o["kind"] == "Rollout");
     let (Some(rollout), None) = (rollouts.next(), rollouts.next()) else {
