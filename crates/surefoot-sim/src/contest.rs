@@ -220,22 +220,11 @@ pub fn row(cell: &Cell, verdicts: &[Verdicts]) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn plan() -> Plan {
-        let spec = serde_json::json!({
-            "targetRef": {"kind": "Deployment", "name": "shop"},
-            "traffic": {
-                "mesh": "istio", "service": "shop",
-                "routes": [{"kind": "VirtualService", "name": "shop"}],
-            },
-            "steps": [{"weight": 10}, {"weight": 50}, {"weight": 100}],
-        });
-        Plan::of(&serde_json::from_value(spec).unwrap()).unwrap()
-    }
+    use crate::example_plan;
 
     #[test]
     fn a_broken_canary_is_seen_by_every_rule_and_a_good_one_by_none_of_the_sober() {
-        let plan = plan();
+        let plan = example_plan(&serde_json::json!({}));
         let bad = Traffic { canary: 0.3, ..Traffic::alike(100.0, 0.001) };
         let verdicts = release([&plan; 2], &bad, 1);
         assert!(verdicts.iter().all(Option::is_some), "{verdicts:?}");
@@ -248,12 +237,12 @@ mod tests {
     fn what_begins_later_is_counted_from_there() {
         let late = Traffic { from: 1, canary: 0.5, ..Traffic::alike(100.0, 0.001) };
         // Blocks of the metrics are of 15 s, and the crash guard has seen ten good minutes.
-        assert_eq!(release([&plan(); 2], &late, 2)[4], Some(20.0));
+        assert_eq!(release([&example_plan(&serde_json::json!({})); 2], &late, 2)[4], Some(20.0));
     }
 
     #[test]
     fn the_same_seed_is_the_same_release() {
-        let plan = plan();
+        let plan = example_plan(&serde_json::json!({}));
         let cells = cells();
         let near = &cells[10].traffic;
         assert_eq!(release([&plan; 2], near, 5), release([&plan; 2], near, 5));

@@ -107,22 +107,10 @@ pub fn release(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn plan(gate: &serde_json::Value) -> Plan {
-        let spec = serde_json::json!({
-            "targetRef": {"kind": "Deployment", "name": "shop"},
-            "traffic": {
-                "mesh": "istio", "service": "shop",
-                "routes": [{"kind": "VirtualService", "name": "shop"}],
-            },
-            "steps": [{"weight": 10}, {"weight": 50}, {"weight": 100}],
-            "gate": gate,
-        });
-        Plan::of(&serde_json::from_value(spec).unwrap()).unwrap()
-    }
+    use crate::example_plan;
 
     fn play(gate: serde_json::Value, traffic: &Traffic) -> Release {
-        release(&plan(&gate), traffic, 4, Duration::from_secs(15), 1)
+        release(&example_plan(&gate), traffic, 4, Duration::from_secs(15), 1)
     }
 
     #[test]

@@ -15,3 +15,18 @@ pub mod contest;
 pub mod forecast;
 pub mod tally;
 pub mod traffic;
+
+/// Three steps and the default metrics.
+#[cfg(test)]
+fn example_plan(gate: &serde_json::Value) -> surefoot_core::plan::Plan {
+    let spec = serde_json::json!({
+        "targetRef": {"kind": "Deployment", "name": "shop"},
+        "traffic": {
+            "mesh": "istio", "service": "shop",
+            "routes": [{"kind": "VirtualService", "name": "shop"}],
+        },
+        "steps": [{"weight": 10}, {"weight": 50}, {"weight": 100}],
+        "gate": gate,
+    });
+    surefoot_core::plan::Plan::of(&serde_json::from_value(spec).unwrap()).unwrap()
+}

@@ -2,33 +2,10 @@
 //! is clearly worse is caught. Seeded: the same numbers every time.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use surefoot_stats::{Arm, Block, CountTest, MetricBlock, MetricPolicy, Policy, Role, State, Test};
+mod chance;
 
-/// SplitMix64.
-struct Chance(u64);
-
-impl Chance {
-    #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (((z ^ (z >> 31)) >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
-    }
-
-    /// Failures among `n` requests: skips from one to the next.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-    fn arm(&mut self, n: u64, p: f64) -> Arm {
-        let (mut k, mut at) = (0, 0_u64);
-        loop {
-            at = at.saturating_add((self.uniform().ln() / (-p).ln_1p()) as u64 + 1);
-            if at > n {
-                return Arm::new(n, k).unwrap();
-            }
-            k += 1;
-        }
-    }
-}
+use chance::Chance;
+use surefoot_stats::{Block, CountTest, MetricBlock, MetricPolicy, Policy, Role, State, Test};
 
 const WEIGHTS: [f64; 3] = [0.1, 0.5, 1.0];
 const BLOCKS: usize = 25;

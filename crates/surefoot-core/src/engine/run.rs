@@ -53,11 +53,8 @@ impl<'a> Run<'a> {
         judged >= step.min_duration
             && self.engine.step.canary.n() >= step.min_requests
             && policy.metrics.iter().enumerate().all(|(i, metric)| {
-                let pass = || state.pass(policy, i);
-                metric.role != Role::Required || {
-                    let pass = pass();
-                    pass.reached() || pass == Pass::NoStableTraffic
-                }
+                let pass = state.pass(policy, i);
+                metric.role != Role::Required || pass.reached() || pass == Pass::NoStableTraffic
             })
     }
 

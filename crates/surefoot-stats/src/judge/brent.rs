@@ -1,8 +1,9 @@
 //! Where a falling step function crosses zero.
 //!
 //! The libraries at hand stop anywhere within their tolerance; on a step function "anywhere" is
-//! visible in the result. R's `wilcox.test`, and Kayenta with it, follow the classic `zeroin` step by
-//! step, so that is what is written down here.
+//! visible in the result. R's `wilcox.test` follows the classic `zeroin` step by step, and of the
+//! methods tried that one alone gave the reference values of Kayenta's judge: so that is what is
+//! written down here.
 
 /// A zero of `f` between `low` and `high` to within `tolerance`, by Brent's method as in `zeroin` of
 /// Forsythe, Malcolm and Moler ("Computer Methods for Mathematical Computations", 1977): secant or

@@ -80,10 +80,7 @@ fn below(distance: f64, n1: usize, n0: usize, direction: Direction) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const A: [f64; 8] = [1.2, 1.9, 0.7, 2.4, 1.6, 1.1, 2.2, 1.8];
-    const B: [f64; 6] = [0.9, 1.0, 0.4, 1.3, 0.8, 1.1];
-    const C: [f64; 8] = [0.0, 0.0, 0.5, 0.0, 1.5, 0.0, 0.0, 0.25];
+    use crate::judge::samples::{A, B, C};
 
     /// `scipy.stats.ks_2samp(canary, stable, alternative=…, method="exact")`, SciPy 1.17.1: statistic
     /// and p-value of "less" (the canary's function lies below: higher values), "greater" and

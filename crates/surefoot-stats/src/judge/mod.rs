@@ -62,3 +62,11 @@ pub enum Verdict {
     /// Nothing to judge by.
     NoData,
 }
+
+/// Values that the tests are checked with against SciPy.
+#[cfg(test)]
+mod samples {
+    pub const A: [f64; 8] = [1.2, 1.9, 0.7, 2.4, 1.6, 1.1, 2.2, 1.8];
+    pub const B: [f64; 6] = [0.9, 1.0, 0.4, 1.3, 0.8, 1.1];
+    pub const C: [f64; 8] = [0.0, 0.0, 0.5, 0.0, 1.5, 0.0, 0.0, 0.25];
+}

@@ -69,10 +69,7 @@ pub(super) fn one_of(direction: Direction, above: f64, below: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const A: [f64; 8] = [1.2, 1.9, 0.7, 2.4, 1.6, 1.1, 2.2, 1.8];
-    const B: [f64; 6] = [0.9, 1.0, 0.4, 1.3, 0.8, 1.1];
-    const C: [f64; 8] = [0.0, 0.0, 0.5, 0.0, 1.5, 0.0, 0.0, 0.25];
+    use crate::judge::samples::{A, B, C};
 
     /// `scipy.stats.ttest_ind(canary, stable, equal_var=False, alternative="greater")`, SciPy 1.17.1:
     /// statistic, degrees of freedom, p-value; "less" and "two-sided" follow from it.
