@@ -10,11 +10,14 @@
 //! |---|---|
 //! | [`block`] | counts that are possible |
 //! | [`share`], [`absolute`], [`objective`] | the tests: ln e of a block at every alternative |
+//! | [`sign`] | pairs of numbers that are no counts |
 //! | [`latency`] | what histogram boundaries tell |
 //! | [`crash`] | the guard that sees every block |
+//! | [`planner`] | how long a release will take |
 //! | [`policy`] | what a release is judged by, fixed before its first canary request |
 //! | [`state`] | the evidence so far and its two answers: harm, and pass |
 //! | [`show`], [`interval`] | what people are shown |
+//! | [`others`] | other people's bounds, to compare with |
 //! | [`threshold`] | one number against limits, outside of every bound |
 //!
 //! Evidence is in natural logarithms throughout: 0 is none, positive speaks against the null.
@@ -29,9 +32,12 @@ pub mod interval;
 pub mod latency;
 mod metric;
 pub mod objective;
+pub mod others;
+pub mod planner;
 pub mod policy;
 pub mod share;
 pub mod show;
+pub mod sign;
 pub mod state;
 pub mod threshold;
 
@@ -42,4 +48,5 @@ pub use policy::{
     CountTest, LatencyTest, MetricPolicy, Objective, Policy, PolicyError, Role, Test,
 };
 pub use show::{Rate, Rates, Show};
+pub use sign::SignTest;
 pub use state::{FoldError, Harm, MetricBlock, Pass, ShareOfHarm, State, Unmeasurable};
