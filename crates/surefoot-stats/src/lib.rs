@@ -10,9 +10,11 @@
 //! |---|---|
 //! | [`block`] | counts that are possible |
 //! | [`share`], [`absolute`], [`objective`] | the tests: ln e of a block at every alternative |
+//! | [`vote`] | a minute's failures as one vote, for harm that hides in bursts |
 //! | [`sign`] | pairs of numbers that are no counts |
 //! | [`latency`] | what histogram boundaries tell |
 //! | [`crash`] | the guard that sees every block |
+//! | [`history`], [`dispersion`], [`replay`], [`calibration`] | what stable's past tells of dependence |
 //! | [`planner`] | how long a release will take |
 //! | [`policy`] | what a release is judged by, fixed before its first canary request |
 //! | [`state`] | the evidence so far and its two answers: harm, and pass |
@@ -25,9 +27,12 @@
 
 pub mod absolute;
 pub mod block;
+pub mod calibration;
 pub mod crash;
+pub mod dispersion;
 mod evidence;
 pub mod grid;
+pub mod history;
 pub mod interval;
 pub mod latency;
 mod metric;
@@ -35,14 +40,19 @@ pub mod objective;
 pub mod others;
 pub mod planner;
 pub mod policy;
+pub mod replay;
 pub mod share;
 pub mod show;
 pub mod sign;
 pub mod state;
 pub mod threshold;
+pub mod vote;
+mod window;
 
 pub use block::{Arm, Block, CountError};
+pub use calibration::Calibration;
 pub use crash::CrashGuard;
+pub use history::History;
 pub use latency::{Baseline, BaselineError, SlowArm, SlowBlock};
 pub use policy::{
     CountTest, LatencyTest, MetricPolicy, Objective, Policy, PolicyError, Role, Test,

@@ -3,7 +3,7 @@
 use surefoot_stats::threshold::{Tally, Threshold, Verdict};
 use surefoot_stats::{Block, Harm, MetricPolicy, Pass, Policy, Role, Test, Unmeasurable};
 
-use super::{ASSUMED_DISPERSION, Engine, Judgement};
+use super::{Engine, Judgement};
 use crate::api::analysis::MetricRole;
 use crate::api::status::{ArmStatus, Evidence, MetricStatus, Waiting, WaitingKind};
 use crate::plan::Plan;
@@ -64,7 +64,7 @@ pub(super) fn describe(engine: &Engine, policy: &Policy, index: usize, name: &st
 }
 
 fn note(metric: &MetricPolicy, pass: Pass) -> Option<String> {
-    let assumed = format!("dispersion {ASSUMED_DISPERSION} assumed");
+    let assumed = format!("dispersion {} assumed", metric.phi);
     match (&metric.test, pass) {
         (_, Pass::NoStableTraffic) => {
             Some("comparison: NoStableTraffic; all traffic is the canary's".to_owned())
