@@ -358,8 +358,9 @@ fn the_formula_gives_the_numbers_that_are_shown() {
     let mut computed = 0;
     for name in ["stepping", "rolledback"] {
         let status = fixture(name).status.unwrap();
-        let phi = number(&status.evidence.unwrap().dispersion);
-        for test in status.analysis.iter().flat_map(|m| &m.tests) {
+        let tests = status.analysis.iter().flat_map(|m| m.tests.iter().map(move |test| (m, test)));
+        for (metric, test) in tests {
+            let phi = number(metric.dispersion.as_deref().unwrap());
             let [n1, k1, n0, k0] = test.counts.iter().map(|n| *n as f64).collect::<Vec<_>>()[..]
             else {
                 panic!("four counts")
@@ -387,8 +388,11 @@ fn the_formula_gives_the_numbers_that_are_shown() {
                     th1.map(|(w, th1)| (w, difference(th1))).into()
                 }
                 (TestSide::Harm, BoundKind::Ratio) => {
-                    let h = [1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0];
-                    h.map(|h| (1.0 / 9.0, ratio(value * h))).into()
+                    let slow = [1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0];
+                    let failed =
+                        [1.25, 1.5, 2.0, 3.0, 5.0, 9.0, 16.0, 30.0, 60.0, 150.0, 400.0, 1000.0];
+                    let grid = if test.slower_than.is_some() { &slow[..] } else { &failed[..] };
+                    grid.iter().map(|h| (1.0 / grid.len() as f64, ratio(value * h))).collect()
                 }
                 (TestSide::Safety, BoundKind::Ratio) => {
                     let w = [0.05, 0.05, 0.1, 0.1, 0.2, 0.5];
@@ -403,5 +407,5 @@ fn the_formula_gives_the_numbers_that_are_shown() {
             computed += 1;
         }
     }
-    assert_eq!(computed, 8);
+    assert_eq!(computed, 10);
 }

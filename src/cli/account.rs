@@ -200,8 +200,11 @@ fn counted(what: &str, counts: &[i64]) -> Option<String> {
 
 /// What the canary may do, as its tests of harm have it.
 fn tolerance(metric: &MetricStatus) -> Option<String> {
-    let harm = metric.tests.iter().filter(|t| t.side == TestSide::Harm);
-    let told: Vec<String> = harm.filter_map(bound).collect();
+    let harm = || metric.tests.iter().filter(|t| t.side == TestSide::Harm);
+    // "No more than stable" is beside a tolerance: what is within the larger of them is within both.
+    let even = |t: &TestStatus| t.bound == BoundKind::Ratio && t.value == "1";
+    let alone = harm().all(even);
+    let told: Vec<String> = harm().filter(|t| alone || !even(t)).filter_map(bound).collect();
     (!told.is_empty()).then(|| told.join("; "))
 }
 
@@ -242,6 +245,10 @@ fn metric_numbers(metric: &MetricStatus) -> Vec<String> {
     told.extend(harm.map(|f| format!("Evidence of harm, since the release began: {f}.")));
     let budget = metric.budget.as_deref().and_then(number).map(words::percent);
     told.extend(budget.map(|b| format!("It has {b} of the budget for false rollbacks.")));
+    let times = metric.dispersion.as_deref().filter(|phi| *phi != "1");
+    told.extend(times.map(|phi| {
+        format!("Its counts may vary {phi} times as much as those of independent requests.")
+    }));
     told.extend(metric.note.as_ref().map(|note| format!("{note}.")));
     told
 }
@@ -261,11 +268,10 @@ fn release_numbers(evidence: &ReleaseEvidence) -> Vec<String> {
     }));
     let guard = counted("fails", &evidence.crash_guard.counts);
     told.extend(guard.map(|seen| format!("Crash guard, all requests of the release: {seen}.")));
-    told.push(format!(
-        "Both chances hold as far as counts vary no more than {} times as much as those of \
-         independent requests.",
-        evidence.dispersion
-    ));
+    told.push(
+        "Both chances hold as far as a metric's counts vary no more than its dispersion says."
+            .to_owned(),
+    );
     let judged = std::time::Duration::from_secs(evidence.judged_seconds.unsigned_abs());
     told.push(format!(
         "Step {} ({}%): {} and {} canary requests judged.",

@@ -24,9 +24,9 @@ fn legend(evidence: &ReleaseEvidence) -> Section {
     let points = [
         format!(
             "n1 and k1 are the canary's requests and the bad ones of them, n0 and k0 stable's, \
-             since step {} began; p1 and p0 are the true shares. φ = {} is the dispersion: how many \
-             times more counts vary than those of independent requests.",
-            evidence.step, evidence.dispersion
+             since step {} began; p1 and p0 are the true shares. φ is the dispersion: how many times \
+             more counts vary than those of independent requests.",
+            evidence.step
         ),
         "Each test is an e-process: while its null is true, E ever reaches x with a chance of at \
          most 1/x, however often one looks (Ville's inequality). It mixes alternatives: E is the \
@@ -41,8 +41,9 @@ fn legend(evidence: &ReleaseEvidence) -> Section {
 }
 
 fn metric(metric: &MetricStatus, evidence: &ReleaseEvidence) -> Section {
-    let phi = &evidence.dispersion;
+    let phi = metric.dispersion.as_deref().unwrap_or("1");
     let mut points: Vec<String> = metric.tests.iter().filter_map(|t| test(t, phi)).collect();
+    points.extend(votes(metric));
     let sides = |side: TestSide| metric.tests.iter().filter(|t| t.side == side).count();
     if sides(TestSide::Harm) > 1 || metric.slower_than.is_some() {
         points.push(
@@ -62,6 +63,23 @@ fn metric(metric: &MetricStatus, evidence: &ReleaseEvidence) -> Section {
     }
     points.extend(over_steps(metric, evidence));
     Section { title: format!("The formula: {}", metric.name), points }
+}
+
+/// What the minutes vote on, and how that goes with the requests' half.
+fn votes(metric: &MetricStatus) -> Option<String> {
+    let exponent = metric.vote_exponent.as_deref()?;
+    metric.tests.iter().find(|t| t.votes.is_some())?;
+    let grid: &[f64] = if metric.slower_than.is_some() { &grid::SLOW_VOTE } else { &grid::HARM };
+    Some(format!(
+        "Votes: where requests fail in bursts they are no independent witnesses, so that every \
+         minute has one vote as well, with its own n1, n0 and the canary's share S = k1/(k1 + k0) of \
+         its bad requests: e(h) = (1 + S·(h − 1))·(R·n1 + n0)/(h·R·n1 + n0), h = {} with equal \
+         weights, R = (R0 − {rare})/(1 − {rare}) for the null's ratio R0. A minute that is not over \
+         counts as min(1, e). E of harm is the mean of the requests' and of the votes' to the power \
+         of η = {exponent}.",
+        list(grid),
+        rare = surefoot_stats::vote::HIGHEST_RATE,
+    ))
 }
 
 /// "Harm over 3 steps: E = (e^5.42 + e^0.80 + 1)/3".
@@ -134,12 +152,14 @@ fn test(test: &TestStatus, phi: &str) -> Option<String> {
             })
         ),
     };
+    let votes = test.votes.as_ref().map(|votes| format!(" The minutes' votes: ln E = {votes}."));
     Some(format!(
         "{side}, {}. Null: {within}. n1 = {n1}, k1 = {k1}, n0 = {n0}, k0 = {k0}. {formula}. ln E = \
-         {} as one block, {} as added up.",
+         {} as one block, {} as added up.{}",
         bound(test)?,
         test.in_one_block,
-        test.log_e
+        test.log_e,
+        votes.unwrap_or_default()
     ))
 }
 

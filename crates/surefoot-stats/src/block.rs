@@ -67,6 +67,12 @@ impl Arm {
         Some(Self { n: self.n.checked_add(other.n)?, k: self.k.checked_add(other.k)? })
     }
 
+    /// What is left without a stretch that is part of this one.
+    pub(crate) fn without(self, part: Self) -> Self {
+        let n = self.n.saturating_sub(part.n);
+        Self { n, k: self.k.saturating_sub(part.k).min(n) }
+    }
+
     /// Share of bad requests in [0, 1]; `None` without requests.
     #[must_use]
     pub fn rate(self) -> Option<f64> {

@@ -4,6 +4,10 @@
 //! their nulls: harm is only shown when every tolerance is exceeded. A mean is one when *all* nulls
 //! hold: to pass it is enough to refute one. Both are taken evidence by evidence, each since its own
 //! step.
+//!
+//! Harm on a share is hedged: half of the evidence counts requests, tempered by φ, and half counts
+//! windows' votes, to the power of η. Where failures come in bursts φ makes the first nearly blind;
+//! where they don't, the votes are slow. A hedge is as good as the better one, less ln 2.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +18,7 @@ use crate::grid::{
 };
 use crate::latency::SlowBlock;
 use crate::policy::{CountTest, LatencyTest};
+use crate::window::{CountVotes, LatencyVotes, hedge};
 use crate::{absolute, objective, share};
 
 /// ln e at every alternative of a grid, where the test is in use.
@@ -30,21 +35,28 @@ pub(crate) struct CountHarm {
     pub(crate) equal: Logs<{ HARM.len() }>,
     /// p1 ≤ p*.
     pub(crate) objective: Logs<{ HARM.len() }>,
+    pub(crate) votes: CountVotes,
 }
 
 impl CountHarm {
-    /// What one block tells; nothing when it is empty. `th0` is predicted from before it.
+    /// What one block tells, beside votes; nothing when it is empty. `th0` is predicted from before it.
     pub(crate) fn of(test: &CountTest, block: &Block, th0: f64, phi: f64) -> Self {
         Self {
             absolute: test.max_drop.map(|d| absolute::harm(block, th0, d, phi)),
             ratio: test.max_failure_ratio.map(|r0| share::harm(block, r0, &HARM, phi)),
             equal: test.needs_equal().then(|| share::harm(block, 1.0, &HARM, phi)),
             objective: test.max_failure_rate.map(|p| objective::test(block.canary, p, &HARM, phi)),
+            votes: CountVotes::of(test, &Block::default(), true),
         }
     }
 
     pub(crate) fn none(test: &CountTest) -> Self {
         Self::of(test, &Block::default(), 0.5, 1.0)
+    }
+
+    /// Fold a window's votes.
+    pub(crate) fn vote(&mut self, window: &CountVotes) {
+        self.votes.add(window);
     }
 
     pub(crate) fn add(&mut self, block: &Self) {
@@ -59,17 +71,24 @@ impl CountHarm {
             && self.ratio.is_some() == test.max_failure_ratio.is_some()
             && self.equal.is_some() == test.needs_equal()
             && self.objective.is_some() == test.max_failure_rate.is_some()
+            && self.votes.same_tests(test)
     }
 
-    /// ln E. `stable` says whether stable has traffic at the step that the evidence began with.
-    pub(crate) fn log_e(&self, stable: bool) -> f64 {
-        let tolerances = [mean(&self.absolute), mean(&self.ratio)];
-        let comparison = tolerances.into_iter().flatten().reduce(f64::min);
-        together(comparison, mean(&self.objective), mean(&self.equal), stable)
+    /// ln E. `pending` is the window that is not over, `eta` how far votes are trusted; `stable` says
+    /// whether stable has traffic at the step that the evidence began with.
+    pub(crate) fn log_e(&self, pending: &CountVotes, eta: f64, stable: bool) -> f64 {
+        let (on_ratio, on_equal) = self.votes.log_e(pending);
+        let ratio = mean(&self.ratio).map(|requests| hedge(requests, on_ratio, eta));
+        let equal = mean(&self.equal).map(|requests| hedge(requests, on_equal, eta));
+        let absolute = mean(&self.absolute);
+        let share = ratio.or_else(|| absolute.and(equal));
+        let comparison = [absolute, share].into_iter().flatten().reduce(f64::min);
+        together(comparison, mean(&self.objective), equal, stable)
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        bytes(&self.absolute) + bytes(&self.ratio) + bytes(&self.equal) + bytes(&self.objective)
+        let logs = bytes(&self.absolute) + bytes(&self.ratio) + bytes(&self.equal);
+        logs + bytes(&self.objective) + self.votes.bytes()
     }
 }
 
@@ -139,6 +158,7 @@ pub(crate) struct LatencyHarm {
     pub(crate) equal: Logs<{ SLOW.len() }>,
     /// p1 ≤ 1 − Q there.
     pub(crate) objective: Logs<{ HARM.len() }>,
+    pub(crate) votes: LatencyVotes,
 }
 
 impl LatencyHarm {
@@ -148,7 +168,13 @@ impl LatencyHarm {
             boundaries: vec![[0.0; SLOW.len()]; test.harm_margins().count()],
             equal: aim.map(|_| [0.0; SLOW.len()]),
             objective: aim.map(|_| [0.0; HARM.len()]),
+            votes: LatencyVotes::none(test),
         }
+    }
+
+    /// Fold a window's votes.
+    pub(crate) fn vote(&mut self, window: &LatencyVotes) {
+        self.votes.add(window);
     }
 
     /// Fold a block into the evidence since each step begun. Every ln e is computed once.
@@ -178,26 +204,35 @@ impl LatencyHarm {
         }
     }
 
-    pub(crate) fn same_tests(&self, test: &LatencyTest) -> bool {
+    /// Whether all of these were made for such a test.
+    pub(crate) fn same_tests<'a>(all: impl Iterator<Item = &'a Self>, test: &LatencyTest) -> bool {
         let aim = test.objective_harm_boundary().is_some();
-        self.boundaries.len() == test.harm_margins().count()
-            && self.equal.is_some() == aim
-            && self.objective.is_some() == aim
+        let (margins, votes) = (test.harm_margins().count(), test.vote_margins().count());
+        let mut all = all;
+        all.all(|e| {
+            e.boundaries.len() == margins
+                && e.equal.is_some() == aim
+                && e.objective.is_some() == aim
+                && e.votes.same_tests(votes, aim)
+        })
     }
 
-    /// ln E. `stable` says whether stable has traffic at the step that the evidence began with.
-    pub(crate) fn log_e(&self, stable: bool) -> f64 {
+    /// ln E. `pending` is the window that is not over, `eta` how far votes are trusted; `stable` says
+    /// whether stable has traffic at the step that the evidence began with.
+    pub(crate) fn log_e(&self, pending: &LatencyVotes, eta: f64, stable: bool) -> f64 {
         let alternatives = count((self.boundaries.len() * SLOW.len()) as u64);
-        let comparison = (!self.boundaries.is_empty())
+        let requests = (!self.boundaries.is_empty())
             .then(|| log_mix(self.boundaries.iter().flatten().map(|x| (1.0 / alternatives, *x))));
-        together(comparison, mean(&self.objective), mean(&self.equal), stable)
+        let (votes, on_equal) = self.votes.log_e(pending);
+        let comparison = requests.map(|all| votes.map_or(all, |votes| hedge(all, votes, eta)));
+        let equal = mean(&self.equal).map(|requests| hedge(requests, on_equal, eta));
+        together(comparison, mean(&self.objective), equal, stable)
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        LENGTH
-            + self.boundaries.len() * SLOW.len() * FLOAT
-            + bytes(&self.equal)
-            + bytes(&self.objective)
+    /// Most bytes at so many boundaries, with every test in use.
+    pub(crate) fn bytes_bound(boundaries: usize) -> usize {
+        let logs = boundaries * SLOW.len() + SLOW.len() + HARM.len();
+        LENGTH + logs * FLOAT + 2 * TAG + LatencyVotes::bytes_bound(boundaries)
     }
 }
 
@@ -238,8 +273,9 @@ impl LatencyPromote {
         self.objective.map(|logs| log_mean(&logs.map(|x| x * times)))
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        bytes(&self.slowdown) + bytes(&self.objective)
+    /// Most bytes, with both tests in use.
+    pub(crate) fn bytes_bound() -> usize {
+        2 * TAG + (SAFE.len() + OBJECTIVE_SAFE.len()) * FLOAT
     }
 }
 
@@ -266,7 +302,7 @@ fn mean<const N: usize>(logs: &Logs<N>) -> Option<f64> {
     logs.as_ref().map(|logs| log_mean(logs))
 }
 
-fn add_some<const N: usize>(logs: &mut Logs<N>, block: &Logs<N>) {
+pub(crate) fn add_some<const N: usize>(logs: &mut Logs<N>, block: &Logs<N>) {
     if let (Some(logs), Some(block)) = (logs, block) {
         add(logs, block);
     }
@@ -281,7 +317,7 @@ pub(crate) const TAG: usize = 1;
 /// Most bytes of an arm.
 pub(crate) const ARM: usize = 2 * LENGTH;
 
-fn bytes<const N: usize>(logs: &Logs<N>) -> usize {
+pub(crate) fn bytes<const N: usize>(logs: &Logs<N>) -> usize {
     TAG + logs.map_or(0, |_| N * FLOAT)
 }
 
@@ -295,7 +331,9 @@ mod tests {
     }
 
     fn harm(test: &CountTest, block: &Block, stable: bool) -> f64 {
-        CountHarm::of(test, block, 0.001, 1.0).log_e(stable)
+        let mut harm = CountHarm::of(test, block, 0.001, 1.0);
+        harm.vote(&CountVotes::of(test, block, true));
+        harm.log_e(&CountVotes::of(test, &Block::default(), true), 1.0, stable)
     }
 
     const NONE: CountTest =
@@ -308,7 +346,7 @@ mod tests {
         let drop = CountTest { max_drop: Some(0.01), ..NONE };
         let ratio = CountTest { max_failure_ratio: Some(1.1), ..NONE };
         let both = CountTest { max_drop: Some(0.01), ..ratio };
-        assert!(harm(&ratio, &b, true) > 10.0 && harm(&drop, &b, true) < 0.0);
+        assert!(harm(&ratio, &b, true) > 9.0 && harm(&drop, &b, true) < 0.0);
         assert_eq!(harm(&both, &b, true), harm(&drop, &b, true));
         let safe =
             |t: &CountTest| CountPromote::of(t, &b, 0.001, |d| d, 1.0).comparison(1.0).unwrap();
@@ -339,8 +377,9 @@ mod tests {
     #[test]
     fn without_tolerances_the_canary_must_not_be_worse_at_all() {
         let b = block(10_000, 100, 10_000, 5);
-        let share = log_mean(&share::harm(&b, 1.0, &HARM, 1.0));
-        assert_eq!(harm(&NONE, &b, true), share);
+        let requests = log_mean(&share::harm(&b, 1.0, &HARM, 1.0));
+        let votes = log_mean(&crate::vote::harm(&b, 1.0, &HARM));
+        assert_eq!(harm(&NONE, &b, true), log_mean(&[requests, votes]));
     }
 
     #[test]

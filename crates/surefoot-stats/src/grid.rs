@@ -11,6 +11,9 @@ pub const HARM: [f64; 12] = [1.25, 1.5, 2.0, 3.0, 5.0, 9.0, 16.0, 30.0, 60.0, 15
 /// Alternatives of harm at a latency boundary, as multiples of the tolerated ratio; mixed with
 /// equal weights. Slowness moves exceedance less than a fault moves failures.
 pub const SLOW: [f64; 9] = [1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0];
+/// Alternatives of harm for a window's vote at a latency boundary: a vote says too little for a finer
+/// grid.
+pub const SLOW_VOTE: [f64; 3] = [1.5, 3.0, 10.0];
 /// Alternatives of safety, as ratios of the canary's rate to stable's.
 pub const SAFE: [f64; 6] = [0.05, 0.25, 0.5, 0.75, 0.9, 1.0];
 /// The weights of [`SAFE`].
@@ -26,13 +29,21 @@ pub const OBJECTIVE_SAFE: [f64; 5] = [0.05, 0.1, 0.25, 0.5, 0.75];
 
 /// ln Σ w·exp(x) over pairs `(w, x)`, for x of any size. −∞ when no weight is positive.
 #[must_use]
-pub fn log_mix(terms: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
-    let kept = terms.filter(|(w, _)| *w > 0.0);
-    let top = kept.clone().map(|(_, x)| x).fold(f64::NEG_INFINITY, f64::max);
-    if top.is_infinite() {
-        return top;
+pub fn log_mix(terms: impl Iterator<Item = (f64, f64)>) -> f64 {
+    // Σ w·exp(x − top): one pass, so that what makes a term is asked once.
+    let (mut top, mut sum) = (f64::NEG_INFINITY, 0.0);
+    for (w, x) in terms {
+        if w <= 0.0 || x == f64::NEG_INFINITY {
+            continue;
+        }
+        if x <= top {
+            sum += w * (x - top).exp();
+        } else {
+            sum = sum * (top - x).exp() + w;
+            top = x;
+        }
     }
-    top + kept.map(|(w, x)| w * (x - top).exp()).sum::<f64>().ln()
+    if top.is_infinite() { top } else { top + sum.ln() }
 }
 
 /// The mixture with equal weights. −∞ of nothing.

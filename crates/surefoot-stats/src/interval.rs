@@ -3,10 +3,12 @@
 //! A rate or ratio is refuted when the mixture over all others is 1/α times as likely. Tempered like
 //! the tests: with dispersion φ every log-likelihood is divided by φ, as if there were n/φ requests.
 
+use statrs::function::beta::ln_beta;
 use statrs::function::gamma::ln_gamma;
 
 use crate::block::{Arm, Block, count};
 use crate::grid::{HARM, log_mean};
+use crate::latency::SlowArm;
 
 /// ln of the likelihood ratio of the Beta(½, ½) mixture to the rate `p` in (0, 1), for `n` requests
 /// of which `k` were bad: lnB(k+½, n−k+½) − lnB(½, ½) − k ln p − (n−k) ln(1−p).
@@ -16,6 +18,35 @@ use crate::grid::{HARM, log_mean};
 pub fn log_mixture(arm: Arm, p: f64, dispersion: f64) -> f64 {
     let beta = Mixture::new(arm, dispersion);
     if beta.n == 0.0 { 0.0 } else { beta.best + beta.divergence(p, 1.0 - p) }
+}
+
+/// The same of the Beta(a, b) mixture, a and b > 0: lnB(k+a, n−k+b) − lnB(a, b) − k ln p −
+/// (n−k) ln(1−p). Robbins' mixture, in the form of Howard and others ("Time-uniform, nonparametric,
+/// nonasymptotic confidence sequences", 2021). Loses digits beyond some millions of requests.
+#[must_use]
+pub fn log_mixture_beta(arm: Arm, p: f64, (a, b): (f64, f64)) -> f64 {
+    let (n, k) = (count(arm.n()), count(arm.k()));
+    ln_beta(k + a, n - k + b) - ln_beta(a, b) - k * p.ln() - (n - k) * (-p).ln_1p()
+}
+
+/// Between which boundaries of a histogram a quantile lies, with the same confidence however often
+/// one looks: from the last boundary at or below which certainly fewer than `quantile` of the
+/// requests stay, to the first with certainly more. `None` for a side that is open.
+///
+/// A boundary is refuted as the quantile when a Beta(10q, 10(1−q)) mixture of the share of requests
+/// at or below it is 1/α times as likely as q. `quantile` and `alpha` in (0, 1).
+#[must_use]
+pub fn quantile(arm: &SlowArm, quantile: f64, alpha: f64) -> (Option<usize>, Option<usize>) {
+    let prior = (10.0 * quantile, 10.0 * (1.0 - quantile));
+    let certain = |slower: u64| {
+        let below = Arm::new(arm.n(), arm.n().saturating_sub(slower)).unwrap_or_default();
+        let share =
+            below.rate().filter(|_| log_mixture_beta(below, quantile, prior) >= -alpha.ln());
+        share.map_or(std::cmp::Ordering::Equal, |share| share.total_cmp(&quantile))
+    };
+    let is = |side| move |slower: &u64| certain(*slower) == side;
+    let lower = arm.slower().iter().rposition(is(std::cmp::Ordering::Less));
+    (lower, arm.slower().iter().position(is(std::cmp::Ordering::Greater)))
 }
 
 /// The rates in \[0, 1\] that are not refuted at level `alpha` in (0, 1): all without requests.
@@ -186,7 +217,6 @@ fn bisect(out: f64, inside: f64, refuted: impl Fn(f64) -> bool) -> f64 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use statrs::function::beta::ln_beta;
 
     use super::*;
 

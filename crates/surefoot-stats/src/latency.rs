@@ -73,6 +73,11 @@ impl SlowArm {
         self.slower.len() == other.slower.len() && self.n.checked_add(other.n).is_some()
     }
 
+    fn clear(&mut self) {
+        self.n = 0;
+        self.slower.fill(0);
+    }
+
     fn add(&mut self, other: &Self) {
         self.n += other.n;
         for (sum, more) in self.slower.iter_mut().zip(&other.slower) {
@@ -156,6 +161,12 @@ impl SlowBlock {
     /// others or the counts overflow.
     pub fn checked_add_assign(&mut self, other: &Self) -> Option<()> {
         self.can_add(other).then(|| self.add(other))
+    }
+
+    /// Nothing counted, at the same boundaries.
+    pub(crate) fn clear(&mut self) {
+        self.canary.clear();
+        self.stable.clear();
     }
 
     pub(crate) fn can_add(&self, other: &Self) -> bool {

@@ -10,14 +10,17 @@
 //! |---|---|
 //! | [`block`] | counts that are possible |
 //! | [`share`], [`absolute`], [`objective`] | the tests: ln e of a block at every alternative |
+//! | [`vote`] | a minute's failures as one vote, for harm that hides in bursts |
+//! | [`sign`] | pairs of numbers that are no counts |
 //! | [`latency`] | what histogram boundaries tell |
 //! | [`crash`] | the guard that sees every block |
+//! | [`history`], [`dispersion`], [`replay`], [`calibration`] | what stable's past tells of dependence |
+//! | [`planner`] | how long a release will take |
 //! | [`policy`] | what a release is judged by, fixed before its first canary request |
 //! | [`state`] | the evidence so far and its two answers: harm, and pass |
 //! | [`show`], [`interval`], [`told`] | what people are shown, and can compute again |
 //! | [`reach`] | how much traffic a step takes |
-//! | [`dispersion`], [`replay`], [`vote`], [`sign`] | what holds where requests hang together |
-//! | [`planner`] | how much it will take, in closed form |
+//! | [`others`] | other people's bounds, to compare with |
 //! | [`threshold`] | one number against limits, outside of every bound |
 //! | [`judge`] | what other tools judge by, for those who come from there |
 //!
@@ -26,15 +29,18 @@
 
 pub mod absolute;
 pub mod block;
+pub mod calibration;
 pub mod crash;
 pub mod dispersion;
 mod evidence;
 pub mod grid;
+pub mod history;
 pub mod interval;
 pub mod judge;
 pub mod latency;
 mod metric;
 pub mod objective;
+pub mod others;
 pub mod planner;
 pub mod policy;
 pub mod reach;
@@ -46,13 +52,17 @@ pub mod state;
 pub mod threshold;
 pub mod told;
 pub mod vote;
+mod window;
 
 pub use block::{Arm, Block, CountError};
+pub use calibration::Calibration;
 pub use crash::CrashGuard;
+pub use history::History;
 pub use latency::{Baseline, BaselineError, SlowArm, SlowBlock};
 pub use policy::{
     CountTest, LatencyTest, MetricPolicy, Objective, Policy, PolicyError, Role, Test,
 };
 pub use reach::Reach;
 pub use show::{Rate, Rates, Show};
+pub use sign::SignTest;
 pub use state::{FoldError, Harm, MetricBlock, Pass, ShareOfHarm, State, Unmeasurable};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::latency::{Baseline, not_rising};
-use crate::{crash, state};
+use crate::{crash, state, vote};
 
 /// The rules of one release.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,8 +14,6 @@ pub struct Policy {
     pub false_pass: f64,
     /// The canary's share of traffic at each step, in (0, 1], rising, the last 1.
     pub weights: Vec<f64>,
-    /// φ ≥ 1: how many times more counts vary than those of independent requests.
-    pub dispersion: f64,
     /// The metrics of the sequential judge.
     pub metrics: Vec<MetricPolicy>,
 }
@@ -27,6 +25,11 @@ pub struct MetricPolicy {
     pub role: Role,
     /// Its share of the false-rollback budget before normalising, above 0.
     pub importance: f64,
+    /// φ ≥ 1: how many times more its counts vary than those of independent requests. Divides ln e of
+    /// every block but in the votes.
+    pub phi: f64,
+    /// η in (0, 1]: how far its window votes are trusted. Multiplies their ln E.
+    pub eta: f64,
     /// What is tested.
     pub test: Test,
 }
@@ -96,9 +99,6 @@ pub enum PolicyError {
         /// What it is.
         value: f64,
     },
-    /// Dispersion below that of independent requests, or no number.
-    #[error("dispersion is {0}; 1 is that of independent requests, and none can be less")]
-    Dispersion(f64),
     /// Weights that don't lead to 1.
     #[error("weights must rise within (0, 1] and end with 1")]
     Weights,
@@ -147,9 +147,9 @@ impl CountTest {
     }
 
     /// Whether plain "no more than stable" is tested: beside an objective (what stable misses too
-    /// is no fault of the canary), or where nothing is given.
+    /// is no fault of the canary), and wherever no ratio is given.
     pub(crate) fn needs_equal(&self) -> bool {
-        self.max_failure_rate.is_some() || !self.compares()
+        self.max_failure_rate.is_some() || self.max_failure_ratio.is_none()
     }
 
     /// The ratio that can be passed by: above 1, or no evidence could show that it is kept.
@@ -170,6 +170,13 @@ impl LatencyTest {
             None => watched.then_some(1.0),
         };
         (0..self.boundaries.len()).filter_map(move |i| Some((i, margin(i)?)))
+    }
+
+    /// Those of [`harm_margins`](Self::harm_margins) that windows vote on: with R0 = 1, or where so
+    /// few of stable's requests were slower that R0 times as many are a rare kind as well.
+    pub fn vote_margins(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
+        let past = |i| self.baseline.as_ref().and_then(|b| b.exceedance(i)).unwrap_or(1.0);
+        self.harm_margins().filter(move |(i, r0)| vote::applies(*r0, past(*i)))
     }
 
     /// The boundary by which the comparison passes, and R0 there ([`Baseline::pass_boundary`]).
@@ -220,9 +227,6 @@ impl Policy {
         let chances = [("false_rollback", self.false_rollback), ("false_pass", self.false_pass)];
         if let Some((name, value)) = chances.into_iter().find(|(_, p)| !(*p > 0.0 && *p < 1.0)) {
             return Err(PolicyError::Chance { name, value });
-        }
-        if !(self.dispersion >= 1.0 && self.dispersion.is_finite()) {
-            return Err(PolicyError::Dispersion(self.dispersion));
         }
         let rising = not_rising(&self.weights).is_none();
         if !rising || self.weights.last().is_none_or(|w| w.to_bits() != 1f64.to_bits()) {
@@ -278,6 +282,14 @@ impl Policy {
     }
 }
 
+/// What is wrong with φ or η, its value, and what it may be.
+pub(crate) fn valid_dispersion(phi: f64, eta: f64) -> Option<(&'static str, f64, &'static str)> {
+    if !(phi >= 1.0 && phi.is_finite()) {
+        return Some(("phi", phi, "a finite number of at least 1, that of independent requests"));
+    }
+    (!(eta > 0.0 && eta <= 1.0)).then_some(("eta", eta, "in (0, 1]"))
+}
+
 impl MetricPolicy {
     fn validate(&self, metric: usize) -> Result<(), PolicyError> {
         let range = |field, value: Option<f64>, range, fits: fn(f64) -> bool| match value {
@@ -287,6 +299,9 @@ impl MetricPolicy {
             _ => Ok(()),
         };
         range("importance", Some(self.importance), "above 0", |v| v > 0.0)?;
+        if let Some((field, value, range)) = valid_dispersion(self.phi, self.eta) {
+            return Err(PolicyError::Range { metric, field, value, range });
+        }
         let passable = match &self.test {
             Test::Counts(test) => {
                 // The lower limits keep every intermediate result a normal number.
@@ -327,17 +342,11 @@ mod tests {
     use crate::latency::SlowArm;
 
     fn counts(role: Role, importance: f64, test: CountTest) -> MetricPolicy {
-        MetricPolicy { role, importance, test: Test::Counts(test) }
+        MetricPolicy { role, importance, phi: 3.0, eta: 1.0, test: Test::Counts(test) }
     }
 
     fn policy(metrics: Vec<MetricPolicy>) -> Policy {
-        Policy {
-            false_rollback: 0.01,
-            false_pass: 0.05,
-            weights: vec![0.1, 0.5, 1.0],
-            dispersion: 3.0,
-            metrics,
-        }
+        Policy { false_rollback: 0.01, false_pass: 0.05, weights: vec![0.1, 0.5, 1.0], metrics }
     }
 
     const DROP: CountTest =
@@ -372,7 +381,16 @@ mod tests {
         };
         assert!(with(|p| p.false_rollback = 0.0).contains("false_rollback"));
         assert!(with(|p| p.false_pass = f64::NAN).contains("false_pass"));
-        assert!(with(|p| p.dispersion = 0.9).contains("dispersion"));
+        for phi in [0.9, f64::INFINITY, f64::NAN] {
+            let mut p = policy(vec![counts(Role::Guard, 1.0, DROP)]);
+            p.metrics[0].phi = phi;
+            assert!(p.validate().unwrap_err().to_string().contains("phi"));
+        }
+        for eta in [0.0, 1.1, f64::NAN] {
+            let mut p = policy(vec![counts(Role::Guard, 1.0, DROP)]);
+            p.metrics[0].eta = eta;
+            assert!(p.validate().unwrap_err().to_string().contains("eta"));
+        }
         for weights in [vec![], vec![0.5], vec![0.5, 0.5, 1.0], vec![0.0, 1.0], vec![0.5, 1.0, 2.0]]
         {
             assert_eq!(Policy { weights, ..policy(vec![]) }.validate(), Err(PolicyError::Weights));
@@ -415,7 +433,13 @@ mod tests {
         assert_eq!(test.harm_margins().count(), 0, "no baseline: nothing to compare by");
         test.baseline =
             Baseline::new(vec![100.0, 250.0], SlowArm::new(10, vec![4, 2]).unwrap()).ok();
-        let metric = MetricPolicy { role: Role::Guard, importance: 1.0, test: Test::Latency(test) };
+        let metric = MetricPolicy {
+            role: Role::Guard,
+            importance: 1.0,
+            phi: 3.0,
+            eta: 1.0,
+            test: Test::Latency(test),
+        };
         let refused = policy(vec![metric]).validate();
         assert_eq!(refused, Err(PolicyError::BaselineBoundaries { metric: 0 }));
     }

@@ -54,7 +54,7 @@ impl State {
         let mut state = State::new(policy);
         state.seed(metric, past).ok()?;
         state.begin_step(policy, step).ok()?;
-        state.fold(policy, metric, &block).ok()?;
+        state.fold(policy, metric, &block, 0).ok()?;
         let threshold = policy.pass_threshold();
         // Where nothing can be tested there is nothing to be reached.
         state.promote(policy, metric, 1.0).ok()??;
@@ -91,8 +91,13 @@ mod tests {
             false_rollback: 0.01,
             false_pass: 0.05,
             weights: vec![0.01, 1.0],
-            dispersion: 3.0,
-            metrics: vec![MetricPolicy { role: Role::Required, importance: 1.0, test }],
+            metrics: vec![MetricPolicy {
+                role: Role::Required,
+                importance: 1.0,
+                phi: 3.0,
+                eta: 1.0,
+                test,
+            }],
         }
     }
 
@@ -130,7 +135,7 @@ mod tests {
             let mut state = state.clone();
             let arm = |n: u64| Arm::new(n, n / 500).unwrap();
             let block = MetricBlock::Counts(Block::new(arm(n), arm(99 * n)));
-            state.fold(&policy, 0, &block).unwrap();
+            state.fold(&policy, 0, &block, 0).unwrap();
             state.pass(&policy, 0).reached()
         };
         // Whole failures: one in 500.

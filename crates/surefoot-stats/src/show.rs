@@ -68,12 +68,13 @@ impl State {
             Test::Counts(_) => None,
         };
         let harm = *self.harm(policy).by_metric.get(metric)?;
-        let (alpha, phi) = (policy.false_rollback, policy.dispersion);
+        let (alpha, phi) = (policy.false_rollback, rules.phi);
+        let rates = |block: Block| rates(&block, alpha, phi);
         Some(Show {
             role: rules.role,
             boundary_ms,
-            step: step.map(|block| rates(policy, &block)),
-            release: self.release_counts(policy, metric).map(|block| rates(policy, &block)),
+            step: step.map(rates),
+            release: self.release_counts(policy, metric).map(rates),
             ratio: step.map(|block| interval::ratio(&block, alpha, phi)),
             harm,
             harm_threshold: ((1.0 / alpha - 1.0 + harm.share) / harm.share).ln(),
@@ -111,11 +112,11 @@ impl State {
     }
 }
 
-fn rates(policy: &Policy, block: &Block) -> Rates {
+fn rates(block: &Block, alpha: f64, phi: f64) -> Rates {
     let rate = |counts: Arm| Rate {
         counts,
         rate: counts.rate(),
-        interval: interval::rate(counts, policy.false_rollback, policy.dispersion),
+        interval: interval::rate(counts, alpha, phi),
     };
     Rates { canary: rate(block.canary), stable: rate(block.stable) }
 }

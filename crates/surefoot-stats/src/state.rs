@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Arm, Block, count};
+use crate::block::{Arm, Block};
 use crate::crash::{self, CrashGuard};
 use crate::evidence::{ARM, FLOAT, LENGTH, TAG};
 use crate::grid::{ABSOLUTE, log_mix};
@@ -74,6 +74,8 @@ pub struct State {
     pub(crate) metrics: Vec<MetricState>,
     crash: CrashGuard,
     step: Option<usize>,
+    /// ln E of harm of each metric, as it is since its last block.
+    evidence: Vec<f64>,
     /// Largest ln E of harm after any block.
     largest: f64,
 }
@@ -155,8 +157,13 @@ impl State {
     pub fn new(policy: &Policy) -> Self {
         let steps = policy.weights.len();
         let metrics = policy.metrics.iter().map(|m| MetricState::new(&m.test, steps)).collect();
-        let mut state =
-            Self { metrics, crash: CrashGuard::default(), step: None, largest: f64::NEG_INFINITY };
+        let mut state = Self {
+            metrics,
+            crash: CrashGuard::default(),
+            step: None,
+            evidence: vec![0.0; policy.metrics.len()],
+            largest: f64::NEG_INFINITY,
+        };
         state.look(policy);
         state
     }
@@ -213,7 +220,9 @@ impl State {
         Ok(())
     }
 
-    /// Fold a block of one metric. An empty block is skipped.
+    /// Fold a block of one metric, `millis` long. An empty block is skipped. Blocks of a step that
+    /// follow each other make up the windows that vote ([`crate::vote`]), each over with the block
+    /// that makes it a minute long.
     ///
     /// # Errors
     /// When the block can't be this metric's; nothing changes then.
@@ -222,6 +231,7 @@ impl State {
         policy: &Policy,
         metric: usize,
         block: &MetricBlock,
+        millis: u64,
     ) -> Result<(), FoldError> {
         let step = self.step.ok_or(FoldError::NoStepBegun)?;
         let metrics = policy.metrics.len();
@@ -232,16 +242,21 @@ impl State {
         match (state, &rules.test, block) {
             _ if !fits => return Err(FoldError::OtherPolicy),
             (MetricState::Counts(state), Test::Counts(test), MetricBlock::Counts(block)) => {
-                state.fold(policy, test, step, block)?;
+                state.fold(policy, rules, test, step, block, millis)?;
             }
             (MetricState::Latency(state), Test::Latency(test), MetricBlock::Latency(block)) => {
                 let (want, have) = (test.boundaries.len(), block.boundaries());
                 if want != have {
                     return Err(FoldError::Boundaries { metric, want, have });
                 }
-                state.fold(policy, test, block)?;
+                state.fold(rules, test, block, millis)?;
             }
             _ => return Err(FoldError::WrongKind { metric }),
+        }
+        if let (Some(log_e), Some(state)) =
+            (self.evidence.get_mut(metric), self.metrics.get(metric))
+        {
+            *log_e = state.harm(policy, rules);
         }
         self.look(policy);
         Ok(())
@@ -261,7 +276,7 @@ impl State {
     /// Evidence that the release does harm, over all metrics and the crash guard.
     #[must_use]
     pub fn harm(&self, policy: &Policy) -> Harm {
-        let part = |i| ShareOfHarm { share: policy.share(i), log_e: self.harm_of(policy, i) };
+        let part = |i| ShareOfHarm { share: policy.share(i), log_e: self.harm_of(i) };
         let threshold = policy.harm_threshold();
         Harm {
             log_e: self.total(policy),
@@ -394,20 +409,12 @@ impl State {
 
     /// ln Σ share·E over metrics and crash guard.
     fn total(&self, policy: &Policy) -> f64 {
-        let metrics = (0..policy.metrics.len()).map(|i| (policy.share(i), self.harm_of(policy, i)));
+        let metrics = (0..policy.metrics.len()).map(|i| (policy.share(i), self.harm_of(i)));
         log_mix(metrics.chain([(crash::SHARE, self.crash.log_e())]))
     }
 
-    /// ln of the mean over steps of the evidence since each began, 1 for those not begun: so that
-    /// old good data can't hide what starts at a later weight.
-    fn harm_of(&self, policy: &Policy, metric: usize) -> f64 {
-        let since = |step: usize| {
-            self.metrics.get(metric)?.harm_since(step, policy.has_stable_traffic(step))
-        };
-        let steps = policy.weights.len();
-        // Equal weights; log_mix is linear in them.
-        let sum = log_mix((0..steps).map(|step| (1.0, since(step).unwrap_or(0.0))));
-        sum - count(steps as u64).ln()
+    fn harm_of(&self, metric: usize) -> f64 {
+        self.evidence.get(metric).copied().unwrap_or(0.0)
     }
 }
 
@@ -416,5 +423,6 @@ pub(crate) fn bytes_bound(policy: &Policy) -> usize {
     let metric = |m: &MetricPolicy| MetricState::bytes_bound(&m.test, policy.weights.len());
     let metrics: usize = policy.metrics.iter().map(metric).sum();
     let crash = ABSOLUTE.len() * FLOAT + 3 * ARM;
-    LENGTH + metrics + crash + TAG + LENGTH + FLOAT
+    let evidence = LENGTH + policy.metrics.len() * FLOAT;
+    LENGTH + metrics + crash + TAG + LENGTH + evidence + FLOAT
 }

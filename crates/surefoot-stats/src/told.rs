@@ -9,6 +9,7 @@ use crate::grid::{
 use crate::metric::{CountState, LatencyState, MetricState};
 use crate::policy::{CountTest, LatencyTest, Policy, Test};
 use crate::state::State;
+use crate::window::hedge;
 use crate::{absolute, objective, share};
 
 /// What a test of harm holds to be true until it is refuted: that the canary is within this. A test
@@ -56,15 +57,24 @@ pub struct Told {
     pub counts: Block,
     /// ln E of the mixture over the alternatives, as added up block by block.
     pub log_e: f64,
+    /// ln E of the minutes' votes on the same null, which has half of the say; `None` where minutes
+    /// don't vote: only on harm, and of a difference or an objective not.
+    pub votes: Option<f64>,
 }
 
 impl Told {
-    /// ln E of this test if its counts had come in one block: what a reader can compute from the
+    /// ln E of both halves, the votes to the power of `eta`.
+    #[must_use]
+    pub fn hedged(&self, eta: f64) -> f64 {
+        self.votes.map_or(self.log_e, |votes| hedge(self.log_e, votes, eta))
+    }
+
+    /// ln E of this test's requests if their counts had come in one block: what a reader can compute from the
     /// numbers shown. Near [`log_e`](Self::log_e) while both versions' shares of the traffic and the
     /// prediction of stable's rate stay as they are.
     #[must_use]
-    pub fn in_one_block(&self, dispersion: f64) -> f64 {
-        let (block, phi) = (&self.counts, dispersion);
+    pub fn in_one_block(&self, phi: f64) -> f64 {
+        let block = &self.counts;
         match (self.side, self.bound) {
             (Side::Harm, Bound::Difference { d, th0 }) => {
                 log_mean(&absolute::harm(block, th0, d, phi))
@@ -135,8 +145,8 @@ impl State {
     /// metric counts for is ln of their mean over *all* steps, 1 for one that hasn't begun.
     #[must_use]
     pub fn harm_by_step(&self, policy: &Policy, metric: usize) -> Vec<f64> {
-        let state = self.metrics.get(metric);
-        let since = |step| state?.harm_since(step, policy.has_stable_traffic(step));
+        let state = self.metrics.get(metric).zip(policy.metrics.get(metric));
+        let since = |step| state.and_then(|(state, rules)| state.harm_since(policy, rules, step));
         (0..policy.weights.len()).map_while(since).collect()
     }
 }
@@ -144,15 +154,21 @@ impl State {
 fn counts(state: &CountState, test: &CountTest, policy: &Policy, step: usize) -> Vec<Told> {
     let past = state.seed.checked_add(state.release.stable).unwrap_or(state.release.stable);
     let (th0, counts) = (absolute::predicted(past), state.step);
-    let told = |side, bound, log_e| Told { side, bound, boundary_ms: None, counts, log_e };
+    let told =
+        |side, bound, log_e| Told { side, bound, boundary_ms: None, counts, log_e, votes: None };
     let mut all = Vec::new();
-    if let Some(CountHarm { absolute, ratio, equal, objective }) = state.harm_since_step(step) {
+    if let Some(CountHarm { absolute, ratio, equal, objective, votes }) =
+        state.harm_since_step(step)
+    {
         let harm = |bound, log_e| told(Side::Harm, bound, log_e);
+        let voted = |bound, log_e, votes| Told { votes: Some(votes), ..harm(bound, log_e) };
+        let (on_ratio, on_equal) = votes.log_e(&state.pending);
         let difference = test.max_drop.zip(absolute.as_ref());
         all.extend(difference.map(|(d, l)| harm(Bound::Difference { d, th0 }, log_mean(l))));
         let ratios = test.max_failure_ratio.zip(ratio.as_ref());
-        all.extend(ratios.map(|(r0, l)| harm(Bound::Ratio { r0 }, log_mean(l))));
-        all.extend(equal.as_ref().map(|l| harm(Bound::Ratio { r0: 1.0 }, log_mean(l))));
+        all.extend(ratios.map(|(r0, l)| voted(Bound::Ratio { r0 }, log_mean(l), on_ratio)));
+        let even = Bound::Ratio { r0: 1.0 };
+        all.extend(equal.as_ref().map(|l| voted(even, log_mean(l), on_equal)));
         let aims = test.max_failure_rate.zip(objective.as_ref());
         all.extend(aims.map(|(p, l)| harm(Bound::Objective { p }, log_mean(l))));
     }
@@ -172,19 +188,36 @@ fn counts(state: &CountState, test: &CountTest, policy: &Policy, step: usize) ->
 fn latency(state: &LatencyState, test: &LatencyTest, step: usize) -> Vec<Told> {
     let told = |side, bound, boundary: usize, log_e| {
         let boundary_ms = Some(*test.boundaries.get(boundary)?);
-        Some(Told { side, bound, boundary_ms, counts: state.step.at(boundary)?, log_e })
+        Some(Told {
+            side,
+            bound,
+            boundary_ms,
+            counts: state.step.at(boundary)?,
+            log_e,
+            votes: None,
+        })
     };
     let mut all = Vec::new();
     let aim = test.objective.map(|aim| Bound::Objective { p: aim.exceedance() });
-    if let Some(LatencyHarm { boundaries, equal, objective }) = state.harm_since_step(step) {
+    if let Some(LatencyHarm { boundaries, equal, objective, votes }) = state.harm_since_step(step) {
+        let voted = |told: Told, votes| Told { votes, ..told };
         let margins = test.harm_margins().zip(boundaries);
         let loudest = margins
             .map(|((i, r0), logs)| (i, r0, log_mean(logs)))
             .max_by(|a, b| a.2.total_cmp(&b.2));
-        all.extend(loudest.and_then(|(i, r0, l)| told(Side::Harm, Bound::Ratio { r0 }, i, l)));
+        all.extend(loudest.and_then(|(i, r0, l)| {
+            let slot = test.vote_margins().position(|(voted, _)| voted == i);
+            let votes = slot.and_then(|slot| votes.at(slot, &state.pending));
+            Some(voted(told(Side::Harm, Bound::Ratio { r0 }, i, l)?, votes))
+        }));
         if let Some(at) = test.objective_harm_boundary() {
             let even = Bound::Ratio { r0: 1.0 };
-            all.extend(equal.as_ref().and_then(|l| told(Side::Harm, even, at, log_mean(l))));
+            let on_equal = Some(votes.log_e(&state.pending).1);
+            all.extend(
+                equal
+                    .as_ref()
+                    .and_then(|l| Some(voted(told(Side::Harm, even, at, log_mean(l))?, on_equal))),
+            );
             let aims = aim.zip(objective.as_ref());
             all.extend(aims.and_then(|(aim, l)| told(Side::Harm, aim, at, log_mean(l))));
         }
@@ -212,8 +245,13 @@ mod tests {
             false_rollback: 0.01,
             false_pass: 0.05,
             weights: vec![0.1, 1.0],
-            dispersion: 3.0,
-            metrics: vec![MetricPolicy { role: Role::Required, importance: 1.0, test }],
+            metrics: vec![MetricPolicy {
+                role: Role::Required,
+                importance: 1.0,
+                phi: 3.0,
+                eta: 0.5,
+                test,
+            }],
         }
     }
 
@@ -221,7 +259,7 @@ mod tests {
         let mut state = State::new(policy);
         state.begin_step(policy, 0).unwrap();
         for block in blocks {
-            state.fold(policy, 0, block).unwrap();
+            state.fold(policy, 0, block, 60_000).unwrap();
         }
         state
     }
@@ -238,18 +276,18 @@ mod tests {
         // A past at the very rate of the block: the prediction stays as it is.
         state.seed(0, Arm::new(7_300_000, 22_000).unwrap()).unwrap();
         state.begin_step(&policy, 0).unwrap();
-        state.fold(&policy, 0, &MetricBlock::Counts(block)).unwrap();
+        state.fold(&policy, 0, &MetricBlock::Counts(block), 60_000).unwrap();
         let told = state.told(&policy, 0);
         let sides: Vec<Side> = told.iter().map(|t| t.side).collect();
         use Side::{Harm, Safety};
         assert_eq!(sides, [Harm, Harm, Harm, Harm, Safety, Safety, Safety]);
         for test in &told {
             assert_eq!(test.counts, block);
-            let again = test.in_one_block(policy.dispersion);
+            let again = test.in_one_block(3.0);
             assert!((again - test.log_e).abs() < 1e-3, "{test:?}: {again}");
         }
         // The parts make up the whole: the lesser tolerance, and the objective unless stable too.
-        let log = |i: usize| told[i].log_e;
+        let log = |i: usize| told[i].hedged(0.5);
         let whole = log_mean(&[log(0).min(log(1)), log(3).min(log(2))]);
         assert!((state.harm_by_step(&policy, 0)[0] - whole).abs() < 1e-12);
     }

@@ -12,12 +12,11 @@
 //! [`edge`], and that is what [`harm`] votes against.
 //!
 //! A window that is cut short by a look at it is biased: whoever stops while it speaks for the null
-//! gains. An unfinished window may therefore only count while it speaks *against* harm, min(1, e): the
+//! gains. An unfinished window therefore only counts while it speaks *against* harm, min(1, e): the
 //! rest of a window draws S towards q0, so that this is at most what the whole window would be worth
 //! on average.
 
 use crate::block::Block;
-use crate::grid::log_mean;
 
 /// How long a window is; shorter only where a step ends, and then it only counts against harm.
 pub const WINDOW_MILLIS: u64 = 60_000;
@@ -58,19 +57,13 @@ pub fn harm<const N: usize>(window: &Block, r0: f64, grid: &[f64; N]) -> [f64; N
     grid.map(|h| log_e(window, edge, edge * h))
 }
 
-/// Half of the one, half of the other: ln of the mean of two e-values, which is one.
-#[must_use]
-pub fn hedge(one: f64, other: f64) -> f64 {
-    log_mean(&[one, other])
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::block::Arm;
-    use crate::grid::{HARM, SLOW};
+    use crate::grid::{HARM, SLOW_VOTE};
     use crate::objective::tests::expectation;
 
     #[test]
@@ -101,7 +94,7 @@ mod tests {
                         continue;
                     }
                     for inside in [1.0, 0.7, 0.0] {
-                        for h in HARM.into_iter().chain(SLOW) {
+                        for h in HARM.into_iter().chain(SLOW_VOTE) {
                             let e = expectation(n1, n0, r0 * p0 * inside, p0, |b| {
                                 harm(b, r0, &[h])[0].exp()
                             });

@@ -79,10 +79,11 @@ fn counts(drop: f64) -> Policy {
         false_rollback: 0.01,
         false_pass: 0.05,
         weights: vec![0.1, 0.5, 1.0],
-        dispersion: 3.0,
         metrics: vec![MetricPolicy {
             role: Role::Required,
             importance: 1.0,
+            phi: 3.0,
+            eta: 1.0,
             test: Test::Counts(CountTest { max_drop: Some(drop), ..CountTest::default() }),
         }],
     }
@@ -106,7 +107,7 @@ fn begun(policy: &Policy, past: Arm) -> State {
 }
 
 fn fold(state: &mut State, policy: &Policy, block: Block) {
-    state.fold(policy, 0, &MetricBlock::Counts(block)).unwrap();
+    state.fold(policy, 0, &MetricBlock::Counts(block), 15_000).unwrap();
 }
 
 #[test]
@@ -210,7 +211,13 @@ fn latency_needs_a_boundary_that_tells() {
         })
     };
     let policy = |test| Policy {
-        metrics: vec![MetricPolicy { role: Role::Required, importance: 1.0, test }],
+        metrics: vec![MetricPolicy {
+            role: Role::Required,
+            importance: 1.0,
+            phi: 3.0,
+            eta: 1.0,
+            test,
+        }],
         ..counts(0.1)
     };
     let known = policy(test(Some(baseline)));
@@ -221,12 +228,12 @@ fn latency_needs_a_boundary_that_tells() {
         MetricBlock::Latency(SlowBlock::new(canary, stable).unwrap())
     };
     for _ in 0..40 {
-        state.fold(&known, 0, &slow(6)).unwrap();
+        state.fold(&known, 0, &slow(6), 15_000).unwrap();
     }
     assert!(state.pass(&known, 0).reached(), "{:?}", state.pass(&known, 0));
     assert!(!state.harm(&known).reached);
     for _ in 0..40 {
-        state.fold(&known, 0, &slow(60)).unwrap();
+        state.fold(&known, 0, &slow(60), 15_000).unwrap();
     }
     assert!(state.harm(&known).reached);
     let unknown = policy(test(None));
@@ -245,7 +252,7 @@ proptest! {
         let k = |n: u64, f: f64| ((n as f64 * f) as u64).min(n);
         let b = block(n1, k(n1, f1), n0, k(n0, f0));
         let policy = Policy { metrics: vec![MetricPolicy {
-            role: Role::Required, importance: 1.0,
+            role: Role::Required, importance: 1.0, phi: 3.0, eta: 1.0,
             test: Test::Counts(CountTest { max_drop: Some(0.005), max_failure_ratio: Some(1.5), max_failure_rate: Some(0.01) }),
         }], ..counts(0.005) };
         let mut state = begun(&policy, Arm::default());

@@ -45,12 +45,12 @@ fn latency(max_slowdown: Option<f64>, objective: Option<Objective>, known: bool)
 const AIM: Objective = Objective { threshold_ms: 300.0, percentile: 0.99 };
 
 fn policy(tests: impl IntoIterator<Item = Test>) -> Policy {
-    let metric = |test| MetricPolicy { role: Role::Required, importance: 1.0, test };
+    let metric =
+        |test| MetricPolicy { role: Role::Required, importance: 1.0, phi: 1.0, eta: 1.0, test };
     let policy = Policy {
         false_rollback: 0.01,
         false_pass: 0.05,
         weights: vec![0.1, 0.5, 1.0],
-        dispersion: 1.0,
         metrics: tests.into_iter().map(metric).collect(),
     };
     policy.validate().unwrap();
@@ -70,7 +70,7 @@ fn a_new_release_has_no_evidence() {
     let harm = state.harm(&policy);
     assert!(harm.log_e.abs() < 1e-12 && !harm.reached);
     assert_eq!(state.pass(&policy, 0), Pass::NotMeasurable(Unmeasurable::NoStepBegun));
-    assert_eq!(state.fold(&policy, 0, &counts(1, 0, 1, 0)), Err(FoldError::NoStepBegun));
+    assert_eq!(state.fold(&policy, 0, &counts(1, 0, 1, 0), 15_000), Err(FoldError::NoStepBegun));
     state.fold_crash_guard(&policy, &block(5, 0, 5, 0)).unwrap();
     assert_eq!(state.crash_guard().total(), block(5, 0, 5, 0));
 }
@@ -79,14 +79,14 @@ fn a_new_release_has_no_evidence() {
 fn steps_not_begun_count_as_no_evidence() {
     let policy = policy([success(Some(0.005), None)]);
     let mut state = begun(&policy);
-    state.fold(&policy, 0, &counts(1000, 60, 9000, 9)).unwrap();
+    state.fold(&policy, 0, &counts(1000, 60, 9000, 9), 15_000).unwrap();
     let harm = state.harm(&policy);
     // One of three steps: E = (E0 + 1 + 1)/3.
     let since_first = (3.0 * harm.by_metric[0].log_e.exp() - 2.0).ln();
     let mut alone = Policy { weights: vec![1.0], ..policy.clone() };
     alone.weights = vec![1.0];
     let mut once = begun(&alone);
-    once.fold(&alone, 0, &counts(1000, 60, 9000, 9)).unwrap();
+    once.fold(&alone, 0, &counts(1000, 60, 9000, 9), 15_000).unwrap();
     assert!((once.harm(&alone).by_metric[0].log_e - since_first).abs() < 1e-9);
     // And the whole: 0.9 of the metric, 0.1 of a crash guard that has seen nothing.
     let whole = (0.9 * harm.by_metric[0].log_e.exp() + 0.1).ln();
@@ -97,13 +97,13 @@ fn steps_not_begun_count_as_no_evidence() {
 fn harm_is_latched_and_a_pass_is_not() {
     let policy = policy([success(Some(0.005), None)]);
     let mut state = begun(&policy);
-    state.fold(&policy, 0, &counts(3000, 0, 27_000, 0)).unwrap();
+    state.fold(&policy, 0, &counts(3000, 0, 27_000, 0), 15_000).unwrap();
     assert!(state.pass(&policy, 0).reached());
-    state.fold(&policy, 0, &counts(1000, 80, 9000, 0)).unwrap();
+    state.fold(&policy, 0, &counts(1000, 80, 9000, 0), 15_000).unwrap();
     assert!(!state.pass(&policy, 0).reached());
     let harm = state.harm(&policy);
     assert!(harm.reached && harm.log_e >= harm.threshold);
-    state.fold(&policy, 0, &counts(1_000_000, 0, 9_000_000, 0)).unwrap();
+    state.fold(&policy, 0, &counts(1_000_000, 0, 9_000_000, 0), 15_000).unwrap();
     let after = state.harm(&policy);
     assert!(after.log_e < after.threshold && after.reached);
     assert!(interval::p_value(after.largest_log_e) <= 0.01);
@@ -112,13 +112,13 @@ fn harm_is_latched_and_a_pass_is_not() {
 /// A regression that starts with the second step, after much good data.
 fn late_regression(state: &mut State, policy: &Policy, begin_second: bool) {
     for _ in 0..200 {
-        state.fold(policy, 0, &counts(1000, 1, 9000, 9)).unwrap();
+        state.fold(policy, 0, &counts(1000, 1, 9000, 9), 15_000).unwrap();
     }
     if begin_second {
         state.begin_step(policy, 1).unwrap();
     }
     for _ in 0..20 {
-        state.fold(policy, 0, &counts(500, 8, 500, 1)).unwrap();
+        state.fold(policy, 0, &counts(500, 8, 500, 1), 15_000).unwrap();
     }
 }
 
@@ -142,10 +142,10 @@ fn the_tolerance_to_pass_tightens_with_the_next_weight() {
     // 0.3 percentage points more: shown to be within 0.5/0.5 at the first step, but not within 0.5.
     let mut state = begun(&policy);
     state.seed(0, Arm::new(100_000, 100).unwrap()).unwrap();
-    state.fold(&policy, 0, &counts(10_000, 40, 90_000, 90)).unwrap();
+    state.fold(&policy, 0, &counts(10_000, 40, 90_000, 90), 15_000).unwrap();
     assert!(state.pass(&policy, 0).reached());
     state.begin_step(&policy, 1).unwrap();
-    state.fold(&policy, 0, &counts(10_000, 40, 90_000, 90)).unwrap();
+    state.fold(&policy, 0, &counts(10_000, 40, 90_000, 90), 15_000).unwrap();
     assert!(!state.pass(&policy, 0).reached());
 }
 
@@ -155,7 +155,7 @@ fn at_weight_100_the_objective_and_the_crash_guard_judge() {
     let mut state = begun(&compared);
     state.begin_step(&compared, 2).unwrap();
     assert_eq!(state.pass(&compared, 0), Pass::NoStableTraffic);
-    state.fold(&compared, 0, &counts(10_000, 5_000, 0, 0)).unwrap();
+    state.fold(&compared, 0, &counts(10_000, 5_000, 0, 0), 15_000).unwrap();
     assert!(state.harm(&compared).log_e.abs() < 1e-12, "nothing to compare with");
     state.seed_crash_guard(Arm::new(10_000, 10).unwrap()).unwrap();
     state.fold_crash_guard(&compared, &block(10_000, 5_000, 0, 0)).unwrap();
@@ -164,11 +164,11 @@ fn at_weight_100_the_objective_and_the_crash_guard_judge() {
     let both = policy([success(Some(0.005), Some(0.01))]);
     let mut state = begun(&both);
     state.begin_step(&both, 2).unwrap();
-    state.fold(&both, 0, &counts(10_000, 500, 0, 0)).unwrap();
+    state.fold(&both, 0, &counts(10_000, 500, 0, 0), 15_000).unwrap();
     assert!(state.harm(&both).reached);
     let mut state = begun(&both);
     state.begin_step(&both, 2).unwrap();
-    state.fold(&both, 0, &counts(10_000, 10, 0, 0)).unwrap();
+    state.fold(&both, 0, &counts(10_000, 10, 0, 0), 15_000).unwrap();
     assert!(state.pass(&both, 0).reached());
 }
 
@@ -179,13 +179,13 @@ fn an_objective_missed_together_before_weight_100_is_not_held_against_it_there()
     for step in 0..2 {
         state.begin_step(&policy, step).unwrap();
         for _ in 0..50 {
-            state.fold(&policy, 0, &counts(1000, 30, 1000, 30)).unwrap();
+            state.fold(&policy, 0, &counts(1000, 30, 1000, 30), 15_000).unwrap();
         }
     }
     assert!(!state.harm(&policy).reached);
     state.begin_step(&policy, 2).unwrap();
     assert!(!state.harm(&policy).reached, "only what comes at weight 100 counts alone");
-    state.fold(&policy, 0, &counts(1000, 30, 0, 0)).unwrap();
+    state.fold(&policy, 0, &counts(1000, 30, 0, 0), 15_000).unwrap();
     assert!(state.harm(&policy).reached);
 }
 
@@ -193,7 +193,7 @@ fn an_objective_missed_together_before_weight_100_is_not_held_against_it_there()
 fn a_canary_that_meets_its_objective_passes_even_if_stable_misses() {
     let policy = policy([success(None, Some(0.01))]);
     let mut state = begun(&policy);
-    state.fold(&policy, 0, &counts(2000, 2, 8000, 800)).unwrap();
+    state.fold(&policy, 0, &counts(2000, 2, 8000, 800), 15_000).unwrap();
     assert!(state.pass(&policy, 0).reached());
 }
 
@@ -201,12 +201,22 @@ fn a_canary_that_meets_its_objective_passes_even_if_stable_misses() {
 fn slower_is_harm_and_as_fast_passes() {
     let policy = policy([latency(Some(1.5), None, true)]);
     let mut same = begun(&policy);
-    same.fold(&policy, 0, &slow(5000, [3000, 1000, 200, 25], 45_000, [27_000, 9000, 1800, 225]))
-        .unwrap();
+    same.fold(
+        &policy,
+        0,
+        &slow(5000, [3000, 1000, 200, 25], 45_000, [27_000, 9000, 1800, 225]),
+        15_000,
+    )
+    .unwrap();
     assert!(same.pass(&policy, 0).reached() && !same.harm(&policy).reached);
     let mut slower = begun(&policy);
     slower
-        .fold(&policy, 0, &slow(5000, [4500, 3500, 1500, 400], 45_000, [27_000, 9000, 1800, 225]))
+        .fold(
+            &policy,
+            0,
+            &slow(5000, [4500, 3500, 1500, 400], 45_000, [27_000, 9000, 1800, 225]),
+            15_000,
+        )
         .unwrap();
     assert!(slower.harm(&policy).reached && !slower.pass(&policy, 0).reached());
     assert_eq!(slower.show(&policy, 0).unwrap().boundary_ms, Some(250.0));
@@ -216,10 +226,10 @@ fn slower_is_harm_and_as_fast_passes() {
 fn a_slowdown_without_a_baseline_says_so_and_never_passes() {
     let policy = policy([latency(Some(1.5), Some(AIM), false)]);
     let mut state = begun(&policy);
-    state.fold(&policy, 0, &slow(9000, [0; 4], 9000, [0; 4])).unwrap();
+    state.fold(&policy, 0, &slow(9000, [0; 4], 9000, [0; 4]), 15_000).unwrap();
     assert_eq!(state.pass(&policy, 0), Pass::NotMeasurable(Unmeasurable::NoBaseline));
     // The objective still shows harm, by requests slower than 500 ms.
-    state.fold(&policy, 0, &slow(9000, [900; 4], 9000, [9; 4])).unwrap();
+    state.fold(&policy, 0, &slow(9000, [900; 4], 9000, [9; 4]), 15_000).unwrap();
     assert!(state.harm(&policy).reached);
 }
 
@@ -243,7 +253,7 @@ fn why_nothing_can_pass_is_said() {
     assert_eq!(why(Test::Latency(test)), Pass::NotMeasurable(Unmeasurable::NoPassBoundary));
     let mut watched = policy([success(Some(0.01), None)]);
     watched.metrics[0] =
-        MetricPolicy { role: Role::Guard, importance: 1.0, test: success(None, None) };
+        MetricPolicy { role: Role::Guard, test: success(None, None), ..watched.metrics[0].clone() };
     watched.validate().unwrap();
     let state = begun(&watched);
     assert_eq!(state.pass(&watched, 0), Pass::NotMeasurable(Unmeasurable::NoTolerance));
@@ -255,7 +265,7 @@ fn what_only_observes_never_rolls_back() {
     let mut policy = policy([success(Some(0.005), None)]);
     policy.metrics[0].role = Role::Observe;
     let mut state = begun(&policy);
-    state.fold(&policy, 0, &counts(1000, 900, 9000, 0)).unwrap();
+    state.fold(&policy, 0, &counts(1000, 900, 9000, 0), 15_000).unwrap();
     let harm = state.harm(&policy);
     assert!(harm.by_metric[0].log_e > 100.0 && !harm.reached);
     assert!(state.show(&policy, 0).unwrap().harm_threshold.is_infinite());
@@ -265,10 +275,10 @@ fn what_only_observes_never_rolls_back() {
 fn a_refused_block_changes_nothing() {
     let policy = policy([success(Some(0.005), None), latency(Some(1.5), None, true)]);
     let mut state = begun(&policy);
-    state.fold(&policy, 0, &counts(100, 1, 900, 2)).unwrap();
+    state.fold(&policy, 0, &counts(100, 1, 900, 2), 15_000).unwrap();
     let before = state.clone();
     let refused = |state: &mut State, metric, block: &MetricBlock| {
-        state.fold(&policy, metric, block).unwrap_err()
+        state.fold(&policy, metric, block, 15_000).unwrap_err()
     };
     let wrong = FoldError::WrongKind { metric: 1 };
     assert_eq!(refused(&mut state, 1, &counts(1, 0, 1, 0)), wrong);
@@ -283,7 +293,7 @@ fn a_refused_block_changes_nothing() {
     let boundaries = FoldError::Boundaries { metric: 1, want: 4, have: 3 };
     assert_eq!(refused(&mut state, 1, &short), boundaries);
     let huge = slow(u64::MAX, [0; 4], 1, [0; 4]);
-    state.fold(&policy, 1, &huge).unwrap();
+    state.fold(&policy, 1, &huge, 15_000).unwrap();
     let latency = state.clone();
     assert_eq!(refused(&mut state, 1, &huge), FoldError::Overflow);
     assert_eq!(state, latency);
@@ -304,7 +314,7 @@ fn a_state_is_not_used_with_another_policy() {
         Policy { weights: vec![0.5, 1.0], ..one.clone() },
     ] {
         assert!(!state.fits(&other));
-        let refused = state.fold(&other, 0, &counts(1, 0, 1, 0));
+        let refused = state.fold(&other, 0, &counts(1, 0, 1, 0), 15_000);
         assert_eq!(refused, Err(FoldError::OtherPolicy));
         assert_eq!(state.begin_step(&other, 1), Err(FoldError::OtherPolicy));
     }
@@ -315,8 +325,8 @@ fn an_empty_block_is_skipped() {
     let policy = policy([success(Some(0.005), Some(0.01)), latency(Some(1.5), Some(AIM), true)]);
     let mut state = begun(&policy);
     let before = state.clone();
-    state.fold(&policy, 0, &counts(0, 0, 0, 0)).unwrap();
-    state.fold(&policy, 1, &slow(0, [0; 4], 0, [0; 4])).unwrap();
+    state.fold(&policy, 0, &counts(0, 0, 0, 0), 15_000).unwrap();
+    state.fold(&policy, 1, &slow(0, [0; 4], 0, [0; 4]), 15_000).unwrap();
     assert_eq!(state, before);
 }
 
@@ -350,11 +360,16 @@ fn a_stored_state_goes_on_where_it_stopped_and_stays_small() {
             for i in 0..10 {
                 let n = 1 << (step + 20);
                 state.fold_crash_guard(&policy, &block(n, i * n / 100, n, 3)).unwrap();
-                state.fold(&policy, 0, &counts(n, i * n / 200, n, 3)).unwrap();
+                state.fold(&policy, 0, &counts(n, i * n / 200, n, 3), 15_000).unwrap();
                 state
-                    .fold(&policy, 1, &slow(n, [n / 2, n / 3, i, 0], n, [n / 2, n / 3, 1, 0]))
+                    .fold(
+                        &policy,
+                        1,
+                        &slow(n, [n / 2, n / 3, i, 0], n, [n / 2, n / 3, 1, 0]),
+                        15_000,
+                    )
                     .unwrap();
-                state.fold(&policy, 2, &counts(n, 0, n, n)).unwrap();
+                state.fold(&policy, 2, &counts(n, 0, n, n), 15_000).unwrap();
                 if interrupted {
                     let stored = serde_json::to_value(&state).unwrap();
                     assert!(bytes(&stored) <= policy.state_bytes_bound());
@@ -375,9 +390,9 @@ fn a_stored_state_goes_on_where_it_stopped_and_stays_small() {
 fn what_is_shown_is_of_the_step() {
     let policy = policy([success(Some(0.005), None)]);
     let mut state = begun(&policy);
-    state.fold(&policy, 0, &counts(1000, 3, 9000, 9)).unwrap();
+    state.fold(&policy, 0, &counts(1000, 3, 9000, 9), 15_000).unwrap();
     state.begin_step(&policy, 1).unwrap();
-    state.fold(&policy, 0, &counts(500, 1, 500, 1)).unwrap();
+    state.fold(&policy, 0, &counts(500, 1, 500, 1), 15_000).unwrap();
     let show = state.show(&policy, 0).unwrap();
     let (step, release) = (show.step.unwrap(), show.release.unwrap());
     assert_eq!(step.canary.rate, Some(0.002));
@@ -395,19 +410,19 @@ fn the_requests_still_needed_are_about_right() {
     let mut state = begun(&policy);
     state.begin_step(&policy, 1).unwrap();
     state.seed(0, Arm::new(1_000_000, 1_000).unwrap()).unwrap();
-    state.fold(&policy, 0, &counts(300, 0, 300, 0)).unwrap();
+    state.fold(&policy, 0, &counts(300, 0, 300, 0), 15_000).unwrap();
     let more = state.show(&policy, 0).unwrap().requests_to_pass.unwrap();
     assert!(more > 0);
     let mut folded = 0_u64;
     while !state.pass(&policy, 0).reached() {
-        state.fold(&policy, 0, &counts(10, 0, 10, 0)).unwrap();
+        state.fold(&policy, 0, &counts(10, 0, 10, 0), 15_000).unwrap();
         folded += 10;
     }
     assert!(folded.abs_diff(more) <= 20, "{folded} were needed, {more} foretold");
     assert_eq!(state.show(&policy, 0).unwrap().requests_to_pass, Some(0));
     // A canary far beyond the tolerance never passes by going on so.
     state.begin_step(&policy, 1).unwrap();
-    state.fold(&policy, 0, &counts(1000, 50, 1000, 1)).unwrap();
+    state.fold(&policy, 0, &counts(1000, 50, 1000, 1), 15_000).unwrap();
     assert_eq!(state.show(&policy, 0).unwrap().requests_to_pass, None);
 }
 
@@ -420,7 +435,7 @@ fn stable_is_predicted_from_before_the_block_only() {
             state.seed(0, past).unwrap();
         }
         for block in blocks {
-            state.fold(&policy, 0, block).unwrap();
+            state.fold(&policy, 0, block, 15_000).unwrap();
         }
         let Pass::Evidence { log_e, .. } = state.pass(&policy, 0) else { panic!("no evidence") };
         log_e
@@ -441,8 +456,10 @@ fn stable_is_predicted_from_before_the_block_only() {
 fn entering_a_step_again_keeps_the_evidence_of_harm() {
     let policy = policy([success(Some(0.005), None), latency(Some(1.5), None, true)]);
     let mut state = begun(&policy);
-    state.fold(&policy, 0, &counts(1000, 60, 9000, 9)).unwrap();
-    state.fold(&policy, 1, &slow(500, [450, 350, 150, 40], 4500, [2700, 900, 180, 22])).unwrap();
+    state.fold(&policy, 0, &counts(1000, 60, 9000, 9), 15_000).unwrap();
+    state
+        .fold(&policy, 1, &slow(500, [450, 350, 150, 40], 4500, [2700, 900, 180, 22]), 15_000)
+        .unwrap();
     let before = state.harm(&policy);
     assert!(before.by_metric.iter().all(|m| m.log_e > 5.0));
     state.begin_step(&policy, 0).unwrap();
@@ -462,7 +479,8 @@ fn dispersion_takes_as_many_times_the_requests_in_every_test() {
         latency(Some(1.5), None, true),
         latency(None, Some(AIM), true),
     ]);
-    let three = Policy { dispersion: 3.0, ..one.clone() };
+    let mut three = one.clone();
+    three.metrics.iter_mut().for_each(|metric| metric.phi = 3.0);
     let fold = |policy: &Policy, times: u64| {
         let mut state = begun(policy);
         let t = times;
@@ -473,7 +491,7 @@ fn dispersion_takes_as_many_times_the_requests_in_every_test() {
                 let (canary, stable) = ([400, 200, 90, 30], [2700, 900, 180, 22]);
                 slow(500 * t, canary.map(|k| k * t), 4500 * t, stable.map(|k| k * t))
             };
-            state.fold(policy, metric, &block).unwrap();
+            state.fold(policy, metric, &block, 15_000).unwrap();
         }
         state
     };
@@ -506,7 +524,7 @@ fn within_the_tolerated_slowdown_there_is_no_harm() {
         slow(50_000, [45_000, 15_000, 3_000, 375], 450_000, [270_000, 90_000, 18_000, 2_250]);
     let harm = |policy: &Policy| {
         let mut state = begun(policy);
-        state.fold(policy, 0, &block).unwrap();
+        state.fold(policy, 0, &block, 15_000).unwrap();
         state.harm(policy)
     };
     assert!(!harm(&tolerant).reached && harm(&tolerant).by_metric[0].log_e < 0.0);

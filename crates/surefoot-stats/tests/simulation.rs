@@ -11,12 +11,17 @@ const WEIGHTS: [f64; 3] = [0.1, 0.5, 1.0];
 const BLOCKS: usize = 25;
 
 fn policy(test: CountTest) -> Policy {
-    let metric = MetricPolicy { role: Role::Required, importance: 1.0, test: Test::Counts(test) };
+    let metric = MetricPolicy {
+        role: Role::Required,
+        importance: 1.0,
+        phi: 1.0,
+        eta: 1.0,
+        test: Test::Counts(test),
+    };
     let policy = Policy {
         false_rollback: 0.01,
         false_pass: 0.05,
         weights: WEIGHTS.to_vec(),
-        dispersion: 1.0,
         metrics: vec![metric],
     };
     policy.validate().unwrap();
@@ -47,7 +52,7 @@ fn release(
             let (p1, p0) = rates(step, i);
             let block = Block::new(chance.arm(n1, p1), chance.arm(n0, p0));
             state.fold_crash_guard(policy, &block).unwrap();
-            state.fold(policy, 0, &MetricBlock::Counts(block)).unwrap();
+            state.fold(policy, 0, &MetricBlock::Counts(block), 15_000).unwrap();
             ended.passed[step] |= state.pass(policy, 0).reached();
         }
     }

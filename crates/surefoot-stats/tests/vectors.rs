@@ -11,21 +11,21 @@ use surefoot_stats::grid::{
 };
 use surefoot_stats::judge::{Direction, fisher, ks, welch};
 use surefoot_stats::planner::Regression;
-use surefoot_stats::sign::{STAKES, SignTest};
-use surefoot_stats::{Arm, Baseline, Block, SlowArm, absolute, interval, objective, share, vote};
+use surefoot_stats::{
+    Arm, Baseline, Block, CountTest, MetricBlock, MetricPolicy, Policy, Role, SignTest, SlowArm,
+    State, Test, absolute, interval, objective, others, share, sign, vote,
+};
 
 const VECTORS: &str = include_str!("vectors/sequential.json");
 
 /// Vectors of what is not here yet, and of what other tools do: each with why.
-const LEFT: [(&str, &str); 7] = [
-    ("confseq-betabin", "other interval, for comparison only"),
-    ("confseq-normal", "other interval, for comparison only"),
-    ("confseq-lil", "other interval, for comparison only"),
-    ("lindon-malek", "other test, for comparison only"),
-    ("quantile-cs-0.5", "quantile interval, not shown yet"),
-    ("quantile-cs-0.9", "quantile interval, not shown yet"),
-    ("quantile-cs-0.99", "quantile interval, not shown yet"),
-];
+const LEFT: [(&str, &str); 1] =
+    [("confseq-lil", "band around a whole distribution: nothing here has one")];
+
+fn counts(counts: &Value) -> Block {
+    let [n1, k1, n0, k0] = [0, 1, 2, 3].map(|i| counts[i].as_u64().unwrap());
+    Block::new(Arm::new(n1, k1).unwrap(), Arm::new(n0, k0).unwrap())
+}
 
 /// One vector and what has been compared with it.
 struct Vector<'a> {
@@ -57,15 +57,7 @@ impl<'a> Vector<'a> {
     }
 
     fn blocks(&self) -> Vec<Block> {
-        self.blocks_of("blocks")
-    }
-
-    fn blocks_of(&self, name: &str) -> Vec<Block> {
-        let block = |counts: &Value| {
-            let [n1, k1, n0, k0] = [0, 1, 2, 3].map(|i| counts[i].as_u64().unwrap());
-            Block::new(Arm::new(n1, k1).unwrap(), Arm::new(n0, k0).unwrap())
-        };
-        self.input[name].as_array().unwrap().iter().map(block).collect()
+        self.input["blocks"].as_array().unwrap().iter().map(counts).collect()
     }
 
     fn close(&self, have: f64, want: &Value) {
@@ -103,6 +95,19 @@ impl<'a> Vector<'a> {
             "sign-1" => self.sign(),
             "hedged-1" => self.hedged(),
             "planner" => self.planner(),
+            "confseq-betabin" => self.beta_binomial(),
+            "confseq-normal" => {
+                let (v, at, alpha) = (self.number("v"), self.number("v_opt"), self.number("alpha"));
+                self.is("rho", others::tuned(at, alpha));
+                self.is("bound", others::normal_mixture(v, others::tuned(at, alpha), alpha));
+            }
+            "lindon-malek" => {
+                let bad = (self.count("k1"), self.count("k0"));
+                let log = others::dirichlet(bad, self.number("w"), self.number("c"));
+                self.is("logBF", log);
+                self.is("p_value", interval::p_value(log));
+            }
+            id if id.starts_with("quantile-cs-") => self.quantile(),
             id if id.starts_with("cs-beta-") => self.rate(),
             _ => return false,
         }
@@ -157,41 +162,6 @@ impl<'a> Vector<'a> {
         self.compared.extend(["mw_U", "mw_p"]);
     }
 
-    fn sign(&mut self) {
-        assert_eq!(self.numbers("lam"), STAKES);
-        let mut test = SignTest::default();
-        (0..self.count("up")).for_each(|_| test.fold(2.0, 1.0, 1.0));
-        (0..self.count("down")).for_each(|_| test.fold(0.5, 1.0, 1.0));
-        self.is("logE", test.log_e());
-    }
-
-    fn hedged(&mut self) {
-        assert_eq!(self.numbers("grid"), HARM);
-        let (mut ratio, mut votes) = ([0.0; HARM.len()], [0.0; HARM.len()]);
-        for window in self.blocks_of("windows") {
-            let more = share::harm(&window, 1.0, &HARM, self.number("phi"));
-            ratio.iter_mut().zip(more).for_each(|(log, more)| *log += more);
-            let more = vote::harm(&window, 1.0, &HARM);
-            votes.iter_mut().zip(more).for_each(|(log, more)| *log += more);
-        }
-        self.is("logE_lr", log_mean(&ratio));
-        self.is("logE_vote", log_mean(&votes));
-        self.is("logE", vote::hedge(log_mean(&ratio), log_mean(&votes)));
-    }
-
-    fn planner(&mut self) {
-        let regression = Regression {
-            rps: self.number("rps"),
-            weight: self.number("w"),
-            stable: self.number("p0"),
-            canary: self.number("p1"),
-        };
-        self.is("lam", regression.failures());
-        self.is("q1", regression.share());
-        self.is("KL", regression.information());
-        self.is("T_seconds", regression.seconds(self.number("alpha"), 2.0, 1.0));
-    }
-
     fn absolute_harm(&mut self) {
         let (th1, th0, d) = (self.number("th1"), self.number("th0"), self.number("delta"));
         let (star1, star0) = absolute::project(self.number("n1"), self.number("n0"), th1, th0, d);
@@ -218,6 +188,100 @@ impl<'a> Vector<'a> {
         self.is("lower", lower);
         self.is("upper", upper);
         self.is("logM_at_0_01", interval::log_mixture(arm, 0.01, 1.0));
+    }
+
+    fn sign(&mut self) {
+        assert_eq!(self.numbers("lam"), sign::STAKES);
+        let mut test = SignTest::default();
+        for i in 0..self.count("up") + self.count("down") {
+            let canary = if i < self.count("up") { 2.0 } else { 1.0 };
+            test.fold(canary, 1.0, 1.5);
+            test.fold(1.5, 1.0, 1.5);
+        }
+        assert_eq!(test.counts(), (self.count("up"), self.count("down")));
+        self.is("logE", test.log_e());
+    }
+
+    /// As a release folds it: a minute each, one step, one metric without a tolerance.
+    fn hedged(&mut self) {
+        assert_eq!(self.numbers("grid"), HARM);
+        let windows: Vec<Block> =
+            self.input["windows"].as_array().unwrap().iter().map(counts).collect();
+        let [mut requests, mut votes] = [[0.0; HARM.len()]; 2];
+        let metric = MetricPolicy {
+            role: Role::Guard,
+            importance: 1.0,
+            phi: self.number("phi"),
+            eta: 1.0,
+            test: Test::Counts(CountTest::default()),
+        };
+        let policy = Policy {
+            false_rollback: 0.01,
+            false_pass: 0.05,
+            weights: vec![1.0],
+            metrics: vec![metric],
+        };
+        let mut state = State::new(&policy);
+        state.begin_step(&policy, 0).unwrap();
+        for window in windows {
+            let more = share::harm(&window, 1.0, &HARM, self.number("phi"));
+            requests.iter_mut().zip(more).for_each(|(log, more)| *log += more);
+            let more = vote::harm(&window, 1.0, &HARM);
+            votes.iter_mut().zip(more).for_each(|(log, more)| *log += more);
+            state.fold(&policy, 0, &MetricBlock::Counts(window), vote::WINDOW_MILLIS).unwrap();
+        }
+        self.is("logE_lr", log_mean(&requests));
+        self.is("logE_vote", log_mean(&votes));
+        self.is("logE", state.harm(&policy).by_metric[0].log_e);
+    }
+
+    fn planner(&mut self) {
+        let fault = Regression {
+            rps: self.number("rps"),
+            weight: self.number("w"),
+            canary: self.number("p1"),
+            stable: self.number("p0"),
+            false_rollback: self.number("alpha"),
+            dispersion: 1.0,
+            alternatives: 12.0,
+            metrics: 2.0,
+        };
+        self.is("T_seconds", fault.t50());
+        self.is("lam", fault.bad_per_second());
+        self.is("q1", fault.share_of_bad());
+        self.is("KL", fault.divergence());
+    }
+
+    fn beta_binomial(&mut self) {
+        let (p, alpha) = (self.number("p"), self.number("alpha_opt"));
+        let variance = p * (1.0 - p);
+        let r = (others::tuned(self.number("v_opt"), alpha) - variance).max(1e-3 * variance);
+        self.is("r", r);
+        let arm = self.arm("n", "k");
+        self.is("logM", interval::log_mixture_beta(arm, p, (r / (1.0 - p), r / p)));
+    }
+
+    fn quantile(&mut self) {
+        let (n, q, alpha) = (self.count("n"), self.number("q"), self.number("alpha"));
+        let below: Vec<u64> = self.input["cumulative"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| c.as_u64().unwrap())
+            .collect();
+        for (i, below) in below.iter().enumerate() {
+            let prior = (10.0 * q, 10.0 * (1.0 - q));
+            let log = interval::log_mixture_beta(Arm::new(n, *below).unwrap(), q, prior);
+            // Written with six decimals.
+            let want = self.output["logM"][i].as_f64().unwrap();
+            assert!((log - want).abs() <= 0.5e-6 + want.abs() * 1e-12, "{}: {log} {want}", self.id);
+        }
+        self.compared.insert("logM");
+        let slower = SlowArm::new(n, below.iter().map(|below| n - below).collect()).unwrap();
+        let (low, high) = interval::quantile(&slower, q, alpha);
+        let buckets = self.numbers("buckets");
+        self.is("lower_ms", buckets[low.unwrap()]);
+        self.is("upper_ms", buckets[high.unwrap()]);
     }
 
     fn slowdown(&mut self) {
@@ -253,7 +317,7 @@ fn every_vector_is_compared_or_named_as_left() {
     }
     println!("covered: {covered:?}\nleft: {:?}", BTreeMap::from(LEFT));
     assert_eq!(left, LEFT.iter().map(|(id, _)| *id).collect());
-    assert_eq!(covered.len(), 16);
+    assert_eq!(covered.len(), 22);
 }
 
 #[test]

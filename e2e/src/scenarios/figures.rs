@@ -136,15 +136,15 @@ async fn bad_release(delivery: &Delivery, version: &str, rate: f64, number: i64)
 }
 
 /// T50 of `statistics.md`, "Planner": 100 requests a second, 10% of them the canary's, a stable that
-/// never fails, one metric of nine tenths of the budget, dispersion 3 (1 and a tenth for the crash
-/// guard, which acts on all but the mildest failures).
+/// never fails, one metric of nine tenths of the budget, dispersion 3 and half of the evidence (1 and
+/// a tenth for the crash guard, which acts on all but the mildest failures).
 fn planned(rate: f64) -> f64 {
     let (rps, w, alpha): (f64, f64, f64) = (100.0, 0.1, 0.01);
     let bad = rps * w * rate;
     let divergence = (1.0 / w).ln();
     let needed =
         |phi: f64, grid: f64, share: f64| phi * ((1.0 / alpha).ln() + grid.ln() - share.ln());
-    needed(1.0, 8.0, 0.1).min(needed(3.0, 12.0, 0.9)) / (bad * divergence)
+    needed(1.0, 8.0, 0.1).min(needed(3.0, 2.0 * 12.0, 0.9)) / (bad * divergence)
 }
 
 /// When the rollback of a release was decided, and when its weight was accepted.

@@ -33,6 +33,13 @@ pub struct MetricStatus {
     /// Its share of the budget for false rollbacks, a fraction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<String>,
+    /// φ: how many times more its counts are taken to vary than those of independent requests; at
+    /// least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dispersion: Option<String>,
+    /// η: the minutes' votes on harm count to this power, in (0, 1].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vote_exponent: Option<String>,
     /// ln E of harm since each step began, in order. What counts is the mean of E over all steps,
     /// with 1 for a step that hasn't begun.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -97,10 +104,14 @@ pub struct TestStatus {
     /// Requests and bad ones of the canary, then of stable.
     #[schemars(length(min = 4, max = 4))]
     pub counts: Vec<i64>,
-    /// ln E since this step began, added up block by block.
+    /// ln E since this step began, added up block by block, of requests each by itself.
     pub log_e: String,
     /// The same if these counts had come in one block: what a reader can compute from what is here.
     pub in_one_block: String,
+    /// ln E of the minutes' votes on the same null since this step began, before the exponent. Where
+    /// there is one, both have half of the say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub votes: Option<String>,
 }
 
 /// What a test's evidence speaks for.
@@ -150,9 +161,6 @@ pub struct ReleaseEvidence {
     pub false_rollback: String,
     /// Chance of passing a metric beyond its tolerance, for each step, a fraction.
     pub false_pass: String,
-    /// How many times more counts vary than those of independent requests; every metric's ln E is
-    /// divided by it.
-    pub dispersion: String,
     /// Steps of the release.
     pub steps: i64,
     /// The step that the metrics' counts are of.

@@ -17,6 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use surefoot_stats::calibration::{ASSUMED_ETA, ASSUMED_PHI};
 use surefoot_stats::threshold::{Tally, Threshold};
 use surefoot_stats::{
     Arm, Baseline, Block, CountTest, LatencyTest, MetricBlock, MetricPolicy, Objective, Policy,
@@ -30,14 +31,12 @@ use crate::api::status::{MetricStatus, ReleaseEvidence, RolloutStatus, StepStatu
 use crate::plan::{JudgePlan, MetricKind, Plan};
 use crate::samples::{BaselineSample, Count, Histogram, Latencies, Samples, Tick};
 
-/// How many times more counts vary than independent requests would, until it is calibrated.
-pub const ASSUMED_DISPERSION: f64 = 3.0;
 /// Boundaries of Istio's latency histogram, milliseconds, for a release without a baseline.
 pub const ISTIO_BOUNDARIES: [f64; 15] = [
     0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0,
     30_000.0, 60_000.0,
 ];
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Engine {
@@ -118,6 +117,16 @@ pub struct Judgement {
     pub until: Timestamp,
     /// End of the last tick in which the canary had requests.
     pub canary_seen: Option<Timestamp>,
+}
+
+/// No state of the plan's releases is longer than this, in bytes of the status.
+#[must_use]
+pub fn most_bytes(plan: &Plan) -> usize {
+    let latencies = plan.metrics.iter().filter(|m| matches!(m.kind, MetricKind::Latency { .. }));
+    // Stable's past, once a metric, and what latencies are pending.
+    let known = (latencies.count() + 1) * 20 * 4 * ISTIO_BOUNDARIES.len();
+    let evidence = policy(plan, None).state_bytes_bound();
+    begin(plan, None, Timestamp::default()).len() + (known + evidence) * 4 / 3
 }
 
 /// The state of a release that is about to get its first traffic.
@@ -204,13 +213,13 @@ fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> Policy {
             MetricRole::Guard => Role::Guard,
             MetricRole::Observe => Role::Observe,
         };
-        Some(MetricPolicy { role, importance: metric.importance, test })
+        let (phi, eta) = (ASSUMED_PHI, ASSUMED_ETA);
+        Some(MetricPolicy { role, importance: metric.importance, phi, eta, test })
     });
     Policy {
         false_rollback: plan.false_rollback,
         false_pass: plan.false_pass,
         weights: plan.steps.iter().map(|s| f64::from(s.weight) / 100.0).collect(),
-        dispersion: ASSUMED_DISPERSION,
         metrics: metrics.collect(),
     }
 }
@@ -361,7 +370,7 @@ impl Engine {
             };
             if let Some(block) = block {
                 // Refused only when the counts overflow: no evidence then, never a wrong one.
-                let _ = self.state.fold(&self.policy, i, &block);
+                let _ = self.state.fold(&self.policy, i, &block, pending.millis);
             }
         }
         self.judges.take(pending.millis, pending.requests, pending.slow.as_ref());

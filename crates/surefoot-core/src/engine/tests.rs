@@ -73,7 +73,8 @@ fn the_status_has_what_it_takes_to_compute_again() {
     samples.ticks[0].canary = Count { requests: 800, failed: 40 };
     let judged = judge(&plan, &status(begin(&plan, Some(&baseline), at(0)), 0, 0), &samples);
     let [metric] = judged.metrics.as_slice() else { panic!("{:?}", judged.metrics) };
-    let [harm, safety] = metric.tests.as_slice() else { panic!("{:?}", metric.tests) };
+    let [harm, equal, safety] = metric.tests.as_slice() else { panic!("{:?}", metric.tests) };
+    assert_eq!((equal.value.as_str(), equal.votes.is_some()), ("1", true));
     assert_eq!((harm.value.as_str(), harm.counts.as_slice()), ("0.01", &[800, 40, 7000, 21][..]));
     // 1 pp is a budget over all traffic: at the next step's 50% it allows for two.
     assert_eq!((safety.value.as_str(), safety.predicted.as_deref()), ("0.02", Some("0.003")));

@@ -43,11 +43,12 @@ pub(super) fn whole(count: u64) -> i64 {
 
 /// Every test of a metric.
 pub(super) fn tests(engine: &Engine, policy: &Policy, metric: usize) -> Vec<TestStatus> {
+    let phi = policy.metrics.get(metric).map_or(1.0, |m| m.phi);
     let told = engine.state.told(policy, metric).into_iter().take(TESTS);
-    told.map(|test| status(&test, policy.dispersion)).collect()
+    told.map(|test| status(&test, phi)).collect()
 }
 
-fn status(test: &Told, dispersion: f64) -> TestStatus {
+fn status(test: &Told, phi: f64) -> TestStatus {
     let (bound, value, predicted) = match test.bound {
         Bound::Difference { d, th0 } => (BoundKind::Difference, d, Some(number(th0))),
         Bound::Ratio { r0 } => (BoundKind::Ratio, r0, None),
@@ -64,7 +65,8 @@ fn status(test: &Told, dispersion: f64) -> TestStatus {
         slower_than: test.boundary_ms.map(number),
         counts: counts(&test.counts),
         log_e: log(test.log_e),
-        in_one_block: log(test.in_one_block(dispersion)),
+        in_one_block: log(test.in_one_block(phi)),
+        votes: test.votes.map(log),
     }
 }
 
@@ -82,7 +84,6 @@ pub(super) fn release(engine: &Engine, step: Option<&StepStatus>) -> ReleaseEvid
         },
         false_rollback: number(policy.false_rollback),
         false_pass: number(policy.false_pass),
-        dispersion: number(policy.dispersion),
         steps: whole(policy.weights.len() as u64),
         step: step.map_or(0, |s| s.index.into()),
         weight: step.map_or(0, |s| s.weight.into()),

@@ -6,7 +6,7 @@ use surefoot_stats::threshold::{Tally, Threshold, Verdict};
 use surefoot_stats::{Block, Harm, MetricPolicy, Pass, Policy, Role, Test, Unmeasurable};
 
 use super::told::{evidence, log, number, tests, whole};
-use super::{ASSUMED_DISPERSION, Engine, Judgement};
+use super::{Engine, Judgement};
 use crate::api::analysis::MetricRole;
 use crate::api::status::{ArmStatus, Evidence, MetricStatus, Waiting, WaitingKind};
 use crate::plan::Plan;
@@ -65,6 +65,8 @@ pub(super) fn describe(engine: &Engine, policy: &Policy, index: usize, name: &st
         slower_than: show.boundary_ms.map(number),
         harm: needed.is_finite().then(|| evidence(own, needed)),
         budget: (show.harm.share > 0.0).then(|| number(show.harm.share)),
+        dispersion: Some(number(metric.phi)),
+        vote_exponent: Some(number(metric.eta)),
         harm_by_step: engine.state.harm_by_step(policy, index).into_iter().map(log).collect(),
         pass: match pass {
             Pass::Evidence { log_e, threshold, .. } => Some(evidence(log_e, threshold)),
@@ -89,7 +91,7 @@ fn between((low, high): (f64, f64)) -> Option<String> {
 }
 
 fn note(metric: &MetricPolicy, pass: Pass) -> Option<String> {
-    let assumed = format!("dispersion {ASSUMED_DISPERSION} assumed");
+    let assumed = format!("dispersion {} assumed", metric.phi);
     match (&metric.test, pass) {
         (_, Pass::NoStableTraffic) => {
             Some("comparison: NoStableTraffic; all traffic is the canary's".to_owned())

@@ -15,7 +15,11 @@ use serde::Serialize;
 use crate::api::analysis::{MetricRole, NoDataAction, SourceKind, SourceRef, TemplateKind};
 use crate::api::rollout::{Apex, Gate, OnDelete, OnInconclusive, RolloutSpec, Step, Undo};
 use crate::api::text::{CountOrPercent, Percent, Span, TextError};
+use crate::engine;
 use crate::routing::{Routing, Side};
+
+/// Most bytes of the engine's state in the status; the definition refuses more.
+const MOST_BYTES: usize = 65_536;
 
 /// Why a spec can't be followed: where, what, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -147,7 +151,7 @@ impl Plan {
             });
         }
         let no_data = analysis.no_data_policy.as_ref();
-        Ok(Self {
+        let plan = Self {
             deployment: spec.target_ref.name.clone(),
             routing: routing(spec)?,
             adopt: spec.traffic.adopt,
@@ -174,7 +178,22 @@ impl Plan {
             progress_deadline: span("progressDeadline", spec.progress_deadline.as_ref(), 600)?,
             scale_down_delay: span("scaleDownDelay", spec.scale_down_delay.as_ref(), 30)?,
             on_delete: spec.on_delete.unwrap_or(OnDelete::KeepStable),
-        })
+        };
+        let bytes = engine::most_bytes(&plan);
+        if bytes > MOST_BYTES {
+            return Err(PlanError::Invalid {
+                path: "analysis.metrics".to_owned(),
+                problem: format!(
+                    "the evidence of so many metrics over {} steps may take {} kB, and the status \
+                     holds {} kB of it",
+                    plan.steps.len(),
+                    bytes.div_ceil(1024),
+                    MOST_BYTES / 1024
+                ),
+                remedy: "judge fewer metrics sequentially, or take fewer steps".to_owned(),
+            });
+        }
+        Ok(plan)
     }
 
     /// The same plan as an undo: one step to all traffic.
@@ -321,6 +340,21 @@ targetRef: {kind: Deployment, name: checkout}
 traffic: {mesh: istio, service: checkout, routes: [{kind: VirtualService, name: checkout}]}
 steps: [{weight: 10}, {weight: 50}, {weight: 100}]
 ";
+
+    #[test]
+    fn evidence_that_the_status_could_not_hold_is_refused() {
+        let weights: Vec<String> = (1..=20).map(|i| format!("{{weight: {}}}", 5 * i)).collect();
+        let steps =
+            SMALLEST.replace("{weight: 10}, {weight: 50}, {weight: 100}", &weights.join(", "));
+        let most = engine::most_bytes(&Plan::of(&spec(&steps)).unwrap());
+        assert!(most > MOST_BYTES / 2 && most <= MOST_BYTES, "{most}");
+        let latency =
+            |i| format!("{{name: l{i}, latency: {{percentile: 99, maxSlowdown: '1.5'}}}}");
+        let metrics: Vec<String> = (0..3).map(latency).collect();
+        let many = format!("{steps}analysis: {{metrics: [{}]}}\n", metrics.join(", "));
+        let error = Plan::of(&spec(&many)).unwrap_err().to_string();
+        assert!(error.starts_with("analysis.metrics: the evidence of so many metrics"), "{error}");
+    }
 
     #[test]
     fn the_smallest_rollout_has_every_default() {

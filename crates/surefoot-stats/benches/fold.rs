@@ -1,0 +1,98 @@
+//! What folding a block costs, beside the plainest loop over f64 that does the same sums, and how
+//! often it allocates. `cargo bench --package surefoot-stats`.
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a benchmark")]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use surefoot_stats::grid::{ABSOLUTE, HARM, SLOW};
+use surefoot_stats::{
+    Arm, Baseline, Block, CountTest, LatencyTest, MetricBlock, MetricPolicy, Policy, Role, SlowArm,
+    SlowBlock, State, Test,
+};
+
+const ROUNDS: u32 = 200_000;
+const BOUNDARIES: [f64; 15] = [
+    0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0,
+    30_000.0, 60_000.0,
+];
+
+fn policy(test: Test) -> Policy {
+    let metric = MetricPolicy { role: Role::Required, importance: 1.0, phi: 3.0, eta: 1.0, test };
+    let weights = vec![0.1, 0.5, 1.0];
+    Policy { false_rollback: 0.01, false_pass: 0.05, weights, metrics: vec![metric] }
+}
+
+/// n requests of which half as many are slower than each boundary as than the one before.
+fn slow(n: u64) -> SlowArm {
+    SlowArm::new(n, (1..=BOUNDARIES.len()).map(|i| n >> i).collect()).unwrap()
+}
+
+/// Best nanoseconds of five runs.
+fn nanos(mut round: impl FnMut()) -> f64 {
+    let run = |round: &mut dyn FnMut()| {
+        let start = Instant::now();
+        (0..ROUNDS).for_each(|_| round());
+        start.elapsed().as_secs_f64() * 1e9 / f64::from(ROUNDS)
+    };
+    (0..5).map(|_| run(&mut round)).fold(f64::INFINITY, f64::min)
+}
+
+/// The share test's sums, nothing checked, nothing mixed: the floor.
+fn share_loop(logs: &mut [f64], grid: &[f64], [n1, k1, n0, k0]: [f64; 4]) {
+    for (log, r) in logs.iter_mut().zip(grid) {
+        *log += (k1 * r.ln() - (k1 + k0) * ((r * n1 + n0) / (n1 + n0)).ln()) / 3.0;
+    }
+}
+
+/// The absolute test's.
+fn absolute_loop(logs: &mut [f64], [n1, k1, n0, k0]: [f64; 4]) {
+    let (th0, d, n) = (0.001, 0.005, n1 + n0);
+    for (log, h) in logs.iter_mut().zip(&ABSOLUTE) {
+        let th1 = th0 + d * h;
+        let b = n * d - n1 * th1 - n0 * th0;
+        let t = (-b + (b * b + 4.0 * n * n0 * th0 * d).sqrt()) / (2.0 * n);
+        let stable = k0 * (th0 / t).ln() - n0 * (th0 - t);
+        *log += (k1 * (th1 / (t + d)).ln() - n1 * (th1 - t - d) + stable) / 3.0;
+    }
+}
+
+fn measure(name: &str, policy: &Policy, block: &MetricBlock, mut floor: impl FnMut()) {
+    policy.validate().unwrap();
+    let mut state = State::new(policy);
+    state.seed(0, Arm::new(1_000_000, 1_000).unwrap()).unwrap();
+    state.begin_step(policy, 0).unwrap();
+    let mut fold = || state.fold(policy, 0, black_box(block), 15_000).unwrap();
+    let allocated = allocation_counter::measure(|| (0..1000).for_each(|_| fold())).count_total;
+    let (fold, floor) = (nanos(fold), nanos(&mut floor));
+    println!(
+        "{name}: {fold:.0} ns a block, plain loop {floor:.0} ns, ratio {:.2}; {} allocations a fold",
+        fold / floor,
+        allocated / 1000
+    );
+}
+
+fn main() {
+    let counts = Block::new(Arm::new(150, 2).unwrap(), Arm::new(1350, 3).unwrap());
+    let plain = [150.0, 2.0, 1350.0, 3.0];
+    let test = CountTest { max_drop: Some(0.005), ..CountTest::default() };
+    let (mut one, mut two) = ([0.0; HARM.len()], [0.0; ABSOLUTE.len()]);
+    measure("success rate", &policy(Test::Counts(test)), &MetricBlock::Counts(counts), || {
+        share_loop(black_box(&mut one), &HARM, black_box(plain));
+        absolute_loop(black_box(&mut two), black_box(plain));
+    });
+    let test = LatencyTest {
+        max_slowdown: Some(1.5),
+        objective: None,
+        baseline: Baseline::new(BOUNDARIES.to_vec(), slow(1_000_000)).ok(),
+        boundaries: BOUNDARIES.to_vec(),
+    };
+    let margins = test.harm_margins().count();
+    let block = SlowBlock::new(slow(150), slow(1350)).unwrap();
+    let mut logs = vec![[0.0; SLOW.len()]; margins];
+    measure("latency", &policy(Test::Latency(test)), &MetricBlock::Latency(block), || {
+        for logs in &mut logs {
+            share_loop(black_box(logs), &SLOW, black_box(plain));
+        }
+    });
+}
