@@ -1,0 +1,229 @@
+//! Rules in CEL (`x-kubernetes-validations`), with transition rules.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use cel::common::types::{CelBool, LIST_TYPE};
+use cel::common::value::CowVal;
+use cel::objects::Key;
+use cel::{Context, Env, Program, Value as Cel};
+use serde_json::Value;
+
+use super::validate::below;
+use super::{ListType, Schema, Type};
+use crate::status::Cause;
+
+/// A rule, compiled.
+#[derive(Debug)]
+pub struct Rule {
+    source: String,
+    program: Program,
+    message: Option<String>,
+    message_expression: Option<Program>,
+    reason: Option<String>,
+    field_path: Option<String>,
+    optional_old: bool,
+    is_transition: bool,
+}
+
+/// The functions that rules may call: CEL's own, its libraries for strings, lists and math, and of
+/// Kubernetes' lists `isSorted`.
+fn environment() -> Arc<Env> {
+    static ENVIRONMENT: OnceLock<Arc<Env>> = OnceLock::new();
+    let made = ENVIRONMENT.get_or_init(|| {
+        let mut env = Env::stdlib();
+        // They can only fail when a function is declared twice, which a test would see.
+        let _ = env.add_extension(cel::extensions::strings);
+        let _ = env.add_extension(cel::extensions::lists);
+        let _ = env.add_extension(cel::extensions::math);
+        let _ = env.add_member_overload("isSorted", "list_is_sorted", LIST_TYPE, vec![], is_sorted);
+        Arc::new(env)
+    });
+    Arc::clone(made)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature is the library's")]
+fn is_sorted<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, cel::ExecutionError> {
+    let list = args.first().map(|list| Cel::try_from(&**list)).transpose()?;
+    let Some(Cel::List(items)) = list else {
+        return Err(cel::ExecutionError::function_error("isSorted", "not a list"));
+    };
+    let sorted = items.windows(2).all(|pair| pair[0] <= pair[1]);
+    Ok(CowVal::owned(CelBool::from(sorted)))
+}
+
+impl Rule {
+    /// Compiles a rule; the error says what is wrong with it.
+    pub(super) fn compile(node: &Value) -> Result<Rule, String> {
+        let text = |name: &str| node[name].as_str().map(str::to_owned);
+        let source = text("rule").unwrap_or_default();
+        let program = compiled(&source)?;
+        let is_transition = program.references().has_variable("oldSelf");
+        Ok(Rule {
+            message_expression: text("messageExpression").map(|e| compiled(&e)).transpose()?,
+            message: text("message"),
+            reason: text("reason"),
+            field_path: text("fieldPath"),
+            optional_old: node["optionalOldSelf"].as_bool().unwrap_or(false),
+            is_transition,
+            program,
+            source,
+        })
+    }
+
+    /// What is wrong, if something is.
+    fn broken(&self, value: &Value, old: Option<&Value>, schema: &Schema) -> Option<String> {
+        if self.is_transition && old.is_none() && !self.optional_old {
+            return None;
+        }
+        let mut context = Context::with_env(environment());
+        context.add_variable_from_value("self", converted(value, Some(schema)));
+        if let Some(old) = old {
+            context.add_variable_from_value("oldSelf", converted(old, Some(schema)));
+        }
+        match self.program.execute(&context) {
+            Ok(Cel::Bool(true)) => None,
+            Ok(Cel::Bool(false)) => Some(self.says(&context)),
+            Ok(other) => Some(format!("rule {} is no bool but {other:?}", self.source)),
+            Err(error) => Some(format!("rule evaluation error: {}: {error}", self.source)),
+        }
+    }
+
+    fn says(&self, context: &Context<'_, '_>) -> String {
+        let said = self.message_expression.as_ref().map(|program| program.execute(context));
+        match (said, &self.message) {
+            (Some(Ok(Cel::String(said))), _) => said.to_string(),
+            (_, Some(message)) => message.clone(),
+            (_, None) => format!("failed rule: {}", self.source.trim()),
+        }
+    }
+
+    fn cause(&self, path: &str, value: &Value, why: &str) -> Cause {
+        let field = match &self.field_path {
+            Some(inner) => format!("{path}{inner}"),
+            None => path.to_owned(),
+        };
+        match self.reason.as_deref() {
+            Some("FieldValueForbidden") => Cause::forbidden(field, why),
+            Some("FieldValueRequired") => Cause::required(field, why),
+            _ if value.is_object() => {
+                let message = format!("Invalid value: {why}");
+                Cause { reason: "FieldValueInvalid", field, message }
+            }
+            _ => Cause::invalid(field, value, why),
+        }
+    }
+}
+
+fn compiled(source: &str) -> Result<Program, String> {
+    environment().compile(source).map_err(|error| format!("compilation failed: {error}"))
+}
+
+/// Asks every rule of `schema` and below it.
+pub(super) fn check(
+    value: &Value,
+    old: Option<&Value>,
+    schema: &Schema,
+    path: &str,
+    causes: &mut Vec<Cause>,
+) {
+    if value.is_null() {
+        return;
+    }
+    for rule in &schema.rules {
+        if let Some(why) = rule.broken(value, old, schema) {
+            causes.push(rule.cause(path, value, &why));
+        }
+    }
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let Some(schema) = schema.field(name) else { continue };
+                let old = old.and_then(|old| old.get(name));
+                check(field, old, schema, &below(path, name), causes);
+            }
+        }
+        Value::Array(items) => {
+            let Some(inner) = schema.item() else { return };
+            for (index, item) in items.iter().enumerate() {
+                let old = old.and_then(|old| same_item(item, old, &schema.list));
+                check(item, old, inner, &format!("{path}[{index}]"), causes);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The item's old self, which only lists with keys have.
+fn same_item<'a>(item: &Value, old: &'a Value, list: &ListType) -> Option<&'a Value> {
+    let ListType::Map(keys) = list else { return None };
+    old.as_array()?.iter().find(|old| keys.iter().all(|key| old[key] == item[key]))
+}
+
+/// A value as CEL sees it: numbers by their schema, names escaped as Kubernetes does.
+fn converted(value: &Value, schema: Option<&Schema>) -> Cel {
+    match value {
+        Value::Null => Cel::Null,
+        Value::Bool(value) => Cel::Bool(*value),
+        Value::String(text) => Cel::from(text.as_str()),
+        Value::Number(number) => {
+            let wants_double = schema.is_some_and(|schema| schema.kind == Some(Type::Number));
+            match number.as_i64().filter(|_| !wants_double) {
+                Some(number) => Cel::Int(number),
+                None => Cel::Float(number.as_f64().unwrap_or(f64::NAN)),
+            }
+        }
+        Value::Array(items) => {
+            let schema = schema.and_then(Schema::item);
+            Cel::from(items.iter().map(|item| converted(item, schema)).collect::<Vec<_>>())
+        }
+        Value::Object(fields) => {
+            let is_map = schema.is_some_and(|schema| schema.additional.is_some());
+            let entries = fields.iter().map(|(name, field)| {
+                let schema = schema.and_then(|schema| schema.field(name));
+                let name = if is_map { name.clone() } else { escaped(name) };
+                (Key::from(name), converted(field, schema))
+            });
+            Cel::from(entries.collect::<HashMap<Key, Cel>>())
+        }
+    }
+}
+
+/// Names that CEL can't take as they are.
+const RESERVED: [&str; 22] = [
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+    "__",
+];
+
+fn escaped(name: &str) -> String {
+    if RESERVED.contains(&name) {
+        return format!("__{name}__");
+    }
+    if name.chars().all(|letter| letter.is_ascii_alphanumeric()) {
+        return name.to_owned();
+    }
+    name.replace("__", "__underscores__")
+        .replace('.', "__dot__")
+        .replace('-', "__dash__")
+        .replace('/', "__slash__")
+}
