@@ -7,7 +7,6 @@ use crate::status::Cause;
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
-const OLD_LABEL: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 
 /// What is wrong with an object's name.
 #[must_use]
@@ -19,10 +18,7 @@ pub fn name(plural: &str, name: &str) -> Option<Cause> {
             && part.ends_with(letter)
     };
     let (fits, longest, why) = match plural {
-        "services" => {
-            (is_label(name) && name.starts_with(|c: char| c.is_ascii_lowercase()), 63, OLD_LABEL)
-        }
-        "namespaces" => (is_label(name), 63, LABEL),
+        "namespaces" | "services" => (is_label(name), 63, LABEL),
         _ => (name.split('.').all(is_label), 253, SUBDOMAIN),
     };
     let path = "metadata.name";
@@ -88,8 +84,13 @@ fn containers(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
 fn service(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
     let spec = &object["spec"];
     let headless = spec["clusterIP"] == "None";
-    let ports = spec["ports"].as_array().is_some_and(|ports| !ports.is_empty());
-    if !ports && !headless && spec["type"] != "ExternalName" {
+    let ports = spec["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for (index, port) in ports.iter().enumerate().filter(|_| ports.len() > 1) {
+        if port["name"].as_str().is_none_or(str::is_empty) {
+            causes.push(Cause::required(format!("spec.ports[{index}].name"), ""));
+        }
+    }
+    if ports.is_empty() && !headless && spec["type"] != "ExternalName" {
         causes.push(Cause::required("spec.ports", ""));
     }
     let address = |object: &Value| object["spec"]["clusterIP"].clone();
@@ -121,7 +122,7 @@ mod tests {
     fn names_are_dns_names() {
         assert!(name("pods", "web-0.x").is_none());
         assert!(name("pods", "Web").is_some());
-        assert!(name("services", "0web").is_some());
+        assert!(name("services", "0web").is_none(), "since Kubernetes 1.37");
         assert!(name("namespaces", "a.b").is_some());
         assert!(name("pods", &"a".repeat(254)).is_some());
     }

@@ -19,7 +19,7 @@ mod strategic;
 mod table;
 mod tcp;
 
-pub use clock::{Clock, TokioClock};
+pub use clock::{Clock, Dice, TokioClock};
 pub use faults::{Fault, FaultPlan, When};
 pub use machine::{Answer, Body, Cursor, Machine, Tick};
 pub use request::{Request, Strictness, Target, Verb};

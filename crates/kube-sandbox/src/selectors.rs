@@ -35,14 +35,14 @@ struct FieldTerm {
 
 impl Selector {
     /// Both selectors of a request. `fields` are those that the resource can be selected by, beside
-    /// name and namespace.
+    /// name and namespace; none for resources that know no others.
     ///
     /// # Errors
     /// When one of them can't be read or names a field that can't be selected by.
     pub fn parse(
         labels: Option<&str>,
         fields: Option<&str>,
-        supported: &[&str],
+        supported: Option<&[&str]>,
     ) -> Result<Selector, Refusal> {
         let labels = parse_labels(labels.unwrap_or_default())?;
         let fields = parse_fields(fields.unwrap_or_default(), supported)?;
@@ -161,19 +161,29 @@ fn requirement(term: &str) -> Option<Requirement> {
     made(term, Operator::Exists, Vec::new())
 }
 
-fn parse_fields(text: &str, supported: &[&str]) -> Result<Vec<FieldTerm>, Refusal> {
+fn parse_fields(text: &str, supported: Option<&[&str]>) -> Result<Vec<FieldTerm>, Refusal> {
     let mut fields = Vec::new();
     for term in text.split(',').filter(|term| !term.is_empty()) {
         let (path, equal, value) = field_term(term).ok_or_else(|| {
             Refusal::bad_request(format!("invalid selector: '{text}'; can't understand '{term}'"))
         })?;
         let known = matches!(path, "metadata.name" | "metadata.namespace");
-        if !known && !supported.contains(&path) {
-            return Err(Refusal::bad_request(format!("field label not supported: {path}")));
+        if !known && !supported.is_some_and(|supported| supported.contains(&path)) {
+            return Err(unknown_field(path, supported.is_none()));
         }
         fields.push(FieldTerm { path: path.to_owned(), equal, value: value.to_owned() });
     }
     Ok(fields)
+}
+
+fn unknown_field(path: &str, has_none: bool) -> Refusal {
+    Refusal::bad_request(if has_none {
+        format!(
+            "{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+        )
+    } else {
+        format!("field label not supported: {path}")
+    })
 }
 
 fn field_term(term: &str) -> Option<(&str, bool, &str)> {
@@ -195,7 +205,8 @@ mod tests {
             "metadata": {"name": "a", "labels": {"app": "web", "tier": "front"}},
             "status": {"phase": "Running"},
         });
-        let selector = Selector::parse(Some(labels), Some(fields), &["status.phase"]).unwrap();
+        let selector =
+            Selector::parse(Some(labels), Some(fields), Some(&["status.phase"])).unwrap();
         selector.matches(&pod)
     }
 
@@ -220,8 +231,8 @@ mod tests {
     fn fields_select() {
         assert!(selects("", "metadata.name=a,status.phase!=Failed"));
         assert!(!selects("", "status.phase==Failed"));
-        assert!(Selector::parse(None, Some("spec.x=1"), &[]).is_err());
-        assert!(Selector::parse(Some("a b c"), None, &[]).is_err());
+        assert!(Selector::parse(None, Some("spec.x=1"), None).is_err());
+        assert!(Selector::parse(Some("a b c"), None, None).is_err());
     }
 
     #[test]

@@ -172,6 +172,8 @@ impl Refusal {
     pub fn invalid(about: About<'_>, causes: &[Cause]) -> Refusal {
         let said: Vec<String> =
             causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+        let mut said = said;
+        said.dedup();
         let said = match said.as_slice() {
             [only] => only.clone(),
             all => format!("[{}]", all.join(", ")),
@@ -195,8 +197,11 @@ impl Refusal {
     pub fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
+            "message": self.message, "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.clone().into();
+        }
         if let Some(details) = &self.details {
             status["details"] = details.clone();
         }

@@ -117,6 +117,7 @@ fn merge_list(
         Some(Value::Array(current)) => std::mem::take(current),
         _ => Vec::new(),
     };
+    let before = current.clone();
     let merged = match merge_key(name, parent) {
         None => items.to_vec(),
         Some("") => {
@@ -129,9 +130,9 @@ fn merge_list(
         Some(key) => merge_keyed(current, items, key, name)?,
     };
     let order = patch.get(&format!("$setElementOrder/{name}")).and_then(Value::as_array);
-    let merged = match (order, merge_key(name, parent)) {
-        (Some(order), Some(key)) => ordered(merged, order, key),
-        _ => merged,
+    let merged = match merge_key(name, parent) {
+        Some(key) => ordered(merged, order.map_or(items, Vec::as_slice), &before, key),
+        None => merged,
     };
     fields.insert(name.to_owned(), Value::Array(merged));
     Ok(())
@@ -188,30 +189,31 @@ fn reorder_untouched(fields: &mut Map<String, Value>, patch: &Map<String, Value>
             continue;
         }
         if let Some(Value::Array(items)) = fields.get_mut(list) {
-            let sorted = ordered(std::mem::take(items), order, key);
+            let before = std::mem::take(items);
+            let sorted = ordered(before.clone(), order, &before, key);
             *items = sorted;
         }
     }
 }
 
-/// The items that the order names as it names them; others keep their place relative to the item
-/// before them.
-fn ordered(items: Vec<Value>, order: &[Value], key: &str) -> Vec<Value> {
+/// The items that the patch names come as it names them; each other one before the first of them
+/// that stood behind it, or else at the end.
+fn ordered(items: Vec<Value>, order: &[Value], before: &[Value], key: &str) -> Vec<Value> {
     let id = |item: &Value| if key.is_empty() { item.clone() } else { item[key].clone() };
-    let place = |item: &Value| order.iter().position(|named| id(named) == id(item));
-    let mut named: Vec<Value> =
-        items.iter().filter(|item| place(item).is_some()).cloned().collect();
-    named.sort_by_key(|item| place(item));
-    let mut named = named.into_iter();
-    let mut result = Vec::new();
-    for item in items {
-        if place(&item).is_some() {
-            result.extend(named.next());
-        } else {
-            result.push(item);
-        }
+    let place = |list: &[Value], item: &Value| list.iter().position(|o| id(o) == id(item));
+    let (mut named, others): (Vec<Value>, Vec<Value>) =
+        items.into_iter().partition(|item| place(order, item).is_some());
+    named.sort_by_key(|item| place(order, item));
+    let mut from = 0;
+    for item in others {
+        let own = place(before, &item);
+        let behind = |other: &Value| own.is_some_and(|own| place(before, other) > Some(own));
+        let found = named[from..].iter().position(behind);
+        let at = found.map_or(named.len(), |found| from + found);
+        named.insert(at, item);
+        from = at + 1;
     }
-    result
+    named
 }
 
 #[cfg(test)]

@@ -160,7 +160,6 @@ fn fields(plural: &str) -> &'static [&'static str] {
             "status.nominatedNodeName",
         ],
         "namespaces" => &["status.phase"],
-        "replicasets" => &["status.replicas"],
         "secrets" => &["type"],
         "services" => &["spec.clusterIP", "spec.type"],
         _ => &[],

@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 use super::{Answer, How, Machine, Place, meta, seconds};
 use crate::kinds::Kind;
 use crate::request::Request;
-use crate::selectors::Selector;
-use crate::status::Refusal;
+use crate::status::{About, Refusal};
 use crate::store::Key;
 
 const ORPHAN: &str = "orphan";
@@ -166,10 +165,7 @@ impl Machine {
         }
         let (options, dry_run) = options(request)?;
         let how = How { dry_run: how.dry_run || dry_run, ..how.clone() };
-        let fields: Vec<&str> = kind.fields.iter().map(String::as_str).collect();
-        let (labels, terms) =
-            (request.parameter("labelSelector"), request.parameter("fieldSelector"));
-        let selector = Selector::parse(labels, terms, &fields)?;
+        let selector = super::read::selector(request, kind)?;
         let resource = kind.resource();
         let found = self.store.list(&resource, namespace);
         let found = found.filter(|(_, object)| selector.matches(object));
@@ -212,17 +208,17 @@ fn options(request: &Request) -> Result<(Options, bool), Refusal> {
 }
 
 fn preconditions(kind: &Kind, options: &Options, object: &Value) -> Result<(), Refusal> {
-    let about = kind.about(meta::text(object, "name"));
+    let about = About { kind: &kind.kind, ..kind.about(meta::text(object, "name")) };
     let (uid, version) = (meta::text(object, "uid"), meta::text(object, "resourceVersion"));
     if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
         let why = format!(
-            "Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}"
+            "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
         );
         return Err(Refusal::conflict(about, why));
     }
     if let Some(wanted) = options.version.as_deref().filter(|wanted| *wanted != version) {
         let why = format!(
-            "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {version}"
+            "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({version}). The object might have been modified"
         );
         return Err(Refusal::conflict(about, why));
     }

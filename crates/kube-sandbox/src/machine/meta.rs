@@ -59,21 +59,32 @@ pub(super) fn keep(object: &mut Value, old: &Value) {
     }
 }
 
+/// The object has another name than its URL.
+pub(super) fn misnamed(given: &str, name: &str) -> Refusal {
+    Refusal::bad_request(format!(
+        "the name of the object ({given}) does not match the name on the URL ({name})"
+    ))
+}
+
+/// The object isn't the one that the client means.
+pub(super) fn other_uid(kind: &Kind, name: &str, given: &str, uid: &str) -> Refusal {
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{}/{name}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {uid}",
+        kind.plural
+    );
+    Refusal::conflict(kind.about(name), why)
+}
+
 /// Checks name, uid and version of an update against the stored object.
 pub(super) fn precheck(kind: &Kind, object: &Value, old: &Value) -> Result<(), Refusal> {
     let name = text(old, "name");
     let given = text(object, "name");
     if given != name {
-        return Err(Refusal::bad_request(format!(
-            "the name of the object ({given}) does not match the name on the URL ({name})"
-        )));
+        return Err(misnamed(given, name));
     }
     let (uid, old_uid) = (text(object, "uid"), text(old, "uid"));
     if !uid.is_empty() && uid != old_uid {
-        let why = format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}"
-        );
-        return Err(Refusal::conflict(kind.about(name), why));
+        return Err(other_uid(kind, name, uid, old_uid));
     }
     let version = text(object, "resourceVersion");
     if version.is_empty() || version == "0" {
@@ -83,7 +94,7 @@ pub(super) fn precheck(kind: &Kind, object: &Value, old: &Value) -> Result<(), R
         let value = Value::from(0);
         let cause =
             Cause::invalid("metadata.resourceVersion", &value, "must be specified for an update");
-        return Err(kind.invalid(name, &[cause]));
+        return Err(Refusal::invalid(kind.about(name), &[cause]));
     }
     if version.parse::<u64>().is_err() {
         let value = Value::from(version);

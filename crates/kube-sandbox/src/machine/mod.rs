@@ -60,11 +60,6 @@ impl Answer {
     fn json(code: u16, value: Value) -> Answer {
         Answer { code, warnings: Vec::new(), retry_after: None, body: Body::Json(value) }
     }
-
-    fn warned(mut self, warnings: Vec<String>) -> Answer {
-        self.warnings = warnings;
-        self
-    }
 }
 
 impl From<Refusal> for Answer {
@@ -83,6 +78,8 @@ pub struct Machine {
     dice: Dice,
     /// How many Services had an address so far.
     addresses: u32,
+    /// What the answer to come warns of.
+    warnings: Vec<String>,
 }
 
 /// How something is to be written.
@@ -92,6 +89,8 @@ struct How {
     manager: String,
     strictness: Strictness,
     dry_run: bool,
+    /// Whether it is written even if nothing changes.
+    always: bool,
     subresource: Option<String>,
 }
 
@@ -111,6 +110,7 @@ impl Machine {
             registry: Registry::new(),
             dice: Dice::new(seed),
             addresses: 0,
+            warnings: Vec::new(),
         };
         for name in ["default", "kube-system"] {
             machine.add_namespace(name, now);
@@ -151,6 +151,7 @@ impl Machine {
         let kind =
             target.and_then(|t| self.registry.find(&t.group, &t.version, &t.resource).cloned());
         let mut answer = self.answer(request, now).unwrap_or_else(Answer::from);
+        answer.warnings = std::mem::take(&mut self.warnings);
         match (&mut answer.body, kind) {
             (Body::Json(value), Some(kind)) if answer.code < 300 && value["kind"] != "Status" => {
                 form.apply(value, &kind, now, request.parameter("includeObject"));
@@ -191,6 +192,7 @@ impl Machine {
             manager: request.manager(),
             strictness: request.strictness()?,
             dry_run: request.is_dry_run(),
+            always: false,
             subresource: target.subresource.clone(),
         };
         let subresource = target.subresource.as_deref();
@@ -205,6 +207,7 @@ impl Machine {
                 self.bind(request, &place, &how)
             }
             (_, Some("status")) if !place.kind.status => Err(Refusal::no_resource()),
+            (_, Some("scale")) => Err(Refusal::no_resource()),
             (_, Some(other)) if other != "status" => Err(Refusal::out_of_scope(request)),
             (Verb::Get, _) => self.get(&place),
             (Verb::List, None) => self.list(request, &place, target.namespace.as_deref()),

@@ -45,6 +45,7 @@ impl How {
             manager: "kube-apiserver".into(),
             strictness: Strictness::Ignore,
             dry_run: false,
+            always: false,
             subresource: None,
         }
     }

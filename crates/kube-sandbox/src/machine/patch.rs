@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::write::{Unknown, fill, unknown_fields};
 use super::{Answer, How, Machine, Place, meta};
+use crate::kinds::Kind;
 use crate::request::Request;
 use crate::status::{About, Cause, Refusal};
 use crate::strategic;
@@ -19,6 +20,7 @@ impl Machine {
         how: &How,
     ) -> Result<Answer, Refusal> {
         let kind = &place.kind;
+        form(request, kind.is_custom())?;
         let old = self.find(place)?;
         let mut patched = kind.served(&old);
         let applied = applied(request, &mut patched, kind.is_custom())?;
@@ -28,16 +30,17 @@ impl Machine {
             Err(why) if applied == Form::Strategic => return Err(Refusal::bad_request(why)),
             Err(why) => return Err(unreadable(&shown, &why)),
         };
-        let warnings = match unknown_fields(&unknown, how.strictness) {
+        match unknown_fields(&unknown, how.strictness) {
             Unknown::Refused(why) => return Err(unreadable(&shown, &why)),
-            Unknown::Warned(warnings) => warnings,
-        };
+            Unknown::Warned(warnings) => self.warnings.extend(warnings),
+        }
+        fixed_uid(kind, &object, &old)?;
         if object["metadata"]["resourceVersion"].is_null() {
             let version = old["metadata"]["resourceVersion"].clone();
             meta::set(&mut object, "resourceVersion", version);
         }
         let object = kind.stored(object);
-        Ok(self.replace(place, &old, object, how)?.warned(warnings))
+        self.replace(place, &old, object, how)
     }
 
     /// POST to a pod's `binding`: the pod gets its node.
@@ -80,8 +83,9 @@ enum Form {
     Strategic,
 }
 
-fn applied(request: &Request, object: &mut Value, is_custom: bool) -> Result<Form, Refusal> {
-    let form = match request.media() {
+/// Of which form a patch is.
+fn form(request: &Request, is_custom: bool) -> Result<Form, Refusal> {
+    Ok(match request.media() {
         "application/json-patch+json" => Form::Json,
         "application/merge-patch+json" => Form::Merge,
         "application/strategic-merge-patch+json" if !is_custom => Form::Strategic,
@@ -95,7 +99,11 @@ fn applied(request: &Request, object: &mut Value, is_custom: bool) -> Result<For
                 "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
             ));
         }
-    };
+    })
+}
+
+fn applied(request: &Request, object: &mut Value, is_custom: bool) -> Result<Form, Refusal> {
+    let form = form(request, is_custom)?;
     match form {
         Form::Json => json(&request.body, object)?,
         Form::Merge => {
@@ -130,6 +138,17 @@ fn json(body: &[u8], object: &mut Value) -> Result<(), Refusal> {
         let message = "the server rejected our request due to an error in our request";
         Refusal { details: Some(serde_json::json!({})), ..Refusal::new(422, "Invalid", message) }
     })
+}
+
+/// A patch can't give an object another uid. Of custom objects the server says so twice.
+fn fixed_uid(kind: &Kind, object: &Value, old: &Value) -> Result<(), Refusal> {
+    let (given, uid) = (&object["metadata"]["uid"], &old["metadata"]["uid"]);
+    if given.is_null() || given == uid {
+        return Ok(());
+    }
+    let cause = Cause::invalid("metadata.uid", given, "field is immutable");
+    let causes = vec![cause; if kind.is_custom() { 2 } else { 1 }];
+    Err(kind.invalid(meta::text(old, "name"), &causes))
 }
 
 /// The patched object can't be read as its kind.

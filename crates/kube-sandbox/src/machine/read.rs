@@ -110,6 +110,9 @@ impl Machine {
                 fields.remove("apiVersion");
             }
         }
+        if kind.is_custom() && metadata["continue"].is_null() {
+            metadata["continue"] = "".into();
+        }
         metadata["resourceVersion"] = version.to_string().into();
         json!({
             "kind": kind.list_kind, "apiVersion": kind.api_version(),
@@ -180,10 +183,11 @@ impl Machine {
     }
 }
 
-fn selector(request: &Request, kind: &Kind) -> Result<Selector, Refusal> {
+pub(super) fn selector(request: &Request, kind: &Kind) -> Result<Selector, Refusal> {
     let fields: Vec<&str> = kind.fields.iter().map(String::as_str).collect();
+    let known = (kind.is_custom() || !fields.is_empty()).then_some(fields.as_slice());
     let labels = request.parameter("labelSelector");
-    Selector::parse(labels, request.parameter("fieldSelector"), &fields)
+    Selector::parse(labels, request.parameter("fieldSelector"), known)
 }
 
 fn list_options(cause: Cause) -> Refusal {

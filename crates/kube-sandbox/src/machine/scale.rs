@@ -30,7 +30,7 @@ impl Machine {
         }
         let name = place.key.name.as_str();
         let replicas = shown["spec"]["replicas"].as_i64().unwrap_or(0);
-        if replicas < 0 {
+        if replicas < 0 && !place.kind.is_custom() {
             let why = "must be greater than or equal to 0";
             let cause = Cause::invalid("spec.replicas", &shown["spec"]["replicas"], why);
             let about = About { group: "autoscaling", kind: "Scale", name };
@@ -45,12 +45,29 @@ impl Machine {
         }
         set(&mut object, &scale.spec, replicas.into());
         // What is written is the object itself, by way of its scale.
-        let way = How { subresource: None, ..how.clone() };
+        // The real server writes even when the number stays, unless it is 0.
+        let way = How { subresource: None, always: replicas != 0, ..how.clone() };
         self.replace(place, &old, object, &way)?;
         let now = if how.dry_run { old } else { self.find(place)? };
-        let mut shown = self::shown(&place.kind, scale, &now);
-        shown["spec"]["replicas"] = replicas.into();
-        Ok(Answer::json(200, shown))
+        Ok(Answer::json(200, self::shown(&place.kind, scale, &now)))
+    }
+}
+
+/// What is wrong with the number of replicas of a custom object.
+pub(super) fn check(kind: &Kind, object: &Value) -> Vec<Cause> {
+    let Some(scale) = &kind.scale else { return Vec::new() };
+    let Some(value) = object.pointer(&scale.spec) else { return Vec::new() };
+    let path = scale.spec.replace('/', ".");
+    match (value.as_i64(), value) {
+        (Some(number), _) if number < 0 => {
+            vec![Cause::invalid(path, value, "should be a non-negative integer")]
+        }
+        (None, Value::String(text)) => {
+            let why =
+                format!("{path} accessor error: {text} is of the type string, expected int64");
+            vec![Cause::invalid(path, &0.into(), why)]
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Answer, How, Machine, Place, meta, seconds};
 use crate::kinds::{Generation, Kind, custom, established};
 use crate::request::{Request, Strictness};
-use crate::status::{Cause, Refusal};
+use crate::status::{About, Cause, Refusal};
 use crate::store::Key;
 use crate::{checks, defaults, managed, schema};
 
@@ -31,18 +31,47 @@ impl Machine {
             return Err(Refusal::not_allowed());
         }
         let input = decoded(request, kind)?;
-        let (object, warnings) = read(kind, input, how)?;
+        let name = input["metadata"]["name"].as_str().unwrap_or_default();
+        same_kind(kind, &input["kind"], name)?;
+        let object = self.read(kind, input, how)?;
+        self.add(place, object, how)
+    }
+
+    fn add(&mut self, place: &Place, object: Value, how: &How) -> Result<Answer, Refusal> {
+        let kind = &place.kind;
         let mut object = self.named(kind, object, &place.key.namespace)?;
         self.allowed(kind, &object, &place.key.namespace)?;
         self.dress(kind, &mut object, &place.key.namespace, how)?;
         let key = Key { name: meta::text(&object, "name").to_owned(), ..place.key.clone() };
         let name = key.name.clone();
         validate(kind, &object, None)?;
-        if self.store.get(&key).is_some() {
-            return Err(Refusal::already_exists(kind.about(&name)));
+        if let Some(found) = self.store.get(&key) {
+            let mut refusal = Refusal::already_exists(kind.about(&name));
+            if meta::is_deleting(found) {
+                refusal.message = format!("object is being deleted: {}", refusal.message);
+            }
+            return Err(refusal);
         }
         let stored = self.save(kind, key, object, how)?;
-        Ok(Answer::json(201, kind.served(&stored)).warned(warnings))
+        Ok(Answer::json(201, kind.served(&stored)))
+    }
+
+    /// Reads an object; unknown fields are refused, warned of or dropped in silence.
+    fn read(&mut self, kind: &Kind, input: Value, how: &How) -> Result<Value, Refusal> {
+        let (name, version) = (&kind.kind, &kind.version);
+        let said = |why: &str| {
+            Refusal::bad_request(format!(
+                "{name} in version {version:?} cannot be handled as a {name}: {why}"
+            ))
+        };
+        let (object, unknown) = kind.read(input).map_err(|error| said(&error))?;
+        match unknown_fields(&unknown, how.strictness) {
+            Unknown::Refused(why) => Err(said(&why)),
+            Unknown::Warned(warnings) => {
+                self.warnings.extend(warnings);
+                Ok(kind.stored(object))
+            }
+        }
     }
 
     /// Gives an object its name, and sees that its namespace is the one of the request.
@@ -55,7 +84,8 @@ impl Machine {
         }
         if !meta::text(&object, "resourceVersion").is_empty() {
             let message = "resourceVersion should not be set on objects to be created";
-            return Err(Refusal::bad_request(message));
+            // Oddly the real server takes this for its own fault.
+            return Err(Refusal::new(500, "", message));
         }
         let (name, base) = (meta::text(&object, "name"), meta::text(&object, "generateName"));
         if name.is_empty() {
@@ -74,7 +104,7 @@ impl Machine {
         if !kind.namespaced {
             return Ok(());
         }
-        let about = crate::status::About { group: "", kind: "namespaces", name: namespace };
+        let about = About { group: "", kind: "namespaces", name: namespace };
         let Some(found) = self.store.get(&super::namespaces::key(namespace)) else {
             return Err(Refusal::not_found(about));
         };
@@ -176,16 +206,40 @@ impl Machine {
     ) -> Result<Answer, Refusal> {
         let kind = &place.kind;
         let input = decoded(request, kind)?;
-        let (object, warnings) = read(kind, input, how)?;
-        let old = self.find(place)?;
+        let given_kind = input["kind"].clone();
+        let object = self.read(kind, input, how)?;
         let given = meta::text(&object, "namespace");
         if !given.is_empty() && given != place.key.namespace {
             return Err(Refusal::bad_request(
                 "the namespace of the provided object does not match the namespace sent on the request",
             ));
         }
-        let answer = self.replace(place, &old, object, how)?;
-        Ok(answer.warned(warnings))
+        let name = place.key.name.as_str();
+        if meta::text(&object, "name") != name {
+            return Err(meta::misnamed(meta::text(&object, "name"), name));
+        }
+        let creates = matches!(kind.plural.as_str(), "services" | "leases" | "events");
+        if creates && how.subresource.is_none() && self.store.get(&place.key).is_none() {
+            return self.create_by_update(place, object, how);
+        }
+        let old = self.find(place)?;
+        same_kind(kind, &given_kind, name)?;
+        self.replace(place, &old, object, how)
+    }
+
+    /// A few kinds are created by an update when they aren't there.
+    fn create_by_update(
+        &mut self,
+        place: &Place,
+        mut object: Value,
+        how: &How,
+    ) -> Result<Answer, Refusal> {
+        let (name, uid) = (&place.key.name, meta::text(&object, "uid"));
+        if !uid.is_empty() {
+            return Err(meta::other_uid(&place.kind, name, uid, ""));
+        }
+        meta::unset(&mut object, "resourceVersion");
+        self.add(place, object, how)
     }
 
     /// The stored object, or 404.
@@ -214,13 +268,15 @@ impl Machine {
         validate(kind, &object, Some(old))?;
         meta::count(kind, &mut object, old);
         object["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
-        if object == **old {
+        if object == **old && !how.always {
             return Ok(Answer::json(200, kind.served(old)));
         }
         let subresource = how.subresource.as_deref();
         managed::wrote(kind, &mut object, Some(old), &how.manager, subresource, how.now);
         if meta::is_deleting(&object) && super::delete::is_free(kind, &object) {
-            return Ok(Answer::json(200, self.vanish(place, object, how)));
+            let served = kind.served(&object);
+            self.vanish(place, object, how);
+            return Ok(Answer::json(200, served));
         }
         let stored = self.save(kind, place.key.clone(), object, how)?;
         Ok(Answer::json(200, kind.served(&stored)))
@@ -256,7 +312,7 @@ pub(super) fn decoded(request: &Request, kind: &Kind) -> Result<Value, Refusal> 
             "the API version in the data ({given_version}) does not match the expected API version ({api_version})"
         )));
     }
-    if !given_kind.is_empty() && given_kind != *name {
+    if !given_kind.is_empty() && given_kind != *name && !kind.is_custom() {
         return Err(Refusal::bad_request(format!(
             "{given_kind} in version {:?} cannot be handled as a {name}",
             kind.version
@@ -265,19 +321,11 @@ pub(super) fn decoded(request: &Request, kind: &Kind) -> Result<Value, Refusal> 
     Ok(input)
 }
 
-/// Reads an object; unknown fields are refused, warned of or dropped in silence.
-fn read(kind: &Kind, input: Value, how: &How) -> Result<(Value, Vec<String>), Refusal> {
-    let (name, version) = (&kind.kind, &kind.version);
-    let said = |why: &str| {
-        Refusal::bad_request(format!(
-            "{name} in version {version:?} cannot be handled as a {name}: {why}"
-        ))
-    };
-    let (object, unknown) = kind.read(input).map_err(|error| said(&error))?;
-    match unknown_fields(&unknown, how.strictness) {
-        Unknown::Refused(why) => Err(said(&why)),
-        Unknown::Warned(warnings) => Ok((kind.stored(object), warnings)),
-    }
+/// A custom object must say of which kind it is; of built-in ones [`decoded`] has seen to that.
+fn same_kind(kind: &Kind, given: &Value, name: &str) -> Result<(), Refusal> {
+    let Some(given) = given.as_str().filter(|given| *given != kind.kind) else { return Ok(()) };
+    let cause = Cause::invalid("kind", &given.into(), format!("must be {}", kind.kind));
+    Err(Refusal::invalid(About { group: &kind.group, kind: given, name }, &[cause]))
 }
 
 /// What these unknown fields come to.
@@ -306,8 +354,12 @@ fn validate(kind: &Kind, object: &Value, old: Option<&Value>) -> Result<(), Refu
     let mut causes: Vec<Cause> =
         if old.is_none() { checks::name(&kind.plural, name).into_iter().collect() } else { vec![] };
     causes.extend(meta::check(object, old));
+    if kind.is_custom() && old.is_some() {
+        // The real server says it twice.
+        causes.extend(meta::check(object, old));
+    }
     causes.extend(match kind.schema() {
-        Some(schema) => schema::validate(object, old, schema),
+        Some(schema) => schema::validate(object, old, schema, super::scale::check(kind, object)),
         None => checks::check(&kind.plural, object, old),
     });
     if causes.is_empty() { Ok(()) } else { Err(kind.invalid(name, &causes)) }
@@ -318,6 +370,15 @@ fn part(kind: &Kind, mut object: Value, old: &Value, subresource: Option<&str>) 
     match subresource {
         Some("status") => {
             let mut kept = old.clone();
+            if !kind.is_custom() {
+                kept["metadata"] = object["metadata"].take();
+            }
+            if kind.plural == "deployments" {
+                kept["metadata"]["labels"] = old["metadata"]["labels"].clone();
+                if kept["metadata"]["labels"].is_null() {
+                    meta::unset(&mut kept, "labels");
+                }
+            }
             match object["status"].take() {
                 Value::Null => {
                     if let Value::Object(fields) = &mut kept {

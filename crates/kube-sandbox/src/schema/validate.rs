@@ -5,16 +5,49 @@ use serde_json::Value;
 use super::{Checks, Schema, Type};
 use crate::status::Cause;
 
-/// What is wrong with `value`, given what it was before (for transition rules). Rules in CEL are
-/// only asked when the rest is right, as the real server does.
+/// What is wrong with `value`, given what it was before (for transition rules). Rules in CEL aren't
+/// asked when the rest is so wrong that they might fail for it. `more` is what else is wrong.
 #[must_use]
-pub fn validate(value: &Value, old: Option<&Value>, schema: &Schema) -> Vec<Cause> {
+pub fn validate(
+    value: &Value,
+    old: Option<&Value>,
+    schema: &Schema,
+    more: Vec<Cause>,
+) -> Vec<Cause> {
     let mut causes = Vec::new();
     shape(value, schema, "", &mut causes);
-    if causes.is_empty() {
+    causes.extend(more);
+    if !has_rules(schema) {
+        return causes;
+    }
+    if causes.iter().any(blocks_rules) {
+        causes.push(Cause {
+            reason: "FieldValueInvalid",
+            field: "<nil>".into(),
+            message: "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation".into(),
+        });
+    } else {
         super::cel_rules::check(value, old, schema, "", &mut causes);
     }
     causes
+}
+
+fn has_rules(schema: &Schema) -> bool {
+    !schema.rules.is_empty()
+        || schema.properties.values().any(has_rules)
+        || schema.additional.as_deref().is_some_and(has_rules)
+        || schema.item().is_some_and(has_rules)
+}
+
+fn blocks_rules(cause: &Cause) -> bool {
+    matches!(
+        cause.reason,
+        "FieldValueNotSupported"
+            | "FieldValueRequired"
+            | "FieldValueTooLong"
+            | "FieldValueTooMany"
+            | "FieldValueTypeInvalid"
+    )
 }
 
 /// The path of a field below another.
@@ -31,7 +64,7 @@ fn shape(value: &Value, schema: &Schema, path: &str, causes: &mut Vec<Cause>) {
         return;
     }
     if !has_type(value, schema) {
-        let wanted = schema.kind.map_or("integer or string", Type::name);
+        let wanted = schema.kind.map_or("integer,string", Type::name);
         let got = type_name(value);
         let why = format!("{} must be of type {wanted}: {got:?}", body(path));
         let reason = "FieldValueTypeInvalid";
@@ -155,10 +188,12 @@ fn text_checks(text: &str, checks: &Checks, path: &str, causes: &mut Vec<Cause>)
     if let Some(most) = checks.max_length.filter(|most| length > *most) {
         let message = format!("Too long: may not be more than {most} bytes");
         causes.push(Cause { reason: "FieldValueTooLong", field: path.to_owned(), message });
+        return;
     }
     if let Some(least) = checks.min_length.filter(|least| length < *least) {
         let why = format!("{} should be at least {least} chars long", body(path));
         causes.push(Cause::invalid(path, &text.into(), why));
+        return;
     }
     if let Some(pattern) = checks.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
         let why = format!("{} should match '{pattern}'", body(path));
