@@ -3,6 +3,7 @@
 
 mod checks;
 mod clock;
+mod controllers;
 mod defaults;
 mod faults;
 mod kinds;
@@ -20,6 +21,7 @@ mod table;
 mod tcp;
 
 pub use clock::{Clock, Dice, TokioClock};
+pub use controllers::{Controllers, READY_AFTER, Settings};
 pub use faults::{Fault, FaultPlan, When};
 pub use machine::{Answer, Body, Cursor, Machine, Tick};
 pub use request::{Request, Strictness, Target, Verb};

@@ -81,6 +81,11 @@ impl Service {
         Ok(self.response(answer, fault))
     }
 
+    /// The time in the sandbox, as Kubernetes prints it.
+    pub(crate) fn time(&self) -> String {
+        crate::machine::seconds(self.sandbox.now())
+    }
+
     /// What goes wrong before the request arrives.
     async fn before(&self, fault: Option<&Fault>) -> Option<Refusal> {
         match fault? {
