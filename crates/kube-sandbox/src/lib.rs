@@ -1,4 +1,4 @@
-//! An in-memory Kubernetes API server.
+#![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
 mod checks;

@@ -1,10 +1,12 @@
 //! Sends the same seeded sequences of requests to the sandbox and to a real kube-apiserver, and
 //! compares what they answer: status codes, bodies, events of watches.
 //!
-//! `cargo run -p kube-sandbox --example fidelity -- <kubeconfig> [sequences] [first seed]`. The server
-//! should have no controllers that write while it is compared.
+//! `cargo run -p kube-sandbox --example fidelity -- <control plane> [sequences] [first seed]`, where the
+//! control plane is the program of `e2e/controlplane`; or, in its place, the kubeconfig of a server that has
+//! no controllers which write meanwhile.
 
 mod compare;
+mod control_plane;
 mod grammar;
 mod side;
 
@@ -40,10 +42,11 @@ struct Tally {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode, Error> {
     let mut arguments = std::env::args().skip(1);
-    let kubeconfig = arguments.next().ok_or("give the path of a kubeconfig")?;
+    let path = arguments.next().ok_or("give the path of a control plane or a kubeconfig")?;
     let sequences: u64 = arguments.next().map_or(Ok(300), |text| text.parse())?;
     let first: u64 = arguments.next().map_or(Ok(1), |text| text.parse())?;
-    let real = client(&kubeconfig).await?;
+    let control_plane = control_plane::ControlPlane::start_or_use(&path)?;
+    let real = client(control_plane.kubeconfig()).await?;
     let sandbox = Client::new(Sandbox::new().service("fidelity"), "default");
     prepare(&real).await?;
     prepare(&sandbox).await?;
@@ -56,7 +59,7 @@ async fn main() -> Result<ExitCode, Error> {
     Ok(tally.print())
 }
 
-async fn client(path: &str) -> Result<Client, Error> {
+async fn client(path: &std::path::Path) -> Result<Client, Error> {
     let kubeconfig = Kubeconfig::read_from(path)?;
     let options = KubeConfigOptions::default();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
