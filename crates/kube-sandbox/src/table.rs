@@ -121,9 +121,14 @@ fn column(name: &str, kind: &str) -> Column {
 
 fn head(column: &Column) -> Value {
     let format = if column.name == "Name" { "name" } else { "" };
+    let description = if column.description.is_empty() && !column.path.is_empty() {
+        format!("Custom resource definition column (in JSONPath format): {}", column.path)
+    } else {
+        column.description.clone()
+    };
     json!({
         "name": column.name, "type": column.kind, "format": format,
-        "description": column.description, "priority": column.priority,
+        "description": description, "priority": column.priority,
     })
 }
 

@@ -200,17 +200,44 @@ fn events_are_one_resource_in_two_groups() {
     assert_eq!((&found["message"], &found["reportingComponent"]), (&json!("hello"), &json!("me")));
 }
 
+/// A definition that fences stale leaders by transition rules at its root.
 #[test]
-fn surefoots_definitions_fence_a_stale_leader() {
+fn rules_at_the_root_fence_a_stale_leader() {
     let sandbox = shop();
     let text = include_str!("../../../crds/rollouts.yaml");
-    let definition: Value = serde_saphyr::from_str(text).unwrap();
-    define(&sandbox, &definition);
+    define(&sandbox, &serde_saphyr::from_str(text).unwrap());
     let uri = "/apis/surefoot.dev/v1alpha1/namespaces/shop/rollouts";
-    let (code, answer) = post(&sandbox, uri, &json!({"metadata": {"name": "bad"}, "spec": {}}));
-    assert_eq!(code, 422, "{answer}");
-    let objects = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-    assert!(objects["x-kubernetes-validations"].as_array().unwrap().len() >= 2);
+    let rollout = json!({
+        "apiVersion": "surefoot.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web"},
+        "spec": {
+            "targetRef": {"kind": "Deployment", "name": "web"},
+            "traffic": {
+                "mesh": "istio", "service": "web",
+                "routes": [{"kind": "VirtualService", "name": "web"}],
+            },
+            "steps": [{"weight": 10}, {"weight": 100}],
+        },
+    });
+    let mut falling = rollout.clone();
+    falling["spec"]["steps"] = json!([{"weight": 50}, {"weight": 10}, {"weight": 100}]);
+    let (code, refused) = post(&sandbox, uri, &falling);
+    let message = refused["message"].as_str().unwrap();
+    assert!(code == 422 && message.contains("each step's weight must be above"), "{refused}");
+    assert_eq!(post(&sandbox, uri, &rollout).0, 201);
+    let write = |epoch: i64, seq: i64, verdict: &str, weight: i64| {
+        let decision = json!({
+            "seq": seq, "epoch": epoch, "holder": "one", "release": 2, "step": 0, "weight": weight,
+            "verdict": verdict, "actor": "me", "reason": "a test", "at": "2026-01-01T00:00:00Z",
+        });
+        let patch = json!([{"op": "add", "path": "/status", "value": {"decision": decision}}]);
+        json_patch(&sandbox, &format!("{uri}/web/status"), &patch)
+    };
+    let (code, written) = write(3, 5, "Advance", 10);
+    assert_eq!((code, &written["status"]["conditions"]), (200, &json!([])), "an empty default");
+    let (code, refused) = write(2, 6, "Advance", 10);
+    assert!(refused["message"].as_str().unwrap().contains("stale leader"), "{code} {refused}");
+    assert_eq!(write(3, 6, "Rollback", 0).0, 200);
+    assert_eq!(write(3, 7, "Advance", 50).0, 422, "a rollback is final");
 }
 
 /// All that a run wrote, as text.

@@ -67,11 +67,14 @@ fn differences(input: &Value, known: &Value, path: &str, unknown: &mut Vec<Strin
     }
 }
 
-/// A null is a field that isn't there, except in `fieldsV1`.
+/// What a schema gives as default may be empty or null, and means that.
+const DEFAULT: &str = "default";
+
+/// A null is a field that isn't there.
 fn without_nulls(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            fields.retain(|_, field| !field.is_null());
+            fields.retain(|name, field| name == DEFAULT || !field.is_null());
             fields.values_mut().for_each(without_nulls);
         }
         Value::Array(items) => items.iter_mut().for_each(without_nulls),
@@ -96,8 +99,11 @@ const OMITTED: [&str; 9] = [
 fn without_empty(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            fields.values_mut().for_each(without_empty);
+            fields.iter_mut().filter(|(name, _)| *name != DEFAULT).for_each(|(_, field)| {
+                without_empty(field);
+            });
             fields.retain(|name, field| match field {
+                _ if name == DEFAULT => true,
                 Value::Array(items) => !items.is_empty(),
                 Value::Object(inner) => !inner.is_empty() || !OMITTED.contains(&name.as_str()),
                 _ => true,

@@ -52,6 +52,14 @@ fn is_sorted<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, cel::E
     Ok(CowVal::owned(CelBool::from(sorted)))
 }
 
+/// Why a rule doesn't hold.
+enum Broken {
+    /// It says so.
+    Rule(String),
+    /// It can't be evaluated.
+    Evaluation(String),
+}
+
 impl Rule {
     /// Compiles a rule; the error says what is wrong with it.
     pub(super) fn compile(node: &Value) -> Result<Rule, String> {
@@ -72,7 +80,7 @@ impl Rule {
     }
 
     /// What is wrong, if something is.
-    fn broken(&self, value: &Value, old: Option<&Value>, schema: &Schema) -> Option<String> {
+    fn broken(&self, value: &Value, old: Option<&Value>, schema: &Schema) -> Option<Broken> {
         if self.is_transition && old.is_none() && !self.optional_old {
             return None;
         }
@@ -83,9 +91,9 @@ impl Rule {
         }
         match self.program.execute(&context) {
             Ok(Cel::Bool(true)) => None,
-            Ok(Cel::Bool(false)) => Some(self.says(&context)),
-            Ok(other) => Some(format!("rule {} is no bool but {other:?}", self.source)),
-            Err(error) => Some(format!("rule evaluation error: {}: {error}", self.source)),
+            Ok(Cel::Bool(false)) => Some(Broken::Rule(self.says(&context))),
+            Ok(other) => Some(Broken::Evaluation(format!("no bool but {other:?}"))),
+            Err(error) => Some(Broken::Evaluation(error.to_string())),
         }
     }
 
@@ -98,15 +106,25 @@ impl Rule {
         }
     }
 
-    fn cause(&self, path: &str, value: &Value, why: &str) -> Cause {
+    fn cause(&self, path: &str, value: &Value, broken: &Broken) -> Cause {
         let field = match &self.field_path {
             Some(inner) => format!("{path}{inner}"),
+            None if path.is_empty() => "<nil>".to_owned(),
             None => path.to_owned(),
+        };
+        let why = match broken {
+            Broken::Rule(why) => why.as_str(),
+            Broken::Evaluation(error) => {
+                let rule = self.message.as_deref().unwrap_or(&self.source);
+                let name = super::validate::type_name(value);
+                let message = format!("Invalid value: {name:?}: {error} evaluating rule: {rule}");
+                return Cause { reason: "FieldValueInvalid", field, message };
+            }
         };
         match self.reason.as_deref() {
             Some("FieldValueForbidden") => Cause::forbidden(field, why),
             Some("FieldValueRequired") => Cause::required(field, why),
-            _ if value.is_object() => {
+            _ if value.is_object() || value.is_array() => {
                 let message = format!("Invalid value: {why}");
                 Cause { reason: "FieldValueInvalid", field, message }
             }

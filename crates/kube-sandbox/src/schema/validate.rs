@@ -64,8 +64,10 @@ fn shape(value: &Value, schema: &Schema, path: &str, causes: &mut Vec<Cause>) {
         return;
     }
     if !has_type(value, schema) {
-        let wanted = schema.kind.map_or("integer,string", Type::name);
-        let got = type_name(value);
+        let broken = schema.kind == Some(Type::Integer) && value.is_number();
+        let named = schema.kind.map_or("integer,string", Type::name);
+        let wanted = schema.format.as_deref().filter(|_| broken).unwrap_or(named);
+        let got = if broken { "float64" } else { type_name(value) };
         let why = format!("{} must be of type {wanted}: {got:?}", body(path));
         let reason = "FieldValueTypeInvalid";
         let message = format!("Invalid value: {got:?}: {why}");
@@ -115,7 +117,7 @@ fn is_integer(value: &Value) -> bool {
     value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0)
 }
 
-fn type_name(value: &Value) -> &'static str {
+pub(super) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
