@@ -156,7 +156,14 @@ impl Side {
         for (index, version) in self.versions.iter().enumerate() {
             plain = plain.replace(&format!("({version})"), &format!("(version {index})"));
         }
-        plain
+        // A version that was only ever seen in this refusal.
+        match plain.split_once("ResourceVersion in record (") {
+            Some((start, rest)) if rest.starts_with(|c: char| c.is_ascii_digit()) => {
+                let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+                format!("{start}ResourceVersion in record (*{rest}")
+            }
+            _ => plain,
+        }
     }
 }
 

@@ -160,7 +160,10 @@ impl Kind {
     /// When a field has a type that it can't have.
     pub fn read(&self, mut object: Value) -> Result<(Value, Vec<String>), String> {
         object["apiVersion"] = self.api_version().into();
-        object["kind"] = self.kind.clone().into();
+        // Validation refuses a custom object that says that it is of another kind.
+        if !self.is_custom() || object["kind"].is_null() {
+            object["kind"] = self.kind.clone().into();
+        }
         let metadata = object["metadata"].take();
         let mut unknown = Vec::new();
         let (metadata, strange) = codec::metadata(metadata)?;

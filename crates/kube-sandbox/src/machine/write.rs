@@ -31,8 +31,6 @@ impl Machine {
             return Err(Refusal::not_allowed());
         }
         let input = decoded(request, kind)?;
-        let name = input["metadata"]["name"].as_str().unwrap_or_default();
-        same_kind(kind, &input["kind"], name)?;
         let object = self.read(kind, input, how)?;
         self.add(place, object, how)
     }
@@ -206,7 +204,6 @@ impl Machine {
     ) -> Result<Answer, Refusal> {
         let kind = &place.kind;
         let input = decoded(request, kind)?;
-        let given_kind = input["kind"].clone();
         let object = self.read(kind, input, how)?;
         let given = meta::text(&object, "namespace");
         if !given.is_empty() && given != place.key.namespace {
@@ -223,7 +220,6 @@ impl Machine {
             return self.create_by_update(place, object, how);
         }
         let old = self.find(place)?;
-        same_kind(kind, &given_kind, name)?;
         self.replace(place, &old, object, how)
     }
 
@@ -321,13 +317,6 @@ pub(super) fn decoded(request: &Request, kind: &Kind) -> Result<Value, Refusal> 
     Ok(input)
 }
 
-/// A custom object must say of which kind it is; of built-in ones [`decoded`] has seen to that.
-fn same_kind(kind: &Kind, given: &Value, name: &str) -> Result<(), Refusal> {
-    let Some(given) = given.as_str().filter(|given| *given != kind.kind) else { return Ok(()) };
-    let cause = Cause::invalid("kind", &given.into(), format!("must be {}", kind.kind));
-    Err(Refusal::invalid(About { group: &kind.group, kind: given, name }, &[cause]))
-}
-
 /// What these unknown fields come to.
 pub(super) fn unknown_fields(unknown: &[String], strictness: Strictness) -> Unknown {
     let named: Vec<String> = unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
@@ -362,7 +351,15 @@ fn validate(kind: &Kind, object: &Value, old: Option<&Value>) -> Result<(), Refu
         Some(schema) => schema::validate(object, old, schema, super::scale::check(kind, object)),
         None => checks::check(&kind.plural, object, old),
     });
-    if causes.is_empty() { Ok(()) } else { Err(kind.invalid(name, &causes)) }
+    let given = object["kind"].as_str().unwrap_or_default();
+    if given != kind.kind {
+        let why = format!("must be {}", kind.kind);
+        causes.insert(0, Cause::invalid("kind", &given.into(), why));
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::invalid(About { group: &kind.group, kind: given, name }, &causes))
 }
 
 /// The part of an object that a request may change; the rest stays.
