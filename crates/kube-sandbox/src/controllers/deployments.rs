@@ -13,6 +13,7 @@ use crate::selectors::Selector;
 const APPS: &str = "/apis/apps/v1";
 const HASH: &str = "pod-template-hash";
 const REVISION: &str = "deployment.kubernetes.io/revision";
+const HISTORY: &str = "deployment.kubernetes.io/revision-history";
 
 pub(super) async fn sync(api: &Api, now: Timestamp) -> Option<Timestamp> {
     let deployments = api.list("/apis/apps/v1/deployments").await?;
@@ -42,7 +43,7 @@ async fn one(
     let new = own.iter().position(|set| plain(&set["spec"]["template"]) == template);
     let mut rollout = Rollout { deployment, sets: own, new };
     if !is_deleting(deployment) {
-        if !rollout.is_paused() && rollout.new.is_none() {
+        if !rollout.is_paused() && rollout.new.is_none() && !rollout.waits_for_old() {
             create(api, &mut rollout).await?;
         }
         revise(api, &mut rollout).await?;
@@ -115,7 +116,6 @@ async fn create(api: &Api, rollout: &mut Rollout<'_>) -> Result<(), u16> {
     let metadata = &deployment["metadata"];
     let name = format!("{}-{hash}", text(&metadata["name"]));
     let size = (rollout.most() - rollout.total()).clamp(0, rollout.wanted());
-    let size = if rollout.leeway() == (0, 0) && rollout.total() > 0 { 0 } else { size };
     let mut set = json!({
         "metadata": {
             "name": name, "labels": template["metadata"]["labels"],
@@ -132,8 +132,10 @@ async fn create(api: &Api, rollout: &mut Rollout<'_>) -> Result<(), u16> {
         Ok(made) => {
             rollout.sets.push(made);
             rollout.new = Some(rollout.sets.len() - 1);
-            let note = format!("Scaled up replica set {name} from 0 to {size}");
-            api.event(deployment, "Deployment", "apps/v1", "ScalingReplicaSet", &note).await;
+            if size > 0 {
+                let note = format!("Scaled up replica set {name} from 0 to {size}");
+                api.event(deployment, "Deployment", "apps/v1", "ScalingReplicaSet", &note).await;
+            }
             Ok(())
         }
         Err(409) => {
@@ -167,7 +169,7 @@ fn annotations(rollout: &Rollout<'_>, revision: i64) -> Value {
     Value::Object(annotations)
 }
 
-/// Gives the new set its revision, and the Deployment the same.
+/// Gives the new set its revision, and what else of the Deployment it has.
 async fn revise(api: &Api, rollout: &mut Rollout<'_>) -> Result<(), u16> {
     let Some(new) = rollout.new else { return Ok(()) };
     let set = &rollout.sets[new];
@@ -178,15 +180,20 @@ async fn revise(api: &Api, rollout: &mut Rollout<'_>) -> Result<(), u16> {
         fields.remove(DESIRED);
         fields.remove(MAX);
     }
-    let has = |(name, value): (&String, &Value)| set["metadata"]["annotations"][name] == *value;
-    if !wanted.as_object().is_some_and(|wanted| wanted.iter().all(has)) {
-        let patch = json!({"metadata": {"uid": set["metadata"]["uid"], "annotations": wanted}});
-        rollout.sets[new] = api.merge(&uri(APPS, "replicasets", set), &patch).await?;
+    if let Some(before) = annotation(set, REVISION).filter(|before| *before != revision) {
+        let history = text(&set["metadata"]["annotations"][HISTORY]);
+        let history = if history.is_empty() { String::new() } else { format!("{history},") };
+        wanted[HISTORY] = format!("{history}{before}").into();
     }
-    if annotation(rollout.deployment, REVISION) != Some(revision) {
-        let annotations = json!({REVISION: revision.to_string()});
-        let patch = json!({"metadata": {"annotations": annotations}});
-        api.merge(&uri(APPS, "deployments", rollout.deployment), &patch).await?;
+    let has = |(name, value): (&String, &Value)| set["metadata"]["annotations"][name] == *value;
+    let least = &rollout.deployment["spec"]["minReadySeconds"];
+    let same = wanted.as_object().is_some_and(|wanted| wanted.iter().all(has));
+    if !same || set["spec"]["minReadySeconds"] != *least {
+        let patch = json!({
+            "metadata": {"uid": set["metadata"]["uid"], "annotations": wanted},
+            "spec": {"minReadySeconds": least},
+        });
+        rollout.sets[new] = api.merge(&uri(APPS, "replicasets", set), &patch).await?;
     }
     Ok(())
 }
@@ -257,13 +264,16 @@ async fn report(
     conditions.set("Available", value, reason, message.to_owned());
     let until = progress(rollout, &status, &mut conditions);
     status["conditions"] = conditions.all.into();
-    if deployment["status"] != status {
-        let patch = json!({"metadata": {"uid": deployment["metadata"]["uid"]}, "status": status});
-        let mut fresh = api.get(&uri(APPS, "deployments", deployment)).await?;
-        if fresh["metadata"]["uid"] == patch["metadata"]["uid"] {
-            fresh["status"] = status;
-            api.replace(&(uri(APPS, "deployments", deployment) + "/status"), &fresh).await?;
+    // The revision goes with the status, so that the generation doesn't rise.
+    let revision = rollout.new.and_then(|new| annotation(&rollout.sets[new], REVISION));
+    let revised = revision.is_some() && annotation(deployment, REVISION) != revision;
+    if deployment["status"] != status || revised {
+        let mut written = deployment.clone();
+        written["status"] = status;
+        if let Some(revision) = revision {
+            written["metadata"]["annotations"][REVISION] = revision.to_string().into();
         }
+        api.replace(&(uri(APPS, "deployments", deployment) + "/status"), &written).await?;
     }
     Ok(until.filter(|until| *until > now))
 }
@@ -326,7 +336,9 @@ fn progress(
     let wanted = rollout.wanted();
     let before = &rollout.deployment["status"];
     let is = |name: &str| number(&status[name]) == wanted;
-    if is("updatedReplicas") && is("replicas") && is("availableReplicas") {
+    let rests =
+        reason == "NewReplicaSetAvailable" && status["replicas"] == status["updatedReplicas"];
+    if rests || is("updatedReplicas") && is("replicas") && is("availableReplicas") {
         let message = format!("{name} has successfully progressed.");
         conditions.set(KIND, "True", "NewReplicaSetAvailable", message);
         return None;
@@ -336,18 +348,28 @@ fn progress(
         |status: &Value| number(&status["replicas"]) - number(&status["updatedReplicas"]);
     let moves = ["updatedReplicas", "readyReplicas", "availableReplicas"].into_iter().any(rose)
         || old_pods(status) < old_pods(before);
-    let since = old.and_then(|old| text(&old["lastUpdateTime"]).parse::<Timestamp>().ok());
-    let until = since.and_then(|since| since.checked_add(SignedDuration::from_secs(deadline)).ok());
-    let starts = matches!(reason.as_str(), "" | "DeploymentPaused" | "NewReplicaSetAvailable");
-    if moves || starts {
-        conditions.touch(KIND, "True", "ReplicaSetUpdated", format!("{name} is progressing."));
-        return conditions.now.checked_add(SignedDuration::from_secs(deadline)).ok();
+    let deadline = SignedDuration::from_secs(deadline);
+    let from = |since: Timestamp| since.checked_add(deadline).ok();
+    let since = old.as_ref().and_then(|old| text(&old["lastUpdateTime"]).parse().ok());
+    let until = since.and_then(from);
+    let (value, says, message) = match reason.as_str() {
+        _ if moves => ("True", "ReplicaSetUpdated", format!("{name} is progressing.")),
+        "" | "NewReplicaSetAvailable" => {
+            let created = format!("Created new {}", name.replacen("ReplicaSet", "replica set", 1));
+            ("True", "NewReplicaSetCreated", created)
+        }
+        "DeploymentPaused" => ("Unknown", "DeploymentResumed", "Deployment is resumed".to_owned()),
+        _ => ("", "", String::new()),
+    };
+    if !says.is_empty() {
+        conditions.touch(KIND, value, says, message);
+        return from(conditions.now);
     }
     if reason == "ProgressDeadlineExceeded" || until.is_some_and(|until| until <= conditions.now) {
         let message = format!("{name} has timed out progressing.");
         conditions.set(KIND, "False", "ProgressDeadlineExceeded", message);
         return None;
     }
-    conditions.set(KIND, "True", &reason, format!("{name} is progressing."));
+    conditions.all.extend(old);
     until
 }

@@ -73,6 +73,12 @@ impl Rollout<'_> {
         (0..self.sets.len()).filter(|index| Some(*index) != self.new)
     }
 
+    /// Whether the new set is only made once the old pods are gone.
+    pub(super) fn waits_for_old(&self) -> bool {
+        let there = |set: &Value| replicas(set) > 0 || number(&set["status"]["replicas"]) > 0;
+        self.is_recreate() && self.sets.iter().any(there)
+    }
+
     /// Whether the wanted number was changed since the sets were sized.
     pub(super) fn was_scaled(&self) -> bool {
         let active = self.sets.iter().filter(|set| replicas(set) > 0);
@@ -84,10 +90,10 @@ impl Rollout<'_> {
         if self.is_paused() || self.was_scaled() {
             return scaling::sizes(self);
         }
-        let Some(new) = self.new else { return Sizes::new() };
         if self.is_recreate() {
-            return self.recreated(new);
+            return self.recreated();
         }
+        let Some(new) = self.new else { return Sizes::new() };
         let grown = self.new_size(new, self.total());
         if grown != replicas(&self.sets[new]) {
             return vec![(new, grown)];
@@ -95,12 +101,13 @@ impl Rollout<'_> {
         self.shrunk(new)
     }
 
-    fn recreated(&self, new: usize) -> Sizes {
+    fn recreated(&self) -> Sizes {
         let old: Sizes =
             self.old().filter(|i| replicas(&self.sets[*i]) > 0).map(|i| (i, 0)).collect();
         if !old.is_empty() {
             return old;
         }
+        let Some(new) = self.new else { return Sizes::new() };
         let gone = self.old().all(|i| number(&self.sets[i]["status"]["replicas"]) == 0);
         let grows = gone && replicas(&self.sets[new]) != self.wanted();
         if grows { vec![(new, self.wanted())] } else { Sizes::new() }

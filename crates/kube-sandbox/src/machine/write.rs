@@ -262,7 +262,9 @@ impl Machine {
             object["spec"]["clusterIPs"] = old["spec"]["clusterIPs"].clone();
         }
         validate(kind, &object, Some(old))?;
-        meta::count(kind, &mut object, old);
+        if how.subresource.is_none() {
+            meta::count(kind, &mut object, old);
+        }
         object["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         if object == **old && !how.always {
             return Ok(Answer::json(200, kind.served(old)));
