@@ -159,6 +159,9 @@ impl Kind {
     /// # Errors
     /// When a field has a type that it can't have.
     pub fn read(&self, mut object: Value) -> Result<(Value, Vec<String>), String> {
+        if !object.is_object() {
+            return Err(format!("invalid type: {object}, expected an object"));
+        }
         object["apiVersion"] = self.api_version().into();
         // Validation refuses a custom object that says that it is of another kind.
         if !self.is_custom() || object["kind"].is_null() {

@@ -108,10 +108,13 @@ fn shown(kind: &Kind, scale: &Scale, object: &Value) -> Value {
     shown
 }
 
-/// Sets a field at a pointer, making the objects on the way.
+/// Sets a field at a pointer, making the objects on the way; not below what is no object.
 fn set(object: &mut Value, pointer: &str, value: Value) {
     let mut place = object;
     for name in pointer.split('/').skip(1) {
+        if !place.is_object() && !place.is_null() {
+            return;
+        }
         place = &mut place[name];
     }
     *place = value;
