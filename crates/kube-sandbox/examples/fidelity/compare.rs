@@ -31,7 +31,7 @@ pub fn differences(real: &Reply, sandbox: &Reply) -> Vec<Difference> {
     found
 }
 
-fn walk(real: &Value, sandbox: &Value, path: &str, found: &mut Vec<Difference>) {
+pub fn walk(real: &Value, sandbox: &Value, path: &str, found: &mut Vec<Difference>) {
     match (real, sandbox) {
         (Value::Object(one), Value::Object(other)) => {
             let names = one.keys().chain(other.keys().filter(|name| !one.contains_key(*name)));

@@ -11,6 +11,8 @@ use crate::Error;
 /// A server to compare with. One that was started here ends when this is dropped.
 pub struct ControlPlane {
     kubeconfig: PathBuf,
+    /// The process id of the controllers, which are frozen at first.
+    manager: Option<String>,
     started: Option<(Child, PathBuf)>,
 }
 
@@ -23,7 +25,7 @@ impl ControlPlane {
         if start == *b"\x7fELF" {
             return ControlPlane::start(Path::new(path));
         }
-        Ok(ControlPlane { kubeconfig: path.into(), started: None })
+        Ok(ControlPlane { kubeconfig: path.into(), manager: None, started: None })
     }
 
     fn start(program: &Path) -> Result<ControlPlane, Error> {
@@ -44,15 +46,28 @@ impl ControlPlane {
         })?;
         // Its controllers would write while it is compared.
         let manager = report["pids"]["kube-controller-manager"].to_string();
-        Command::new("kill").args(["-STOP", &manager]).status()?;
+        signal("-STOP", &manager)?;
         let kubeconfig = report["kubeconfig"].as_str().ok_or("no kubeconfig was reported")?.into();
-        Ok(ControlPlane { kubeconfig, started: Some((child, folder)) })
+        Ok(ControlPlane { kubeconfig, manager: Some(manager), started: Some((child, folder)) })
+    }
+
+    /// Lets the controllers run.
+    pub fn resume_controllers(&self) -> Result<(), Error> {
+        match &self.manager {
+            Some(manager) => signal("-CONT", manager),
+            None => Ok(()),
+        }
     }
 
     /// How to reach it.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
+}
+
+fn signal(signal: &str, process: &str) -> Result<(), Error> {
+    let status = Command::new("kill").args([signal, process]).status()?;
+    if status.success() { Ok(()) } else { Err(format!("kill {signal} {process} failed").into()) }
 }
 
 impl Drop for ControlPlane {

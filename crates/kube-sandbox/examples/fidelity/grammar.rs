@@ -43,7 +43,7 @@ impl Step {
         Step::new("create", "", Method::POST, uri.to_owned(), JSON, Some(body))
     }
 
-    fn new(
+    pub fn new(
         name: &'static str,
         object: &str,
         method: Method,

@@ -1,22 +1,25 @@
 //! Sends the same seeded sequences of requests to the sandbox and to a real kube-apiserver, and
-//! compares what they answer: status codes, bodies, events of watches.
+//! compares what they answer: status codes, bodies, events of watches. Then plays the same edits of a
+//! Deployment under the real controllers and under the sandbox's, and compares what becomes of them.
 //!
 //! `cargo run -p kube-sandbox --example fidelity -- <control plane> [sequences] [first seed]`, where the
 //! control plane is the program of `e2e/controlplane`; or, in its place, the kubeconfig of a server that has
-//! no controllers which write meanwhile.
+//! no controllers which write meanwhile (for the second part it needs them, and they must be let go by then).
 
 mod compare;
 mod control_plane;
 mod grammar;
 mod side;
+mod workload;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use futures::StreamExt;
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
-use kube_sandbox::Sandbox;
+use kube_sandbox::{Controllers, Sandbox, Settings};
 
 use grammar::Step;
 use side::{Reply, Side};
@@ -47,7 +50,8 @@ async fn main() -> Result<ExitCode, Error> {
     let first: u64 = arguments.next().map_or(Ok(1), |text| text.parse())?;
     let control_plane = control_plane::ControlPlane::start_or_use(&path)?;
     let real = client(control_plane.kubeconfig()).await?;
-    let sandbox = Client::new(Sandbox::new().service("fidelity"), "default");
+    let server = Sandbox::new();
+    let sandbox = Client::new(server.service("fidelity"), "default");
     prepare(&real).await?;
     prepare(&sandbox).await?;
     let runs = (first..first + sequences).map(|seed| run(seed, real.clone(), sandbox.clone()));
@@ -56,7 +60,14 @@ async fn main() -> Result<ExitCode, Error> {
     while let Some(outcome) = runs.next().await {
         tally.add(&outcome?);
     }
-    Ok(tally.print())
+    let answers = tally.print();
+    control_plane.resume_controllers()?;
+    let settings = Settings { ready_after: Duration::ZERO, ..Settings::default() };
+    let _controllers = Controllers::start(&server, settings);
+    let (steps, differences) = workload::compare(&real, &sandbox).await?;
+    println!("workload: {steps} steps, {} with differences", differences.len());
+    differences.iter().for_each(|difference| println!("    {difference}"));
+    Ok(if differences.is_empty() { answers } else { ExitCode::FAILURE })
 }
 
 async fn client(path: &std::path::Path) -> Result<Client, Error> {
