@@ -24,7 +24,8 @@ pub enum Fault {
     Crash,
     /// The request is carried out, and the client dies before the reply.
     CrashAfter,
-    /// A read is answered as it was so many writes ago; a watch begins there.
+    /// A read is answered as it was so many writes ago; a watch stays so many writes behind until
+    /// [`Sandbox::let_go`](crate::Sandbox::let_go).
     Stale(u64),
     /// A watch breaks after so many events.
     CutWatch(usize),

@@ -198,7 +198,7 @@ impl Sandbox {
         state.count = 0;
     }
 
-    /// Lets go of the calls that are held.
+    /// Lets go of the calls that are held, and lets watches that are stale catch up.
     pub fn let_go(&self) {
         self.inner.releases.send_modify(|count| *count += 1);
     }
@@ -219,8 +219,7 @@ impl Sandbox {
 
     /// Answer a read as it was so many writes ago, or as far back as is known.
     pub(crate) fn handle_stale(&self, request: &Request, back: u64) -> Answer {
-        let past = self.state().machine.earlier(back);
-        let mut past = past;
+        let mut past = self.state().machine.earlier(back);
         past.handle(request, self.inner.clock.now())
     }
 
@@ -279,9 +278,13 @@ impl Sandbox {
         self.state().dead.contains(client)
     }
 
+    pub(crate) fn releases(&self) -> watch::Receiver<u64> {
+        self.inner.releases.subscribe()
+    }
+
     /// Waits until held calls are let go.
     pub(crate) async fn released(&self) {
-        let mut releases = self.inner.releases.subscribe();
+        let mut releases = self.releases();
         // It can only fail when the sandbox is gone, and then nobody waits.
         let _ = releases.changed().await;
     }

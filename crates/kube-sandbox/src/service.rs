@@ -64,9 +64,7 @@ impl Service {
             return Ok(self.response(refusal.into(), None));
         }
         let answer = match fault {
-            Some(Fault::Stale(back))
-                if matches!(request.verb(), Verb::Get | Verb::List | Verb::Watch) =>
-            {
+            Some(Fault::Stale(back)) if matches!(request.verb(), Verb::Get | Verb::List) => {
                 self.sandbox.handle_stale(&request, back)
             }
             _ => self.sandbox.handle(&request),
@@ -139,11 +137,15 @@ impl Service {
         response
     }
 
-    fn watch(&self, cursor: Cursor, fault: Option<Fault>) -> ResponseBody {
+    fn watch(&self, mut cursor: Cursor, fault: Option<Fault>) -> ResponseBody {
+        if let Some(Fault::Stale(writes)) = fault {
+            cursor.lag(writes);
+        }
         let watching = Watching {
             sandbox: self.sandbox.clone(),
             client: self.client.clone(),
             news: self.sandbox.versions(),
+            releases: self.sandbox.releases(),
             cursor: Some(cursor),
             left: match fault {
                 Some(Fault::CutWatch(events)) => Some(events),
@@ -187,6 +189,8 @@ struct Watching {
     sandbox: Sandbox,
     client: String,
     news: watch::Receiver<u64>,
+    /// Tells when a watch that lags behind may catch up.
+    releases: watch::Receiver<u64>,
     /// None once it is over.
     cursor: Option<Cursor>,
     /// After how many events it breaks.
@@ -248,6 +252,9 @@ impl Watching {
         tokio::select! {
             biased;
             changed = self.news.changed() => if changed.is_err() { self.cursor = None },
+            Ok(()) = self.releases.changed() => if let Some(cursor) = &mut self.cursor {
+                cursor.lag(0);
+            },
             () = tokio::time::sleep(left.max(Duration::from_millis(1))) => {}
         }
     }

@@ -159,3 +159,20 @@ async fn a_watch_skips_what_was_changed_again() {
     let Some(WatchEvent::Modified(map)) = events.try_next().await.unwrap() else { panic!() };
     assert_eq!(map.data.unwrap()["note"], "2");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_watch_stays_behind_until_it_is_let_go() {
+    let sandbox = Sandbox::new();
+    let maps = client(&sandbox);
+    create(&maps, "a").await.unwrap();
+    create(&maps, "b").await.unwrap();
+    sandbox.plan(FaultPlan::new().with(a(Verb::Watch), Fault::Stale(1)));
+    let mut events = Box::pin(maps.watch(&WatchParams::default(), "0").await.unwrap());
+    let Some(WatchEvent::Added(map)) = events.try_next().await.unwrap() else { panic!() };
+    assert_eq!(map.name_any(), "a");
+    let quiet = timeout(Duration::from_secs(10), events.try_next()).await;
+    assert!(quiet.is_err(), "the newest write isn't seen yet");
+    sandbox.let_go();
+    let Some(WatchEvent::Added(map)) = events.try_next().await.unwrap() else { panic!() };
+    assert_eq!(map.name_any(), "b");
+}

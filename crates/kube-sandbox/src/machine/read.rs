@@ -178,6 +178,7 @@ impl Machine {
             form: crate::table::Form::default(),
             heads_sent: false,
             include: request.parameter("includeObject").map(str::to_owned),
+            behind: 0,
         };
         Ok(Answer { body: Body::Watch(Box::new(cursor)), ..Answer::json(200, Value::Null) })
     }

@@ -33,6 +33,8 @@ pub struct Cursor {
     pub(super) form: Form,
     pub(super) heads_sent: bool,
     pub(super) include: Option<String>,
+    /// So many writes it stays behind.
+    pub(super) behind: u64,
 }
 
 /// What a look at the history brought.
@@ -47,6 +49,11 @@ pub enum Tick {
 }
 
 impl Cursor {
+    /// From now on the watch stays so many writes behind.
+    pub(crate) fn lag(&mut self, writes: u64) {
+        self.behind = writes;
+    }
+
     pub(super) fn show_as(&mut self, form: Form) {
         self.form = form;
     }
@@ -117,7 +124,8 @@ impl Machine {
         };
         let mut events = Vec::new();
         let mut seen = from;
-        for event in news {
+        let newest = self.version().saturating_sub(cursor.behind);
+        for event in news.take_while(|event| event.version <= newest) {
             seen = event.version;
             events.extend(cursor.seen(event, now));
             if events.len() >= BATCH {
@@ -138,13 +146,12 @@ impl Machine {
     /// The objects that are there, as if they were added now.
     fn initial(&self, cursor: &mut Cursor, now: Timestamp) -> Vec<Value> {
         let resource = cursor.kind.resource();
-        let namespace = cursor.namespace.clone();
-        let found = self.store.list(&resource, namespace.as_deref());
-        let selected = found.filter(|(_, object)| cursor.selector.matches(object));
-        let objects: Vec<Arc<Value>> = selected.map(|(_, object)| Arc::clone(object)).collect();
+        let version = self.version().saturating_sub(cursor.behind).max(self.store.compacted());
+        let found = self.store.at(version, &resource, cursor.namespace.as_deref());
+        let mut objects: Vec<Arc<Value>> = found.unwrap_or_default().into_values().collect();
+        objects.retain(|object| cursor.selector.matches(object));
         let mut events: Vec<Value> =
             objects.iter().map(|object| cursor.event("ADDED", object, now)).collect();
-        let version = self.version();
         cursor.from = Some(version);
         if cursor.marks_initial && cursor.bookmarks {
             events.push(cursor.bookmark(version, true));
