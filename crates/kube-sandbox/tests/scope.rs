@@ -121,3 +121,10 @@ fn what_is_out_of_scope_says_so() {
         assert!(answer["message"].as_str().unwrap().contains(uri), "{answer}");
     }
 }
+
+#[test]
+fn a_file_with_a_list_makes_kubectl_ask_for_the_older_openapi() {
+    let accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf".to_owned();
+    let request = Request { accept, ..Request::get("/openapi/v2?timeout=32s") };
+    assert_eq!(common::read(world().handle(&request)), (200, "".into()));
+}

@@ -143,11 +143,15 @@ impl Machine {
 
     /// Answer a request.
     pub fn handle(&mut self, request: &Request, now: Timestamp) -> Answer {
-        let form = match table::Form::wanted(&request.accept) {
+        let target = request.target();
+        let form = match &target {
+            Some(_) => table::Form::wanted(&request.accept),
+            None => Ok(table::Form::Whole),
+        };
+        let form = match form {
             Ok(form) => form,
             Err(refusal) => return refusal.into(),
         };
-        let target = request.target();
         let kind =
             target.and_then(|t| self.registry.find(&t.group, &t.version, &t.resource).cloned());
         let mut answer = self.answer(request, now).unwrap_or_else(Answer::from);
@@ -236,6 +240,11 @@ impl Machine {
             "/version" => Ok(Answer::json(200, discovery::version())),
             "/api" | "/apis" => Ok(self.groups(request, path)),
             "/openapi/v3" => Ok(Answer::json(200, self.openapi_index())),
+            // Only asked for files with a `List`, for a kind that needs no answer; nothing is a valid
+            // document in protobuf.
+            "/openapi/v2" if request.accept.contains("protobuf") => {
+                Ok(Answer { body: Body::Text(""), ..Answer::json(200, Value::Null) })
+            }
             _ => match path.strip_prefix("/openapi/v3/") {
                 Some(version) => self.openapi(version),
                 None => self.resources(request, path),
