@@ -6,7 +6,9 @@ mod common;
 
 use std::time::Duration;
 
-use common::{define, delete, deployment, get, json_patch, merge, post, shop, strategic};
+use common::{
+    define, definition, delete, deployment, get, json_patch, merge, post, shop, strategic,
+};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{
@@ -238,6 +240,44 @@ fn rules_at_the_root_fence_a_stale_leader() {
     assert!(refused["message"].as_str().unwrap().contains("stale leader"), "{code} {refused}");
     assert_eq!(write(3, 6, "Rollback", 0).0, 200);
     assert_eq!(write(3, 7, "Advance", 50).0, 422, "a rollback is final");
+}
+
+#[test]
+fn managed_fields_say_who_wrote_what() {
+    let sandbox = shop();
+    define(&sandbox, &definition("networking.istio.io", "v1", "virtualservices", "VirtualService"));
+    let uri = "/apis/networking.istio.io/v1/namespaces/shop/virtualservices";
+    let route = json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": {"name": "web"}, "spec": {"hosts": ["web"], "http": [{"weight": 100}]},
+    });
+    post(&sandbox, &format!("{uri}?fieldManager=maker"), &route);
+    let web = format!("{uri}/web?fieldManager=other");
+    let (_, web) = merge(&sandbox, &web, &json!({"spec": {"http": [{"weight": 90}]}}));
+    let owner = |field: &str| -> Vec<&str> {
+        let entries = web["metadata"]["managedFields"].as_array().unwrap();
+        let owns = |e: &&Value| e.pointer(&format!("/fieldsV1/f:spec/f:{field}")).is_some();
+        entries.iter().filter(owns).map(|e| e["manager"].as_str().unwrap()).collect()
+    };
+    assert_eq!((owner("hosts"), owner("http")), (vec!["maker"], vec!["other"]));
+}
+
+#[tokio::test]
+async fn kinds_are_discovered_with_their_scope_and_subresources() {
+    let sandbox = shop();
+    define(&sandbox, &definition("example.com", "v1", "widgets", "Widget"));
+    let client = Client::new(sandbox.service("test"), "shop");
+    let discovery = kube::discovery::Discovery::new(client).run().await.unwrap();
+    let kind = kube::core::GroupVersionKind::gvk("example.com", "v1", "Widget");
+    let (resource, capabilities) = discovery.resolve_gvk(&kind).unwrap();
+    assert_eq!(resource.plural, "widgets");
+    assert!(capabilities.subresources.iter().any(|(sub, _)| sub.plural == "status"));
+    delete(
+        &sandbox,
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com",
+        &json!({}),
+    );
+    assert_eq!(get(&sandbox, "/apis/example.com/v1/widgets").0, 404);
 }
 
 /// All that a run wrote, as text.
