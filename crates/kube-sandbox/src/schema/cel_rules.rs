@@ -22,7 +22,6 @@ pub struct Rule {
     message_expression: Option<Program>,
     reason: Option<String>,
     field_path: Option<String>,
-    optional_old: bool,
     is_transition: bool,
 }
 
@@ -66,13 +65,17 @@ impl Rule {
         let text = |name: &str| node[name].as_str().map(str::to_owned);
         let source = text("rule").unwrap_or_default();
         let program = compiled(&source)?;
+        if node["optionalOldSelf"] == true {
+            return Err(
+                "kube-sandbox doesn't know optionalOldSelf: test this rule on a real server".into(),
+            );
+        }
         let is_transition = program.references().has_variable("oldSelf");
         Ok(Rule {
             message_expression: text("messageExpression").map(|e| compiled(&e)).transpose()?,
             message: text("message"),
             reason: text("reason"),
             field_path: text("fieldPath"),
-            optional_old: node["optionalOldSelf"].as_bool().unwrap_or(false),
             is_transition,
             program,
             source,
@@ -81,7 +84,7 @@ impl Rule {
 
     /// What is wrong, if something is.
     fn broken(&self, value: &Value, old: Option<&Value>, schema: &Schema) -> Option<Broken> {
-        if self.is_transition && old.is_none() && !self.optional_old {
+        if self.is_transition && old.is_none() {
             return None;
         }
         let mut context = Context::with_env(environment());
@@ -133,8 +136,36 @@ impl Rule {
     }
 }
 
+/// Functions of Kubernetes' own libraries that aren't there.
+const MISSING: [&str; 16] = [
+    "authorizer",
+    "cidr",
+    "find",
+    "findAll",
+    "ip",
+    "isCIDR",
+    "isIP",
+    "isQuantity",
+    "isSemver",
+    "isURL",
+    "max",
+    "min",
+    "quantity",
+    "semver",
+    "sum",
+    "url",
+];
+
 fn compiled(source: &str) -> Result<Program, String> {
-    environment().compile(source).map_err(|error| format!("compilation failed: {error}"))
+    let program =
+        environment().compile(source).map_err(|error| format!("compilation failed: {error}"))?;
+    let missing = MISSING.into_iter().find(|name| program.references().has_function(name));
+    match missing {
+        None => Ok(program),
+        Some(name) => Err(format!(
+            "kube-sandbox doesn't know the function {name}: test this rule on a real server"
+        )),
+    }
 }
 
 /// Asks every rule of `schema` and below it.

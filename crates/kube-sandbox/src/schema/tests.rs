@@ -157,3 +157,16 @@ fn a_schema_that_cant_be_read_is_refused_with_the_place() {
         ]
     );
 }
+
+#[test]
+fn rules_that_the_sandbox_cant_evaluate_are_refused_with_the_definition() {
+    for rule in [
+        json!({"rule": "quantity(self).isGreaterThan(quantity('1'))"}),
+        json!({"rule": "self.a.b.isSorted() && self.sum() > 1"}),
+        json!({"rule": "oldSelf.orValue(1) == 1", "optionalOldSelf": true}),
+    ] {
+        let node = json!({"type": "string", "x-kubernetes-validations": [rule]});
+        let causes = parse(&node, "s").unwrap_err();
+        assert!(causes[0].message.contains("kube-sandbox doesn't know"), "{causes:?}");
+    }
+}
