@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use cel::common::types::{CelBool, LIST_TYPE};
+use cel::common::types::{CelBool, LIST_TYPE, STRING_TYPE};
 use cel::common::value::CowVal;
 use cel::objects::Key;
 use cel::{Context, Env, Program, Value as Cel};
@@ -26,7 +26,7 @@ pub struct Rule {
 }
 
 /// The functions that rules may call: CEL's own, its libraries for strings, lists and math, and of
-/// Kubernetes' lists `isSorted`.
+/// Kubernetes' own `isSorted` and `isIP`.
 fn environment() -> Arc<Env> {
     static ENVIRONMENT: OnceLock<Arc<Env>> = OnceLock::new();
     let made = ENVIRONMENT.get_or_init(|| {
@@ -36,6 +36,7 @@ fn environment() -> Arc<Env> {
         let _ = env.add_extension(cel::extensions::lists);
         let _ = env.add_extension(cel::extensions::math);
         let _ = env.add_member_overload("isSorted", "list_is_sorted", LIST_TYPE, vec![], is_sorted);
+        let _ = env.add_overload("isIP", "is_ip_string", vec![STRING_TYPE], is_ip);
         Arc::new(env)
     });
     Arc::clone(made)
@@ -57,6 +58,15 @@ enum Broken {
     Rule(String),
     /// It can't be evaluated.
     Evaluation(String),
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature is the library's")]
+fn is_ip<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, cel::ExecutionError> {
+    let text = args.first().map(|text| Cel::try_from(&**text)).transpose()?;
+    let Some(Cel::String(text)) = text else {
+        return Err(cel::ExecutionError::function_error("isIP", "not a string"));
+    };
+    Ok(CowVal::owned(CelBool::from(text.parse::<std::net::IpAddr>().is_ok())))
 }
 
 impl Rule {
@@ -137,14 +147,13 @@ impl Rule {
 }
 
 /// Functions of Kubernetes' own libraries that aren't there.
-const MISSING: [&str; 16] = [
+const MISSING: [&str; 15] = [
     "authorizer",
     "cidr",
     "find",
     "findAll",
     "ip",
     "isCIDR",
-    "isIP",
     "isQuantity",
     "isSemver",
     "isURL",

@@ -170,3 +170,13 @@ fn rules_that_the_sandbox_cant_evaluate_are_refused_with_the_definition() {
         assert!(causes[0].message.contains("kube-sandbox doesn't know"), "{causes:?}");
     }
 }
+
+#[test]
+fn addresses_are_told_from_names() {
+    let node = json!({"type": "array", "items": {"type": "string"},
+        "x-kubernetes-validations": [{"rule": "self.all(h, !isIP(h))", "message": "no addresses"}]});
+    let schema = schema(node);
+    let wrong = |hosts: Value| validate(&hosts, None, &schema, Vec::new()).len();
+    assert_eq!((wrong(json!(["a.example"])), wrong(json!(["a", "10.0.0.1"]))), (0, 1));
+    assert_eq!(wrong(json!(["::1"])), 1);
+}
