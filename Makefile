@@ -33,6 +33,10 @@ unit: ## Unit, property and golden tests; the pure crates also each alone
 e2e: setup build ## Scenarios and measurements on the real parts (ONLY="name …" for some)
 	./target/debug/surefoot-e2e run --jobs $(JOBS) $(ONLY)
 
+.PHONY: fidelity
+fidelity: setup ## kube-sandbox and a real kube-apiserver, asked the same (SEQUENCES=1000)
+	$(CARGO) run --quiet --package kube-sandbox --example fidelity --locked -- .cache/bin/controlplane $(or $(SEQUENCES),1000)
+
 .PHONY: mutants
 mutants: ## Disable each safety guard in turn and see a test fail (ONLY="guard …" for some)
 	nice tests/mutants/run.py $(ONLY)

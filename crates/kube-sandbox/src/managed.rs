@@ -1,0 +1,237 @@
+//! `managedFields`: who wrote which field. Server-side apply isn't in scope, so that every entry is
+//! an `Update`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::kinds::Kind;
+use crate::machine::seconds;
+use crate::schema::{ListType, Schema};
+
+/// Paths in the notation of `fieldsV1`, with the values that stand there.
+type Leaves = BTreeMap<Vec<String>, Value>;
+
+/// Records that `manager` made `object` out of `old`.
+pub fn wrote(
+    kind: &Kind,
+    object: &mut Value,
+    old: Option<&Value>,
+    manager: &str,
+    subresource: Option<&str>,
+    now: Timestamp,
+) {
+    let before = old.map(|old| leaves(kind, old)).unwrap_or_default();
+    let after = leaves(kind, object);
+    let is_changed = |path: &Vec<String>, value: &Value| before.get(path) != Some(value);
+    let changed: Vec<Vec<String>> = after
+        .iter()
+        .filter(|(path, value)| is_changed(path, value))
+        .map(|(path, _)| path.clone())
+        .collect();
+    let gone = |path: &Vec<String>| !after.contains_key(path);
+    let mut entries = Vec::new();
+    let mut ours = None;
+    for entry in object["metadata"]["managedFields"].as_array().into_iter().flatten() {
+        let mut paths = paths(&entry["fieldsV1"]);
+        let is_ours = entry["manager"] == manager && entry["subresource"].as_str() == subresource;
+        if is_ours {
+            ours = Some((entry["time"].clone(), paths));
+            continue;
+        }
+        let count = paths.len();
+        paths.retain(|path| !gone(path) && (is_shared(path) || !changed.contains(path)));
+        if paths.is_empty() {
+            continue;
+        }
+        let mut entry = entry.clone();
+        if paths.len() != count {
+            entry["fieldsV1"] = tree(&paths);
+        }
+        entries.push(entry);
+    }
+    let (time, mut paths) = ours.unwrap_or_default();
+    let count = paths.len();
+    paths.retain(|path| !gone(path));
+    let is_new = paths.len() != count || !changed.is_empty();
+    paths.extend(changed);
+    paths.sort();
+    paths.dedup();
+    if !paths.is_empty() {
+        let mut entry = json!({
+            "manager": manager, "operation": "Update", "apiVersion": kind.api_version(),
+            "time": if is_new { json!(seconds(now)) } else { time },
+            "fieldsType": "FieldsV1", "fieldsV1": tree(&paths),
+        });
+        if let Some(subresource) = subresource {
+            entry["subresource"] = subresource.into();
+        }
+        entries.push(entry);
+    }
+    if !entries.is_empty() {
+        object["metadata"]["managedFields"] = entries.into();
+    }
+}
+
+/// That a map is there can be several managers' doing.
+fn is_shared(path: &[String]) -> bool {
+    path.last().is_some_and(|last| last == ".")
+}
+
+/// Metadata that isn't anybody's.
+const UNOWNED: [&str; 11] = [
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "generateName",
+    "generation",
+    "managedFields",
+    "name",
+    "namespace",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
+fn leaves(kind: &Kind, object: &Value) -> Leaves {
+    let mut leaves = Leaves::new();
+    let mut path = Vec::new();
+    for (name, value) in object.as_object().into_iter().flatten() {
+        path.push(format!("f:{name}"));
+        match name.as_str() {
+            "apiVersion" | "kind" => {}
+            "metadata" => {
+                for (name, value) in value.as_object().into_iter().flatten() {
+                    if !UNOWNED.contains(&name.as_str()) {
+                        path.push(format!("f:{name}"));
+                        collect(value, None, name, kind.is_custom(), &mut path, &mut leaves);
+                        path.pop();
+                    }
+                }
+            }
+            _ => {
+                let schema = kind.schema().and_then(|schema| schema.field(name));
+                collect(value, schema, name, kind.is_custom(), &mut path, &mut leaves);
+            }
+        }
+        path.pop();
+    }
+    leaves
+}
+
+/// Fields of built-in kinds that are structs, not maps: that they are there is nobody's doing.
+const STRUCTS: [&str; 6] = ["metadata", "selector", "spec", "status", "strategy", "template"];
+
+fn collect(
+    value: &Value,
+    schema: Option<&Schema>,
+    name: &str,
+    custom: bool,
+    path: &mut Vec<String>,
+    leaves: &mut Leaves,
+) {
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            if custom || !STRUCTS.contains(&name) {
+                with(path, ".".into(), |path| leaves.insert(path.clone(), Value::Null));
+            }
+            for (name, field) in fields {
+                let schema = schema.and_then(|schema| schema.field(name));
+                with(path, format!("f:{name}"), |path| {
+                    collect(field, schema, name, custom, path, leaves);
+                });
+            }
+        }
+        Value::Array(items) => {
+            let Some(keys) = keys(schema, name, custom) else {
+                leaves.insert(path.clone(), value.clone());
+                return;
+            };
+            with(path, ".".into(), |path| leaves.insert(path.clone(), Value::Null));
+            for item in items {
+                let schema = schema.and_then(Schema::item);
+                with(path, step(item, &keys), |path| {
+                    if keys.is_empty() {
+                        leaves.insert(path.clone(), Value::Null);
+                    } else {
+                        collect(item, schema, "", custom, path, leaves);
+                    }
+                });
+            }
+        }
+        plain => {
+            leaves.insert(path.clone(), plain.clone());
+        }
+    }
+}
+
+fn with<T>(path: &mut Vec<String>, step: String, act: impl FnOnce(&mut Vec<String>) -> T) {
+    path.push(step);
+    act(path);
+    path.pop();
+}
+
+/// The keys of a list's items; none for lists that are one value, no keys for sets.
+fn keys(schema: Option<&Schema>, name: &str, custom: bool) -> Option<Vec<String>> {
+    let owned = |keys: &[&str]| Some(keys.iter().map(|&key| key.to_owned()).collect());
+    match name {
+        "ownerReferences" => return owned(&["uid"]),
+        "finalizers" => return owned(&[]),
+        _ => {}
+    }
+    if custom {
+        return match schema?.list_type() {
+            ListType::Atomic => None,
+            ListType::Set => Some(Vec::new()),
+            ListType::Map(keys) => Some(keys.clone()),
+        };
+    }
+    match name {
+        "containers" | "initContainers" | "env" | "volumes" => owned(&["name"]),
+        "conditions" => owned(&["type"]),
+        "volumeMounts" => owned(&["mountPath"]),
+        _ => None,
+    }
+}
+
+fn step(item: &Value, keys: &[String]) -> String {
+    if keys.is_empty() {
+        return format!("v:{item}");
+    }
+    let key: Map<String, Value> =
+        keys.iter().map(|key| (key.clone(), item[key.as_str()].clone())).collect();
+    format!("k:{}", Value::Object(key))
+}
+
+fn tree(paths: &[Vec<String>]) -> Value {
+    let mut tree = Value::Object(Map::new());
+    for path in paths {
+        let mut place = &mut tree;
+        for step in path {
+            if !place[step].is_object() {
+                place[step] = Value::Object(Map::new());
+            }
+            place = &mut place[step];
+        }
+    }
+    tree
+}
+
+fn paths(tree: &Value) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    walk(tree, &mut Vec::new(), &mut found);
+    found
+}
+
+fn walk(tree: &Value, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
+    let Some(steps) = tree.as_object().filter(|steps| !steps.is_empty()) else {
+        if !path.is_empty() {
+            found.push(path.clone());
+        }
+        return;
+    };
+    for (step, inner) in steps {
+        with(path, step.clone(), |path| walk(inner, path, found));
+    }
+}
