@@ -3,9 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::api::{
-    Api, controller, count, is_deleting, number, owned_by, same_namespace, text, uri,
-};
+use super::api::{Api, count, is_deleting, number, owned_by, same_namespace, text, uri};
+use super::claim::Claim;
 use super::rollout::{DESIRED, MAX, Rollout, annotation, replicas};
 use crate::machine::seconds;
 use crate::selectors::Selector;
@@ -71,24 +70,18 @@ fn plain(template: &Value) -> Value {
 /// longer fit.
 async fn claim(api: &Api, deployment: &Value, sets: &[Value]) -> Result<Vec<Value>, u16> {
     let selector = Selector::of_workload(&deployment["spec"]["selector"]);
-    let uid = deployment["metadata"]["uid"].as_str();
     let mut own = Vec::new();
     for set in sets.iter().filter(|set| same_namespace(set, deployment)) {
-        let (fits, owner) = (selector.matches(set), controller(set));
-        let owners = match (fits, owner) {
-            (true, Some(owner)) if Some(owner) == uid => {
-                own.push(set.clone());
-                continue;
-            }
-            (true, None) if !is_deleting(set) && !is_deleting(deployment) => {
-                owned_by(deployment, "apps/v1", "Deployment")
-            }
-            (false, Some(owner)) if Some(owner) == uid => Value::Null,
-            _ => continue,
+        let claim = Claim::of(deployment, &selector, set);
+        if claim == Claim::Own {
+            own.push(set.clone());
+            continue;
+        }
+        let Some(patch) = claim.patch(set, owned_by(deployment, "apps/v1", "Deployment")) else {
+            continue;
         };
-        let patch = json!({"metadata": {"uid": set["metadata"]["uid"], "ownerReferences": owners}});
         let patched = api.merge(&uri(APPS, "replicasets", set), &patch).await?;
-        if fits {
+        if claim == Claim::Adopt {
             own.push(patched);
         }
     }

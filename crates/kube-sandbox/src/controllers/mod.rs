@@ -2,6 +2,7 @@
 //! They use the API as any client does.
 
 mod api;
+mod claim;
 mod collector;
 mod deployments;
 mod kubelet;

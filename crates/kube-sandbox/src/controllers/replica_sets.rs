@@ -4,8 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::api::{
-    Api, controller, count, has_condition, is_deleting, number, owned_by, same_namespace, text, uri,
+    Api, count, has_condition, is_deleting, number, owned_by, same_namespace, text, uri,
 };
+use super::claim::Claim;
 use crate::selectors::Selector;
 
 const APPS: &str = "/apis/apps/v1";
@@ -31,25 +32,16 @@ pub(super) async fn sync(api: &Api, now: Timestamp) -> Option<Timestamp> {
 /// The pods of a set: it adopts those without owner and lets go of those that no longer fit.
 async fn claim<'a>(api: &Api, set: &Value, pods: &'a [Value]) -> Vec<&'a Value> {
     let selector = Selector::of_workload(&set["spec"]["selector"]);
-    let uid = set["metadata"]["uid"].as_str();
     let mut own = Vec::new();
     for pod in pods.iter().filter(|pod| same_namespace(pod, set)) {
-        let (fits, owner) = (selector.matches(pod), controller(pod));
-        let owners = match (fits, owner) {
-            (true, Some(owner)) if Some(owner) == uid => {
-                own.push(pod);
-                continue;
-            }
-            (true, None) if !is_deleting(pod) && !is_deleting(set) => {
-                own.push(pod);
-                owned_by(set, "apps/v1", "ReplicaSet")
-            }
-            (false, Some(owner)) if Some(owner) == uid => Value::Null,
-            _ => continue,
-        };
-        let patch = json!({"metadata": {"uid": pod["metadata"]["uid"], "ownerReferences": owners}});
-        // Another round sees to it if this one was too late.
-        let _ = api.merge(&uri(CORE, "pods", pod), &patch).await;
+        let claim = Claim::of(set, &selector, pod);
+        if matches!(claim, Claim::Own | Claim::Adopt) {
+            own.push(pod);
+        }
+        if let Some(patch) = claim.patch(pod, owned_by(set, "apps/v1", "ReplicaSet")) {
+            // Another round sees to it if this one was too late.
+            let _ = api.merge(&uri(CORE, "pods", pod), &patch).await;
+        }
     }
     own
 }
