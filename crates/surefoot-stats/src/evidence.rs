@@ -46,7 +46,7 @@ impl CountHarm {
             ratio: test.max_failure_ratio.map(|r0| share::harm(block, r0, &HARM, phi)),
             equal: test.needs_equal().then(|| share::harm(block, 1.0, &HARM, phi)),
             objective: test.max_failure_rate.map(|p| objective::test(block.canary, p, &HARM, phi)),
-            votes: CountVotes::of(test, &Block::default(), true),
+            votes: CountVotes::none(test),
         }
     }
 
@@ -333,7 +333,7 @@ mod tests {
     fn harm(test: &CountTest, block: &Block, stable: bool) -> f64 {
         let mut harm = CountHarm::of(test, block, 0.001, 1.0);
         harm.vote(&CountVotes::of(test, block, true));
-        harm.log_e(&CountVotes::of(test, &Block::default(), true), 1.0, stable)
+        harm.log_e(&CountVotes::none(test), 1.0, stable)
     }
 
     const NONE: CountTest =

@@ -69,7 +69,7 @@ impl MetricState {
                 release: Block::default(),
                 seed: Arm::default(),
                 window: Window::default(),
-                pending: CountVotes::of(test, &Block::default(), true),
+                pending: CountVotes::none(test),
             }),
             Test::Latency(test) => Self::Latency(LatencyState {
                 harm: vec![None; steps],
@@ -129,7 +129,7 @@ impl MetricState {
     pub(crate) fn bytes_bound(test: &Test, steps: usize) -> usize {
         let (harm, promote, window, counts) = match test {
             Test::Counts(test) => {
-                let votes = CountVotes::of(test, &Block::default(), true).bytes();
+                let votes = CountVotes::none(test).bytes();
                 (CountHarm::none(test).bytes(), CountPromote::none(test).bytes(), votes, 7 * ARM)
             }
             Test::Latency(test) => {

@@ -9,7 +9,6 @@ use crate::grid::{
 use crate::metric::{CountState, LatencyState, MetricState};
 use crate::policy::{CountTest, LatencyTest, Policy, Test};
 use crate::state::State;
-use crate::window::hedge;
 use crate::{absolute, objective, share};
 
 /// What a test of harm holds to be true until it is refuted: that the canary is within this. A test
@@ -63,12 +62,6 @@ pub struct Told {
 }
 
 impl Told {
-    /// ln E of both halves, the votes to the power of `eta`.
-    #[must_use]
-    pub fn hedged(&self, eta: f64) -> f64 {
-        self.votes.map_or(self.log_e, |votes| hedge(self.log_e, votes, eta))
-    }
-
     /// ln E of this test's requests if their counts had come in one block: what a reader can compute from the
     /// numbers shown. Near [`log_e`](Self::log_e) while both versions' shares of the traffic and the
     /// prediction of stable's rate stay as they are.
@@ -239,6 +232,7 @@ mod tests {
     use crate::latency::{Baseline, SlowArm, SlowBlock};
     use crate::policy::{MetricPolicy, Objective, Role};
     use crate::state::MetricBlock;
+    use crate::window::hedge;
 
     fn policy(test: Test) -> Policy {
         Policy {
@@ -287,7 +281,9 @@ mod tests {
             assert!((again - test.log_e).abs() < 1e-3, "{test:?}: {again}");
         }
         // The parts make up the whole: the lesser tolerance, and the objective unless stable too.
-        let log = |i: usize| told[i].hedged(0.5);
+        let log = |i: usize| {
+            told[i].votes.map_or(told[i].log_e, |votes| hedge(told[i].log_e, votes, 0.5))
+        };
         let whole = log_mean(&[log(0).min(log(1)), log(3).min(log(2))]);
         assert!((state.harm_by_step(&policy, 0)[0] - whole).abs() < 1e-12);
     }

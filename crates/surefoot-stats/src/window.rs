@@ -17,6 +17,14 @@ pub(crate) struct CountVotes {
 }
 
 impl CountVotes {
+    pub(crate) fn none(test: &CountTest) -> Self {
+        let zeros = [0.0; HARM.len()];
+        Self {
+            ratio: test.max_failure_ratio.map(|_| zeros),
+            equal: test.needs_equal().then_some(zeros),
+        }
+    }
+
     /// What one window tells. `rare` says whether failures are rare enough to vote on the ratio.
     pub(crate) fn of(test: &CountTest, window: &Block, rare: bool) -> Self {
         let on_ratio = |r0| if rare { vote::harm(window, r0, &HARM) } else { [0.0; HARM.len()] };
