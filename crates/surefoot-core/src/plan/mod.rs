@@ -352,6 +352,14 @@ steps: [{weight: 10}, {weight: 50}, {weight: 100}]
             |i| format!("{{name: l{i}, latency: {{percentile: 99, maxSlowdown: '1.5'}}}}");
         let metrics: Vec<String> = (0..3).map(latency).collect();
         let many = format!("{steps}analysis: {{metrics: [{}]}}\n", metrics.join(", "));
+        // What docs/install.md says: three latencies over seven steps, and no more.
+        let of = |count: usize| {
+            let weights: Vec<String> = weights[20 - count..].to_vec();
+            let few =
+                SMALLEST.replace("{weight: 10}, {weight: 50}, {weight: 100}", &weights.join(", "));
+            Plan::of(&spec(&format!("{few}analysis: {{metrics: [{}]}}\n", metrics.join(", "))))
+        };
+        assert!(of(7).is_ok() && of(8).is_err());
         let error = Plan::of(&spec(&many)).unwrap_err().to_string();
         assert!(error.starts_with("analysis.metrics: the evidence of so many metrics"), "{error}");
     }
