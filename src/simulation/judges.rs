@@ -7,8 +7,7 @@ use serde_json::json;
 use surefoot_core::plan::Plan;
 use surefoot_sim::contest::{self, Judged, RULES, Row};
 
-use super::{Output, bar, each, markdown, seconds, table};
-use crate::cli::terminal::Terminal;
+use super::{Lines, Output, bar, each, seconds, written};
 
 /// Options of `surefoot judges`.
 #[derive(Debug, Args)]
@@ -47,12 +46,7 @@ pub fn run(options: &Options) -> Result<String> {
         rows.push(contest::row(cell, &verdicts));
     }
     bar.finish_and_clear();
-    let width = Terminal::look().style.width;
-    Ok(match options.output {
-        Output::Json => serde_json::to_string_pretty(&rows).context("writing JSON")? + "\n",
-        Output::Markdown => tables(&rows, markdown),
-        Output::Table => tables(&rows, |rows| table(rows, width)),
-    })
+    written(options.output, &rows, |rows, table| tables(rows, table))
 }
 
 /// No tolerance but what a guard needs: the canary must not fail more often than stable at all, and
@@ -79,7 +73,7 @@ fn plan(metrics: &serde_json::Value) -> Result<Plan> {
     Plan::of(&spec).context("the compared Rollout")
 }
 
-fn tables(rows: &[Row], table: impl Fn(&[Vec<String>]) -> String) -> String {
+fn tables(rows: &[Row], table: &Lines) -> String {
     let header = |what: &str| {
         std::iter::once(what.to_owned()).chain(RULES.map(str::to_owned)).collect::<Vec<_>>()
     };

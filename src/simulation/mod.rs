@@ -1,12 +1,17 @@
 //! What is known before trying: releases by chance, from the command line.
 
 pub mod judges;
+pub mod manifest;
 pub mod plan;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::cli::terminal::Terminal;
 
 /// How a result is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -15,8 +20,28 @@ pub enum Output {
     Table,
     /// JSON, for programs.
     Json,
+    /// The same as YAML.
+    Yaml,
     /// Markdown, for documents and pull requests.
     Markdown,
+}
+
+/// How rows of cells become a table; the first is the header.
+type Lines = dyn Fn(&[Vec<String>]) -> String;
+
+/// A result as it is asked for: its data, or what `say` makes of it.
+fn written<T: Serialize>(
+    output: Output,
+    data: &T,
+    say: impl Fn(&T, &Lines) -> String,
+) -> Result<String> {
+    let width = Terminal::look().style.width;
+    Ok(match output {
+        Output::Json => serde_json::to_string_pretty(data).context("writing JSON")? + "\n",
+        Output::Yaml => serde_saphyr::to_string(data).context("writing YAML")?,
+        Output::Markdown => say(data, &markdown),
+        Output::Table => say(data, &move |rows| table(rows, width)),
+    })
 }
 
 /// Do `work` for 0..`runs` on all processors, in their order. The bar counts them on a terminal.

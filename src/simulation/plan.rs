@@ -1,6 +1,6 @@
 //! `surefoot plan`: what a Rollout would do at so much traffic, before it is tried.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -8,18 +8,16 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
-use surefoot_core::api::analysis::TemplateKind;
-use surefoot_core::api::rollout::RolloutSpec;
 use surefoot_core::api::text::{Percent, Span};
 use surefoot_core::engine::Run;
-use surefoot_core::plan::{MetricKind, Plan, Templates, resolve};
+use surefoot_core::plan::{MetricKind, Plan};
 use surefoot_core::words;
 use surefoot_sim::forecast::{self, End, Release};
 use surefoot_sim::tally::{Share, quantile};
 use surefoot_sim::traffic::{Failures, Latency, Traffic};
 
-use super::{Output, bar, each, markdown, seconds, table};
-use crate::cli::terminal::Terminal;
+use super::manifest::Manifest;
+use super::{Lines, Output, bar, each, seconds, written};
 
 /// Options of `surefoot plan`.
 #[derive(Debug, Args)]
@@ -69,7 +67,7 @@ fn share(text: &str) -> Result<f64, String> {
     if share < 1.0 { Ok(share) } else { Err("a stable that fails always can't be compared".into()) }
 }
 
-fn span(text: &str) -> Result<Duration, String> {
+pub(super) fn span(text: &str) -> Result<Duration, String> {
     let span: Result<Span, _> = serde_json::from_value(Value::from(text));
     span.map_err(|e| e.to_string())?.duration().map_err(|e| e.to_string())
 }
@@ -125,54 +123,16 @@ struct Regression {
 /// # Errors
 /// When the file can't be read or followed.
 pub fn run(options: &Options) -> Result<String> {
-    let path = &options.filename;
-    let text = if path == Path::new("-") {
-        std::io::read_to_string(std::io::stdin()).context("can't read standard input")?
-    } else {
-        std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?
-    };
-    planned(&text, options)
+    planned(&Manifest::read(&options.filename)?, options)
 }
 
-/// The plan of the Rollout in `text`.
-fn planned(text: &str, options: &Options) -> Result<String> {
-    let spec = parse(text, &options.filename)?;
-    let plan = Plan::of(&spec).context("the Rollout can't be followed")?;
+fn planned(manifest: &Manifest, options: &Options) -> Result<String> {
+    let plan = Plan::of(&manifest.spec).context("the Rollout can't be followed")?;
     if options.latency_p99 <= options.latency_median {
         bail!("--latency-p99 must be above --latency-median: it is the 99th percentile");
     }
     let forecast = forecast(&plan, options);
-    let width = Terminal::look().style.width;
-    Ok(match options.output {
-        Output::Json => serde_json::to_string_pretty(&forecast).context("writing JSON")? + "\n",
-        Output::Markdown => say(&forecast, markdown),
-        Output::Table => say(&forecast, |rows| table(rows, width)),
-    })
-}
-
-/// The Rollout of a file's text with its templates filled in.
-fn parse(text: &str, path: &Path) -> Result<RolloutSpec> {
-    let objects: Vec<Value> = serde_saphyr::from_multiple(text)
-        .with_context(|| format!("{} is no YAML", path.display()))?;
-    let mut rollouts = objects.iter().filter(|o| o["kind"] == "Rollout");
-    let (Some(rollout), None) = (rollouts.next(), rollouts.next()) else {
-        bail!("{} must hold exactly one Rollout", path.display());
-    };
-    let spec: RolloutSpec = serde_json::from_value(rollout["spec"].clone())
-        .with_context(|| format!("the Rollout of {}: spec", path.display()))?;
-    let mut templates = Templates::new();
-    for object in &objects {
-        let kind = match object["kind"].as_str() {
-            Some("AnalysisTemplate") => TemplateKind::AnalysisTemplate,
-            Some("ClusterAnalysisTemplate") => TemplateKind::ClusterAnalysisTemplate,
-            _ => continue,
-        };
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let template = serde_json::from_value(object["spec"].clone())
-            .with_context(|| format!("{kind:?} {name:?}: spec"))?;
-        templates.insert((kind, name), template);
-    }
-    resolve(&spec, &templates).context("the Rollout can't be followed")
+    written(options.output, &forecast, say)
 }
 
 fn forecast(plan: &Plan, options: &Options) -> Forecast {
@@ -328,7 +288,7 @@ fn warnings(plan: &Plan, traffic: &Traffic, options: &Options, steps: &[Step]) -
     warnings
 }
 
-fn say(forecast: &Forecast, table: impl Fn(&[Vec<String>]) -> String) -> String {
+fn say(forecast: &Forecast, table: &Lines) -> String {
     let percent = |share: Share| format!("{:.1}%", 100.0 * share.value());
     let span = |s: Option<f64>| s.map_or_else(|| "–".to_owned(), seconds);
     let whole = |n: Option<f64>| n.map_or_else(|| "–".to_owned(), |n| format!("{n:.0}"));

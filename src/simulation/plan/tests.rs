@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::*;
 
 const ROLLOUT: &str = "
@@ -15,6 +17,10 @@ metadata: {name: golden}
 spec:
   metrics: [{name: success-rate, successRate: {maxDrop: 0.5pp, min: '99%'}}]
 ";
+
+fn manifest(text: &str) -> Manifest {
+    Manifest::parse(text, Path::new("rollout.yaml")).unwrap()
+}
 
 fn options(rps: f64, output: Output) -> Options {
     Options {
@@ -34,7 +40,8 @@ fn options(rps: f64, output: Output) -> Options {
 #[test]
 fn enough_traffic_promotes_what_is_good_and_catches_what_is_bad() {
     let forecast: Value =
-        serde_json::from_str(&planned(ROLLOUT, &options(200.0, Output::Json)).unwrap()).unwrap();
+        serde_json::from_str(&planned(&manifest(ROLLOUT), &options(200.0, Output::Json)).unwrap())
+            .unwrap();
     assert_eq!(forecast["promoted"]["of"], 40, "{forecast}");
     assert_eq!(forecast["warnings"], serde_json::json!([]));
     let worst = &forecast["regressions"][6];
@@ -49,9 +56,9 @@ fn enough_traffic_promotes_what_is_good_and_catches_what_is_bad() {
 
 #[test]
 fn too_little_traffic_is_said_with_what_to_change() {
-    let text = planned(ROLLOUT, &options(0.5, Output::Table)).unwrap();
+    let text = planned(&manifest(ROLLOUT), &options(0.5, Output::Table)).unwrap();
     assert!(text.contains("Warning: at 10%") && text.contains("maxDuration"), "{text}");
-    let markdown = planned(ROLLOUT, &options(0.5, Output::Markdown)).unwrap();
+    let markdown = planned(&manifest(ROLLOUT), &options(0.5, Output::Markdown)).unwrap();
     assert!(markdown.contains("| step | median |"), "{markdown}");
 }
 
@@ -73,6 +80,6 @@ fn what_is_no_number_of_its_kind_is_refused() {
 fn the_example_of_the_documentation_can_be_planned() {
     let text = std::fs::read_to_string("docs/planning.md").unwrap();
     let example = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    let text = planned(example, &options(100.0, Output::Table)).unwrap();
+    let text = planned(&manifest(example), &options(100.0, Output::Table)).unwrap();
     assert!(text.contains("promoted in 100.0%, rolled back in 0.0%"), "{text}");
 }
