@@ -22,8 +22,15 @@ pub fn phi(history: &History) -> Option<f64> {
     if history.total().k() < FEWEST_BAD {
         return None;
     }
-    let each = WINDOWS.iter().filter_map(|seconds| ratio(history, seconds / SLOT_SECONDS));
+    let each = WINDOWS.iter().filter_map(|seconds| in_windows(history, *seconds));
     each.reduce(f64::max).map(|largest| largest.max(1.0))
+}
+
+/// The ratio in windows of so many seconds, a multiple of a slot's: below 1 where bad requests come
+/// more evenly than by chance. `None` where nothing was bad, or never two pods at once.
+#[must_use]
+pub fn in_windows(history: &History, seconds: usize) -> Option<f64> {
+    ratio(history, seconds / SLOT_SECONDS)
 }
 
 fn ratio(history: &History, slots: usize) -> Option<f64> {
@@ -80,6 +87,7 @@ mod tests {
         let slow = history(120, |slot, pod| arm(100, u64::from(slot / 6 % 4 == pod)));
         assert!((ratio(&slow, 1).unwrap() - 1.0).abs() < 1e-12);
         assert!((phi(&slow).unwrap() - 6.0).abs() < 1e-12);
+        assert_eq!(in_windows(&slow, 60), phi(&slow));
     }
 
     #[test]
