@@ -151,6 +151,7 @@ fn wanted() -> Wanted {
             pinned: Pinned::default(),
         },
         reached: None,
+        pods: None,
         ticks_from: Some(Clock.now()),
         latency: true,
         baseline: false,

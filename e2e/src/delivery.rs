@@ -515,6 +515,18 @@ impl Delivery {
         Ok(report)
     }
 
+    /// Wait until every pod of stable has told Prometheus of requests, as its proxy would.
+    pub async fn pods_scraped(&self) -> Result<()> {
+        let pods = format!(
+            "count by (pod) (istio_requests_total{{reporter=\"destination\", \
+             destination_workload_namespace={:?}}})",
+            self.scene.namespace
+        );
+        let all = self.setup.replicas as usize;
+        let told = || async { Ok(self.scene.world.prometheus.query(&pods).await?.len() >= all) };
+        wait_until("stable's proxies to be scraped", LIMIT, told).await
+    }
+
     /// The trace of accepted writes breaks no invariant.
     pub fn audit(&self) -> Result<usize> {
         self.audit_up_to(u64::MAX)

@@ -246,8 +246,9 @@ fn metric_numbers(metric: &MetricStatus) -> Vec<String> {
     let budget = metric.budget.as_deref().and_then(number).map(words::percent);
     told.extend(budget.map(|b| format!("It has {b} of the budget for false rollbacks.")));
     let times = metric.dispersion.as_deref().filter(|phi| *phi != "1");
+    let from = metric.calibration.as_ref().map(|from| format!(" ({from})")).unwrap_or_default();
     told.extend(times.map(|phi| {
-        format!("Its counts may vary {phi} times as much as those of independent requests.")
+        format!("Its counts may vary {phi} times as much as those of independent requests{from}.")
     }));
     told.extend(metric.note.as_ref().map(|note| format!("{note}.")));
     told

@@ -63,7 +63,9 @@ pub fn put(page: &mut Page, metric: &MetricStatus) {
     }
     put_bar(page, "pass", metric.pass.as_ref(), Tone::Good, "passes");
     put_bar(page, "harm", metric.harm.as_ref(), Tone::Bad, "rolls back");
-    if let Some(note) = &metric.note {
+    let dispersion = metric.dispersion.as_ref().zip(metric.calibration.as_ref());
+    let dispersion = dispersion.map(|(phi, from)| format!("dispersion {phi} ({from})"));
+    for note in dispersion.iter().chain(&metric.note) {
         page.put("    ", &page.style.paint(Tone::Faint, note));
     }
 }

@@ -1,6 +1,7 @@
 //! Asking Prometheus: bounded in time, size and number, and trusting nothing of the answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use surefoot_core::metrics::answer::AnswerError;
@@ -50,18 +51,52 @@ impl Prometheus {
         query: &str,
         at: Timestamp,
     ) -> Result<Vec<u8>, QueryError> {
+        let time = seconds(at);
+        self.ask(url, "query", &[("query", query), ("time", &time), ("timeout", "5s")]).await
+    }
+
+    /// The body of a range query's answer: values at `from` and every `step` after it, up to `to`.
+    ///
+    /// # Errors
+    /// When there is none to speak of.
+    pub async fn query_range(
+        &self,
+        url: &str,
+        query: &str,
+        (from, to): (Timestamp, Timestamp),
+        step: Duration,
+    ) -> Result<Vec<u8>, QueryError> {
+        let (start, end, step) = (seconds(from), seconds(to), format!("{}s", step.as_secs()));
+        let parameters = [
+            ("query", query),
+            ("start", &start),
+            ("end", &end),
+            ("step", &step),
+            ("timeout", "5s"),
+        ];
+        self.ask(url, "query_range", &parameters).await
+    }
+
+    async fn ask(
+        &self,
+        url: &str,
+        what: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<Vec<u8>, QueryError> {
         // The semaphore is never closed; a permit is all that is wanted of it.
         let _permit = self.in_flight.acquire().await.ok();
-        let time = format!("{}.{:03}", at.as_second(), at.subsec_millisecond().max(0));
-        let url = format!("{}/api/v1/query", url.trim_end_matches('/'));
-        let parameters = [("query", query), ("time", time.as_str()), ("timeout", "5s")];
-        let answer = self.http.get(&url, &parameters, LARGEST).await?;
+        let url = format!("{}/api/v1/{what}", url.trim_end_matches('/'));
+        let answer = self.http.get(&url, parameters, LARGEST).await?;
         match answer.status {
             // A query that the server can't follow comes back as 400 or 422 with a reason.
             200 | 400 | 422 => Ok(answer.body),
             status => Err(QueryError::Status(status)),
         }
     }
+}
+
+fn seconds(at: Timestamp) -> String {
+    format!("{}.{:03}", at.as_second(), at.subsec_millisecond().max(0))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! tick by tick, puts them in the store, and wakes the reconcile. Nothing ever waits for it.
 
 mod live;
+pub mod past;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -395,7 +396,8 @@ impl Worker {
         if let Some(news) = self.newest(url, &wanted.series, from, now).await? {
             self.pinned = news.pinned;
         }
-        let mut wanted = wanted.reading(&self.pinned);
+        let asked = wanted.reading(&self.pinned);
+        let mut wanted = asked.clone();
         wanted.latency = true;
         let over = self.covered(url, &wanted.series, now).await?;
         let tick = self.tick(url, &wanted, from, now, None).await?;
@@ -403,11 +405,16 @@ impl Worker {
             return Err(format!("no requests at {} in the last 10 minutes", wanted.series.stable));
         }
         let latency = tick.latency.unwrap_or_default();
+        let pods = self.pods_past(url, &asked, now).await;
+        if let Err(why) = &pods {
+            tracing::info!(stable = wanted.series.stable, %why, "stable's pods can't be told apart");
+        }
         lock(&self.samples).baseline = Some(BaselineSample {
             over,
             requests: tick.stable,
             boundaries: latency.boundaries,
             latency: latency.stable,
+            pods,
         });
         Ok(true)
     }

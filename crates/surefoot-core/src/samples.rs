@@ -65,6 +65,22 @@ pub struct BaselineSample {
     pub boundaries: Vec<f64>,
     /// Latencies.
     pub latency: Histogram,
+    /// Its pods one by one and further back, or why that can't be read.
+    pub pods: Result<PodHistory, String>,
+}
+
+/// Stable's past pod by pod, in slots of ten seconds without gaps.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PodHistory {
+    /// Start of the first slot.
+    pub from: Timestamp,
+    /// Slot after slot the requests of each pod, always in the same order. A pod that wasn't there
+    /// had none.
+    pub requests: Vec<Vec<Count>>,
+    /// Boundaries of latencies, milliseconds, rising.
+    pub boundaries: Vec<f64>,
+    /// The same of latencies; empty where none are judged.
+    pub latency: Vec<Vec<Histogram>>,
 }
 
 /// One answer of a user's query.

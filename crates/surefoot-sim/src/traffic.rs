@@ -148,6 +148,7 @@ impl Flow<'_> {
             requests: tick.stable,
             boundaries: latency.boundaries,
             latency: latency.stable,
+            pods: Err("only their sum is simulated".to_owned()),
         }
     }
 

@@ -77,11 +77,19 @@ pub async fn on_latency(scene: Arc<Scene>) -> Result<()> {
     scene.behave(&crate::app::image("shop", "v1"), usual);
     let delivery = Delivery::start(scene, Setup { spec: metrics, ..Setup::default() }).await?;
     let stable = delivery.pods("v1").await?;
+    delivery.pods_scraped().await?;
     delivery.behave("v2", Behaviour::slow(Duration::from_millis(120)));
     delivery.set_version("v2").await?;
     let status = delivery.rolled_back(1).await?;
     let why = &status.history[0].why;
     ensure!(why.contains("latency"), "the reason names no latency: {why}");
+    // Each pod's own past told how latencies hang together, before the canary had a request.
+    let latency = status.history[0].analysis.iter().find(|metric| metric.name == "latency");
+    let from = latency.and_then(|metric| metric.calibration.as_deref());
+    ensure!(
+        from.is_some_and(|from| from.contains(" of 4 pods' past")),
+        "the pods' past wasn't read: {from:?}"
+    );
     stays_on_v1(&delivery, &stable).await
 }
 

@@ -224,12 +224,7 @@ pub async fn leak(scene: Arc<Scene>) -> Result<()> {
     let delivery = Delivery::start(scene, Setup { rate: 100, spec, ..Setup::default() }).await?;
     // As where stable has run for more than a second or two: which label names a pod, the
     // controller learns from its series, and looks again only after 15 s.
-    let reported = format!(
-        "istio_requests_total{{reporter=\"destination\", destination_workload_namespace={:?}}}",
-        delivery.scene.namespace
-    );
-    let told = || async { Ok(!delivery.scene.world.prometheus.query(&reported).await?.is_empty()) };
-    wait_until("stable's proxies to be scraped", LIMIT, told).await?;
+    delivery.pods_scraped().await?;
     delivery.set_version("v2").await?;
     let pod = wait_for("a ready canary pod", LIMIT, || canary_address(&delivery)).await?;
     let caller = tokio::spawn(call(format!("http://{pod}:{}/", crate::backend::PORT)));

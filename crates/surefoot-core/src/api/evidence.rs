@@ -37,6 +37,10 @@ pub struct MetricStatus {
     /// least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dispersion: Option<String>,
+    /// Where its dispersion is from: so much of stable's past before the canary, or assumed and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub calibration: Option<String>,
     /// η: the minutes' votes on harm count to this power, in (0, 1].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vote_exponent: Option<String>,

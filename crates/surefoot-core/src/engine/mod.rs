@@ -1,6 +1,7 @@
 //! The bridge between a release and the statistics: its policy from the plan, ticks into blocks,
 //! evidence into verdicts and words. Its state is one opaque field of the status.
 
+mod calibrate;
 mod judges;
 pub mod reach;
 mod run;
@@ -17,13 +18,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use surefoot_stats::calibration::{ASSUMED_ETA, ASSUMED_PHI};
 use surefoot_stats::threshold::{Tally, Threshold};
 use surefoot_stats::{
     Arm, Baseline, Block, CountTest, LatencyTest, MetricBlock, MetricPolicy, Objective, Policy,
     Role, SlowArm, SlowBlock, State, Test,
 };
 
+use self::calibrate::Calibrated;
 use self::judges::Judges;
 use self::words::{describe, describe_threshold, evidence_wait, harm_in_words};
 use crate::api::analysis::MetricRole;
@@ -36,11 +37,13 @@ pub const ISTIO_BOUNDARIES: [f64; 15] = [
     0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0,
     30_000.0, 60_000.0,
 ];
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Engine {
     policy: Policy,
+    /// Where each of the policy's metrics has its φ and η from.
+    calibrated: Vec<Calibrated>,
     state: State,
     /// Milliseconds since the epoch up to which ticks have been folded.
     folded_until: i64,
@@ -125,14 +128,15 @@ pub fn most_bytes(plan: &Plan) -> usize {
     let latencies = plan.metrics.iter().filter(|m| matches!(m.kind, MetricKind::Latency { .. }));
     // Stable's past, once a metric, and what latencies are pending.
     let known = (latencies.count() + 1) * 20 * 4 * ISTIO_BOUNDARIES.len();
-    let evidence = policy(plan, None).state_bytes_bound();
+    let known = known + plan.metrics.len() * calibrate::MOST_BYTES;
+    let evidence = policy(plan, None).0.state_bytes_bound();
     begin(plan, None, Timestamp::default()).len() + (known + evidence) * 4 / 3
 }
 
 /// The state of a release that is about to get its first traffic.
 #[must_use]
 pub fn begin(plan: &Plan, baseline: Option<&BaselineSample>, now: Timestamp) -> String {
-    let policy = policy(plan, baseline);
+    let (policy, calibrated) = policy(plan, baseline);
     let past = baseline.and_then(|b| arm(b.requests)).unwrap_or_default();
     let mut state = State::new(&policy);
     // Only an overflow or a policy without steps could refuse; neither has evidence to begin with.
@@ -145,6 +149,7 @@ pub fn begin(plan: &Plan, baseline: Option<&BaselineSample>, now: Timestamp) -> 
     let engine = Engine {
         state,
         policy,
+        calibrated,
         folded_until: now.as_millisecond(),
         pending: Pending::default(),
         judged: 0,
@@ -183,7 +188,8 @@ pub fn folded_until(state: &str) -> Option<Timestamp> {
     Timestamp::from_millisecond(Engine::decode(state)?.folded_until).ok()
 }
 
-fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> Policy {
+/// What a release of the plan is judged by, and where φ and η of each metric are from.
+fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> (Policy, Vec<Calibrated>) {
     let boundaries = boundaries(baseline);
     let metrics = plan.metrics.iter().filter(|m| m.is_sequential()).filter_map(|metric| {
         let test = match &metric.kind {
@@ -213,15 +219,18 @@ fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> Policy {
             MetricRole::Guard => Role::Guard,
             MetricRole::Observe => Role::Observe,
         };
-        let (phi, eta) = (ASSUMED_PHI, ASSUMED_ETA);
-        Some(MetricPolicy { role, importance: metric.importance, phi, eta, test })
+        let known = calibrate::of(plan, &test, baseline);
+        let (phi, eta) = (known.phi, known.eta);
+        Some((MetricPolicy { role, importance: metric.importance, phi, eta, test }, known))
     });
-    Policy {
+    let (metrics, calibrated) = metrics.unzip();
+    let policy = Policy {
         false_rollback: plan.false_rollback,
         false_pass: plan.false_pass,
         weights: plan.steps.iter().map(|s| f64::from(s.weight) / 100.0).collect(),
-        metrics: metrics.collect(),
-    }
+        metrics,
+    };
+    (policy, calibrated)
 }
 
 /// Those of stable's past, else the mesh's usual ones.

@@ -67,6 +67,7 @@ fn the_status_has_what_it_takes_to_compute_again() {
         requests: Count { requests: 1_000_000, failed: 3000 },
         boundaries: Vec::new(),
         latency: Histogram::default(),
+        pods: Err("only their sum is simulated".to_owned()),
     };
     let mut samples = good(0, 7000);
     samples.ticks[0].stable.failed = 21;
@@ -122,6 +123,7 @@ steps: [{weight: 10, gate: {onInconclusive: extend}}, {weight: 100}]
         requests: Count { requests: 600_000, failed },
         boundaries: Vec::new(),
         latency: Histogram::default(),
+        pods: Err("only their sum is simulated".to_owned()),
     };
     let gates = |failed| {
         let past = past(failed);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use surefoot_stats::threshold::{Tally, Threshold, Verdict};
 use surefoot_stats::{Block, Harm, MetricPolicy, Pass, Policy, Role, Test, Unmeasurable};
 
+use super::calibrate::Calibrated;
 use super::told::{evidence, log, number, tests, whole};
 use super::{Engine, Judgement};
 use crate::api::analysis::MetricRole;
@@ -66,6 +67,7 @@ pub(super) fn describe(engine: &Engine, policy: &Policy, index: usize, name: &st
         harm: needed.is_finite().then(|| evidence(own, needed)),
         budget: (show.harm.share > 0.0).then(|| number(show.harm.share)),
         dispersion: Some(number(metric.phi)),
+        calibration: engine.calibrated.get(index).map(Calibrated::in_words),
         vote_exponent: Some(number(metric.eta)),
         harm_by_step: engine.state.harm_by_step(policy, index).into_iter().map(log).collect(),
         pass: match pass {
@@ -91,7 +93,6 @@ fn between((low, high): (f64, f64)) -> Option<String> {
 }
 
 fn note(metric: &MetricPolicy, pass: Pass) -> Option<String> {
-    let assumed = format!("dispersion {} assumed", metric.phi);
     match (&metric.test, pass) {
         (_, Pass::NoStableTraffic) => {
             Some("comparison: NoStableTraffic; all traffic is the canary's".to_owned())
@@ -112,9 +113,9 @@ fn note(metric: &MetricPolicy, pass: Pass) -> Option<String> {
         (Test::Latency(test), _) => {
             let boundary = test.shown_boundary();
             let x = boundary.and_then(|i| test.boundaries.get(i));
-            Some(x.map_or_else(|| assumed.clone(), |x| format!("slower than {x} ms; {assumed}")))
+            x.map(|x| format!("slower than {x} ms"))
         }
-        _ => Some(assumed),
+        _ => None,
     }
 }
 

@@ -91,6 +91,23 @@ impl Point {
     }
 }
 
+/// One series of a range.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Track {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// (Seconds since the epoch, value), in order of time, finite.
+    pub samples: Vec<(f64, f64)>,
+}
+
+impl Track {
+    /// A label, empty where it is absent, as in PromQL.
+    #[must_use]
+    pub fn label(&self, name: &str) -> &str {
+        self.labels.get(name).map_or("", String::as_str)
+    }
+}
+
 /// The server's own words, for a line of a log or a status.
 fn short(text: &str) -> String {
     text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
@@ -138,19 +155,33 @@ pub fn vector(text: &[u8]) -> Result<Vec<Point>, AnswerError> {
         .collect()
 }
 
+/// A range of each of several series.
+///
+/// # Errors
+/// When it is anything else, or a value is not finite.
+pub fn tracks(text: &[u8]) -> Result<Vec<Track>, AnswerError> {
+    body(text, "matrix")?
+        .into_iter()
+        .map(|raw| {
+            let values = raw
+                .values
+                .ok_or_else(|| AnswerError::Malformed("a series without values".to_owned()))?;
+            let samples = values.into_iter().map(|(at, value)| Ok((at, finite(&value)?)));
+            Ok(Track { labels: raw.metric, samples: samples.collect::<Result<_, _>>()? })
+        })
+        .collect()
+}
+
 /// The samples of a single series, (seconds since the epoch, value).
 ///
 /// # Errors
 /// When it is anything but one series of finite values.
 pub fn samples(text: &[u8]) -> Result<Vec<(f64, f64)>, AnswerError> {
-    let mut series = body(text, "matrix")?;
-    if series.len() != 1 {
-        return Err(AnswerError::NotOne(series.len()));
+    let mut series = tracks(text)?;
+    match (series.pop(), series.len()) {
+        (Some(only), 0) => Ok(only.samples),
+        (last, before) => Err(AnswerError::NotOne(before + usize::from(last.is_some()))),
     }
-    let values = series.pop().and_then(|s| s.values);
-    let values =
-        values.ok_or_else(|| AnswerError::Malformed("a series without values".to_owned()))?;
-    values.into_iter().map(|(at, value)| Ok((at, finite(&value)?))).collect()
 }
 
 /// The one number of a user's query.

@@ -164,11 +164,47 @@ impl Series {
     }
 
     /// The label that tells the versions apart.
-    fn version_label(&self) -> &str {
+    pub(super) fn version_label(&self) -> &str {
         match &self.by {
             By::Service => "destination_service_name",
             By::Pod { label } => label,
         }
+    }
+
+    /// Stable's pods that reported something in the last minutes, where pods tell the versions apart.
+    #[must_use]
+    pub fn pods(&self) -> String {
+        let label = self.version_label();
+        let pods = literal(&format!("{}.{{5}}", exactly(&pod_prefix(&self.stable))));
+        let selector = self.of_pods(Family::Requests, &pods);
+        format!("group by ({label}) (last_over_time({selector}[{}s]))", LOOKBACK.as_secs())
+    }
+
+    /// What these pods have counted, for a range query. Of latencies those of clients that left are
+    /// left out; of requests their labels tell.
+    #[must_use]
+    pub fn past(&self, family: Family, pods: &[String]) -> String {
+        let label = self.version_label();
+        let pods: Vec<String> = pods.iter().map(|pod| exactly(pod)).collect();
+        let selector = self.of_pods(family, &literal(&pods.join("|")));
+        match family {
+            Family::Requests => format!("sum by ({label}, {}) ({selector})", family.labels()),
+            Family::Latency => format!("sum by ({label}, le) ({selector})"),
+        }
+    }
+
+    fn of_pods(&self, family: Family, pods: &str) -> String {
+        let (metric, label) = (family.metric(), self.version_label());
+        let namespace = literal(&self.namespace);
+        let stayed = match family {
+            Family::Requests => "",
+            Family::Latency => ", response_code!=\"0\", response_flags!~\"(.*,)?DC(,.*)?\"",
+        };
+        format!(
+            "{metric}{{reporter=\"destination\", destination_workload_namespace={namespace}, \
+             {label}=~{pods}{stayed}{}}}",
+            self.pin(", ")
+        )
     }
 
     /// How many series there are in the last minutes: whether this is how they are labelled.

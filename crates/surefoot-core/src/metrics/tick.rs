@@ -40,12 +40,12 @@ fn arm(series: &Series, point: &Point) -> Option<usize> {
 }
 
 /// The client went away before the answer: no version's doing.
-fn left(point: &Point) -> bool {
+pub(super) fn left(point: &Point) -> bool {
     point.label("response_code") == "0"
         || point.label("response_flags").split(',').any(|f| f == "DC")
 }
 
-fn failed(point: &Point) -> bool {
+pub(super) fn failed(point: &Point) -> bool {
     if point.label("request_protocol") == "grpc" {
         let status = point.label("grpc_response_status");
         if !status.is_empty() {
@@ -64,11 +64,7 @@ pub fn latencies(series: &Series, points: &[Point]) -> Result<Latencies, AnswerE
     let mut boundaries: BTreeMap<u64, f64> = BTreeMap::new();
     for point in points.iter().filter(|p| !left(p)) {
         let Some(arm) = arm(series, point) else { continue };
-        let le = point.label("le");
-        let boundary = if le == "+Inf" { f64::INFINITY } else { le.parse().unwrap_or(f64::NAN) };
-        if boundary.is_nan() || boundary <= 0.0 {
-            return Err(AnswerError::Malformed("a bucket without boundary".to_owned()));
-        }
+        let boundary = boundary(point.label("le"))?;
         // Positive floats sort as their bits do.
         boundaries.insert(boundary.to_bits(), boundary);
         let total = sums[arm].entry(boundary.to_bits()).or_default();
@@ -80,14 +76,29 @@ pub fn latencies(series: &Series, points: &[Point]) -> Result<Latencies, AnswerE
         let requests = sums.get(&f64::INFINITY.to_bits()).copied().unwrap_or(0);
         let at_most: Vec<u64> =
             finite.iter().map(|(bits, _)| sums.get(bits).copied().unwrap_or(0)).collect();
-        let rising = at_most.windows(2).all(|w| w[0] <= w[1]);
-        if !rising || at_most.last().is_some_and(|last| *last > requests) {
-            return Err(AnswerError::Malformed("buckets that fall".to_owned()));
+        let histogram = Histogram { requests, at_most };
+        if rises(&histogram) {
+            return Ok(histogram);
         }
-        Ok(Histogram { requests, at_most })
+        Err(AnswerError::Malformed("buckets that fall".to_owned()))
     };
     let [canary, stable] = [histogram(&sums[0])?, histogram(&sums[1])?];
     Ok(Latencies { boundaries: finite.into_iter().map(|(_, b)| b).collect(), canary, stable })
+}
+
+/// What a bucket's `le` says: its boundary, milliseconds, which may be infinite.
+pub(super) fn boundary(le: &str) -> Result<f64, AnswerError> {
+    let boundary = if le == "+Inf" { f64::INFINITY } else { le.parse().unwrap_or(f64::NAN) };
+    if boundary.is_nan() || boundary <= 0.0 {
+        return Err(AnswerError::Malformed("a bucket without boundary".to_owned()));
+    }
+    Ok(boundary)
+}
+
+/// Whether no boundary has more requests below it than the next one.
+pub(super) fn rises(histogram: &Histogram) -> bool {
+    let rising = histogram.at_most.windows(2).all(|w| w[0] <= w[1]);
+    rising && histogram.at_most.last().is_none_or(|last| *last <= histogram.requests)
 }
 
 /// The increase of a counter over (from, to] from its raw samples, resets and all: after a reset it

@@ -22,6 +22,8 @@ pub struct Wanted {
     pub series: Series,
     /// The canary's pods by their own proxies, to see what reaches them past the route.
     pub reached: Option<Series>,
+    /// Stable's pods by their own proxies, for their past one by one.
+    pub pods: Option<Series>,
     /// Where the next tick begins; `None` before there is anything to judge.
     pub ticks_from: Option<Timestamp>,
     /// Whether latencies are judged.
@@ -38,7 +40,8 @@ impl Wanted {
     pub fn reading(&self, pinned: &Pinned) -> Self {
         let mut wanted = self.clone();
         wanted.series.pinned.clone_from(pinned);
-        wanted.reached.iter_mut().for_each(|series| series.pinned.clone_from(pinned));
+        let by_pod = wanted.reached.iter_mut().chain(&mut wanted.pods);
+        by_pod.for_each(|series| series.pinned.clone_from(pinned));
         wanted
     }
 }
@@ -65,6 +68,7 @@ pub fn wanted(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Wa
         source: plan.source.clone(),
         series: series(plan, status, namespace)?,
         reached: reached(plan, status, namespace).filter(|_| judging),
+        pods: by_pod(status, namespace.to_owned()).filter(|_| baseline),
         ticks_from,
         latency: plan.metrics.iter().any(|m| matches!(m.kind, MetricKind::Latency { .. })),
         baseline,

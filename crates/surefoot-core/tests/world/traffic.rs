@@ -176,6 +176,7 @@ impl Sampler {
                 requests,
                 boundaries: Vec::new(),
                 latency: surefoot_core::samples::Histogram::default(),
+                pods: Err("only their sum is simulated".to_owned()),
             });
         }
         let Some(start) = from else { return };

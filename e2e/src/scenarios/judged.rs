@@ -1,0 +1,65 @@
+//! What the judges of other tools make of the same traffic.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use surefoot_core::api::status::{MetricStatus, Phase, RolloutStatus};
+
+use crate::backend::Behaviour;
+use crate::delivery::{Delivery, Setup};
+use crate::world::Scene;
+
+/// Both versions fail 0.5% of their requests. Flagger's defaults (success rate 99%, at the fifth
+/// miss) would roll back the canary for what stable does as well; Surefoot doesn't.
+///
+/// Flagger looks once a minute. Here a look takes 5 s and sees as many requests of the canary, 90, as
+/// a minute at 5 requests a second and 30% has: the same in a twelfth of the time.
+pub async fn as_bad_as_before(scene: Arc<Scene>) -> Result<()> {
+    let spec = json!({
+        "steps": [{"weight": 30, "approval": {}}, {"weight": 100}],
+        "gate": {"minDuration": "5s", "maxDuration": "15m"},
+        "analysis": {"metrics": [
+            {"name": "surefoot", "successRate": {"maxDrop": "0.5pp"}},
+            {
+                "name": "flagger", "role": "observe", "judge": "threshold",
+                "successRate": {"min": "99%"}, "checks": {"interval": "5s", "failureLimit": 4},
+            },
+        ]},
+    });
+    scene.behave(&crate::app::image("shop", "v1"), Behaviour::failing(0.005));
+    scene.behave(&crate::app::image("shop", "v2"), Behaviour::failing(0.005));
+    let delivery = Delivery::start(scene, Setup { spec, rate: 60, ..Setup::default() }).await?;
+    delivery.set_version("v2").await?;
+    let condemned = |s: &RolloutStatus| verdict(s, "flagger").is_some_and(|v| v == "Harm");
+    let status = delivery
+        .within(Duration::from_secs(420), "the threshold to condemn the canary", condemned)
+        .await?;
+    let ours = metric(&status, "surefoot").context("surefoot's own verdict is missing")?;
+    let harm = ours.harm.as_ref().context("no evidence of harm is told")?;
+    ensure!(
+        status.history.is_empty() && matches!(status.phase, Phase::Stepping | Phase::Paused),
+        "the release didn't go on: {:?} {:?}",
+        status.phase,
+        status.history
+    );
+    ensure!(ours.verdict != "Harm", "surefoot too calls it harm: {ours:?}");
+    let flagger = metric(&status, "flagger").and_then(|m| m.note.as_deref()).unwrap_or_default();
+    print!(
+        "figures: both versions fail 0.5%: threshold: {flagger}\n\
+         figures:   surefoot goes on: {}, ln E of harm {} of {}\n",
+        ours.verdict, harm.log_e, harm.needed
+    );
+    delivery.nothing_lost(&["v1", "v2"])?;
+    delivery.audit()?;
+    Ok(())
+}
+
+fn metric<'a>(status: &'a RolloutStatus, name: &str) -> Option<&'a MetricStatus> {
+    status.analysis.iter().find(|metric| metric.name == name)
+}
+
+fn verdict<'a>(status: &'a RolloutStatus, name: &str) -> Option<&'a str> {
+    metric(status, name).map(|metric| metric.verdict.as_str())
+}
