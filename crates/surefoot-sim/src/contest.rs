@@ -24,9 +24,9 @@ pub const POLL: Duration = Duration::from_secs(10);
 const LOOKS: usize = 60;
 /// The canary's share at each.
 const WEIGHTS: [f64; 2] = [0.1, 0.5];
-const POLLS_A_MINUTE: usize = 6;
+pub(crate) const POLLS_A_MINUTE: usize = 6;
 /// After 5, 10, 15 and 20 minutes.
-const KAYENTA_LOOKS: [usize; 4] = [30, 60, 90, 120];
+pub(crate) const KAYENTA_LOOKS: [usize; 4] = [30, 60, 90, 120];
 
 /// The rules, in the order of a [`Row`].
 pub const RULES: [&str; 6] =
@@ -179,13 +179,13 @@ pub fn release(plans: [&Plan; 2], traffic: &Traffic, seed: u64) -> Verdicts {
 }
 
 /// A tick in the statistics' types.
-struct Sums {
+pub(crate) struct Sums {
     requests: Block,
     latency: Option<(SlowArm, SlowArm)>,
 }
 
 impl Sums {
-    fn of(tick: &Tick) -> Option<Self> {
+    pub(crate) fn of(tick: &Tick) -> Option<Self> {
         let arm = |c: surefoot_core::samples::Count| Arm::new(c.requests, c.failed).ok();
         let slow = |h: &Histogram| {
             SlowArm::new(h.requests, h.at_most.iter().map(|m| h.requests - m).collect()).ok()
@@ -195,7 +195,7 @@ impl Sums {
         Some(Self { requests: Block::new(arm(tick.canary)?, arm(tick.stable)?), latency })
     }
 
-    fn poll(&self) -> Poll<'_> {
+    pub(crate) fn poll(&self) -> Poll<'_> {
         Poll { requests: self.requests, latency: self.latency.as_ref().map(|(a, b)| (a, b)) }
     }
 }

@@ -8,9 +8,11 @@
 //! | [`traffic`] | requests, failures and latencies of two versions |
 //! | [`contest`] | the same traffic judged by every rule |
 //! | [`forecast`] | whole releases by one plan |
+//! | [`backtest`] | what of all that stable's own past would have made |
 //! | [`tally`] | shares with their confidence, and medians |
 #![deny(missing_docs)]
 
+pub mod backtest;
 pub mod contest;
 pub mod forecast;
 pub mod tally;

@@ -11,6 +11,7 @@ use crate::plan::Plan;
 use crate::samples::{BaselineSample, Tick};
 
 /// A release under way.
+#[derive(Clone)]
 pub struct Run<'a> {
     plan: &'a Plan,
     engine: Engine,
