@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use surefoot::client::Connection;
-use surefoot::simulation::{judges, plan};
+use surefoot::simulation::{backtest, judges, plan};
 use surefoot::{cli, controller, crds};
 
 /// Progressive delivery for Istio that knows what it is doing
@@ -26,6 +26,8 @@ enum Command {
     Plan(plan::Options),
     /// Compare the rules of Flagger, Argo Rollouts and Kayenta with ours on simulated releases
     Judges(judges::Options),
+    /// Say what a Rollout, and other tools, would have made of stable's past, read from Prometheus
+    Backtest(backtest::Options),
     /// Write the custom resource definitions, one YAML file a kind
     Crds {
         /// The folder to write to; default: all on standard output
@@ -45,6 +47,7 @@ async fn main() -> Result<()> {
             controller::run(&arguments.connection, options).await
         }
         Command::Plan(options) => cli::terminal::show(&plan::run(&options)?),
+        Command::Backtest(options) => cli::terminal::show(&backtest::run(&options).await?),
         Command::Judges(options) => cli::terminal::show(&judges::run(&options)?),
         Command::Crds { directory: Some(directory) } => {
             for (name, yaml) in crds::files()? {

@@ -1,5 +1,6 @@
 //! What is known before trying: releases by chance, from the command line.
 
+pub mod backtest;
 pub mod judges;
 pub mod manifest;
 pub mod plan;
@@ -76,8 +77,14 @@ fn each<T: Send>(bar: &ProgressBar, runs: u64, work: impl Fn(u64) -> T + Sync) -
 
 /// A bar on standard error, which shows itself on a terminal only.
 fn bar(runs: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} releases, {eta} left {msg}");
-    ProgressBar::new(runs).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    bar_of("releases", runs)
+}
+
+/// The same of something else.
+fn bar_of(what: &str, all: u64) -> ProgressBar {
+    let template = format!("{{bar:30}} {{pos}}/{{len}} {what}, {{eta}} left {{msg}}");
+    let style = ProgressStyle::with_template(&template);
+    ProgressBar::new(all).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Seconds in a few characters.

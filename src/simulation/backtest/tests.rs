@@ -1,0 +1,129 @@
+use std::path::Path;
+
+use surefoot_core::samples::{Count, Histogram};
+
+use super::*;
+
+const ROLLOUT: &str = "
+kind: Rollout
+metadata: {name: shop, namespace: shop}
+spec:
+  targetRef: {kind: Deployment, name: shop}
+  traffic: {mesh: istio, service: shop, routes: [{kind: VirtualService, name: shop}]}
+  steps: [{weight: 10}, {weight: 50}, {weight: 100}]
+";
+
+fn manifest(text: &str) -> Manifest {
+    Manifest::parse(text, Path::new("rollout.yaml")).unwrap()
+}
+
+fn options() -> Options {
+    Options {
+        filename: "rollout.yaml".into(),
+        prometheus: "http://127.0.0.1:1".to_owned(),
+        from: "2026-03-01T06:00:00Z".parse().unwrap(),
+        to: "2026-03-01T10:00:00Z".parse().unwrap(),
+        namespace: None,
+        replica_set: None,
+        replica: None,
+        route_timeout: Duration::from_secs(15),
+        seed: 1,
+        state: None,
+        write_calibration: None,
+        output: Output::Table,
+    }
+}
+
+fn asked(options: &Options, text: &str) -> Result<Question> {
+    let manifest = manifest(text);
+    let plan = Plan::of(&manifest.spec).unwrap();
+    question(options, &manifest, &plan, "2026-03-02T00:00:00Z".parse().unwrap())
+}
+
+/// Four pods of which each fails in turn, and is slow twice as often.
+fn history(slots: usize) -> PodHistory {
+    let each = |slot: usize| (0..4).map(move |pod| u64::from(slot % 4 == pod));
+    let latency = |bad| Histogram { requests: 1000, at_most: vec![950, 1000 - 2 * bad] };
+    PodHistory {
+        from: options().from,
+        requests: (0..slots)
+            .map(|s| each(s).map(|failed| Count { requests: 1000, failed }).collect())
+            .collect(),
+        boundaries: vec![100.0, 250.0],
+        latency: (0..slots).map(|s| each(s).map(latency).collect()).collect(),
+    }
+}
+
+fn told(slots: usize) -> Report {
+    let plan = Plan::of(&manifest(ROLLOUT).spec).unwrap();
+    let question = asked(&options(), ROLLOUT).unwrap();
+    let pods = (0..4).map(|i| format!("shop-6c-0000{i}")).collect();
+    let found = Found { label: "pod".into(), replica_set: "shop-6c".into(), pods };
+    report(&options(), &plan, &question, &found, history(slots)).unwrap()
+}
+
+#[test]
+fn the_time_and_the_namespace_are_looked_at_before_anything_is_asked() {
+    assert_eq!(asked(&options(), ROLLOUT).unwrap().slots, 4 * 360);
+    let why = |change: fn(&mut Options)| {
+        let mut options = options();
+        change(&mut options);
+        asked(&options, ROLLOUT).unwrap_err().to_string()
+    };
+    assert!(why(|o| o.to = o.from).contains("after --from"));
+    assert!(why(|o| o.from = "2026-02-01T00:00:00Z".parse().unwrap()).contains("72 hours"));
+    assert!(why(|o| o.to = "2026-03-02T01:00:00Z".parse().unwrap()).contains("future"));
+    let nameless = ROLLOUT.replace(", namespace: shop", "");
+    let error = asked(&options(), &nameless).unwrap_err().to_string();
+    assert!(error.contains("--namespace"), "{error}");
+}
+
+#[test]
+fn every_table_is_there_and_the_numbers_add_up() {
+    let report = told(1440);
+    assert_eq!((report.requests, report.failed), (1440 * 4000, 1440));
+    let lines = say::report(&report, &super::super::markdown);
+    assert!(lines.starts_with("4h of 4 pods of shop-6c in shop"), "{lines}");
+    assert!(lines.contains("| success-rate | 1,440 | 5,760,000 | 1.00 |"), "{lines}");
+    assert!(lines.contains("| as it was | 0.025% | 0.0% | 0.0% | 0.0% |"), "{lines}");
+    let faults = report.outcomes.len();
+    assert_eq!(faults, 1 + FAILING.len() + SLOW.len());
+    let worst = &report.outcomes[5];
+    assert_eq!(worst.what, "5.0% more fail");
+    assert_eq!(worst.rules[0].rolled_back.value(), 1.0, "{worst:?}");
+    // The same data, as data.
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["outcomes"][0]["promoted"]["all"], report.outcomes[0].promoted.all);
+    assert_eq!(json["dependence"][0]["phiBySeconds"][0][0], 10);
+}
+
+#[test]
+fn a_short_history_says_what_it_cannot_tell() {
+    let report = told(60);
+    let all = report.warnings.join("\n");
+    assert!(all.contains("only 0 releases"), "{all}");
+    assert!(all.contains("20 minutes"), "{all}");
+    let text = say::report(&report, &|rows| super::super::table(rows, 120));
+    assert!(text.contains("4 more did not end within this time"), "{text}");
+}
+
+#[test]
+fn the_calibration_is_of_these_metrics() {
+    let report = told(1440);
+    let calibration = calibration(&report, &[]);
+    assert_eq!(calibration.metrics[0].name, "success-rate");
+    assert_eq!(calibration.metrics[0].phi, "1");
+    assert_eq!((calibration.pods, calibration.to), (4, options().to));
+    let other =
+        manifest(&format!("{ROLLOUT}  analysis: {{metrics: [{{name: a, successRate: {{}}}}]}}"));
+    let metrics = other.spec.analysis.unwrap().metrics;
+    assert_ne!(super::calibration(&report, &metrics).metrics_digest, calibration.metrics_digest);
+}
+
+#[test]
+fn one_replica_is_named_by_label_and_value() {
+    assert_eq!(replica("r=a=b"), Ok(("r".to_owned(), "a=b".to_owned())));
+    for bad in ["r", "=a", "1r=a", "r\"=a"] {
+        assert!(replica(bad).is_err(), "{bad}");
+    }
+}
