@@ -3,6 +3,7 @@
 mod admission;
 mod api_faults;
 mod api_server_away;
+mod backtest;
 mod bad_midway;
 mod bad_objects;
 mod bad_prometheus;
@@ -83,6 +84,7 @@ fn all() -> Vec<Scenario> {
         scenario!("bad-midway-spec-edited", bad_midway::spec_edited),
         scenario!("prometheus-replicas", replicas::play),
         scenario!("bad-prometheus", bad_prometheus::play),
+        scenario!("backtest", backtest::play),
         scenario!("promoted-by-subsets", routing::promoted_by_subsets),
         scenario!("promoted-by-subsets-paused-at-rest", routing::promoted_by_subsets_paused),
         scenario!("rolled-back-by-subsets", routing::rolled_back_by_subsets),
