@@ -134,6 +134,15 @@ mod tests {
     }
 
     #[test]
+    fn of_all_boundaries_the_largest_phi_and_the_smallest_eta_are_told() {
+        let plan = example_plan(&serde_json::json!({}));
+        let one = dependence(&plan, &past(5)).remove(1);
+        let other = Dependence { phi: Some(2.0), eta: Some(0.3), ..one.clone() };
+        let worst = worst(vec![other, one.clone()]).unwrap();
+        assert_eq!((worst.phi, worst.eta), (one.phi, Some(0.3)));
+    }
+
+    #[test]
     fn what_nobody_or_everybody_exceeds_tells_nothing_of_slow_requests() {
         let plan = example_plan(&serde_json::json!({}));
         let found = dependence(&plan, &past(0));

@@ -5,14 +5,16 @@ use crate::backtest::fault::{FAILING, SLOW};
 use crate::example_plan;
 use crate::traffic::{Failures, Latency, Traffic};
 
-const MINUTES: usize = 120;
-
-/// Pods that simulated traffic is shared among, with failures that come as they come there.
+/// Two hours of pods that simulated traffic is shared among, with failures that come as they come there.
 fn past(traffic: &Traffic, pods: usize) -> Past {
+    past_of(traffic, pods, 720)
+}
+
+fn past_of(traffic: &Traffic, pods: usize, slots: usize) -> Past {
     let each = Traffic { rps: traffic.rps / pods as f64, ..traffic.clone() };
     let mut flows: Vec<_> = (0..pods as u64).map(|pod| each.flow(pod)).collect();
     let mut history = PodHistory::default();
-    for _ in 0..MINUTES * 6 {
+    for _ in 0..slots {
         let ticks: Vec<Tick> = flows.iter_mut().map(|f| f.tick(0, 0.0, SLOT)).collect();
         history.requests.push(ticks.iter().map(|t| t.stable).collect());
         let latencies = ticks.into_iter().filter_map(|t| t.latency);
@@ -106,4 +108,54 @@ fn every_fault_that_is_tried_is_worse() {
         let more = sum(fault);
         assert!((more.0, more.1) == (n, failed) && more.2 < fast, "{fault:?}");
     }
+}
+
+#[test]
+fn at_100_there_is_nobody_to_be_compared_with() {
+    let spec = serde_json::json!({
+        "targetRef": {"kind": "Deployment", "name": "shop"},
+        "traffic": {
+            "mesh": "istio", "service": "shop",
+            "routes": [{"kind": "VirtualService", "name": "shop"}],
+        },
+        "steps": [{"weight": 100}],
+    });
+    let plan = Plan::of(&serde_json::from_value(spec).unwrap()).unwrap();
+    let outage = past(&Traffic { stable: 0.4, ..calm() }, 5);
+    let past = Past::spliced(&past(&calm(), 5), &outage, 181);
+    // Beside others that suffer with it a pod is in order; alone it is what has crashed.
+    let release = replay(&plan, &past).pod(0, &[]).releases[0][0].clone();
+    assert_eq!(release.end, Some(End::RolledBack(0)), "{release:?}");
+    let both = example_plan(&serde_json::json!({}));
+    let release = replay(&both, &past).pod(0, &[]).releases[0][0].clone();
+    assert!(!matches!(release.end, Some(End::RolledBack(0))), "{release:?}");
+}
+
+#[test]
+fn peers_say_nothing_where_the_past_ends_before_they_have_looked() {
+    let plan = example_plan(&serde_json::json!({}));
+    let past = past_of(&Traffic { stable: 0.05, ..calm() }, 5, 150);
+    let release = replay(&plan, &past).pod(0, &[]).releases[0][0].clone();
+    assert_eq!(release.peers, [Peer::Cut; 4], "{release:?}");
+    assert!(release.end.is_some());
+}
+
+#[test]
+fn chance_is_another_in_every_slot_and_pod() {
+    let history = PodHistory {
+        requests: vec![vec![Count { requests: 1000, failed: 0 }; 2]; 50],
+        ..PodHistory::default()
+    };
+    let (plan, past) = (example_plan(&serde_json::json!({})), Past::new(history).unwrap());
+    let replay = replay(&plan, &past);
+    let failed = |pod, slot| {
+        let stream = Stream { replay: &replay, pod, fault: Fault::More(0.1), baseline: None };
+        stream.tick(slot).unwrap().canary.failed
+    };
+    let of = |pod| (0..50).map(|slot| failed(pod, slot)).collect::<Vec<_>>();
+    let mut values = of(0);
+    assert_ne!(values, of(1));
+    values.sort_unstable();
+    values.dedup();
+    assert!(values.len() > 10, "{values:?}");
 }
