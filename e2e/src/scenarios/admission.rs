@@ -201,6 +201,33 @@ const ROWS: &[Row] = &[
         "which only sequential metrics have part in: leave it out",
     ),
     row(
+        "admission-calibration-of-a-threshold",
+        || {
+            let calibration = json!({"dispersion": "2"});
+            let metric = json!({"name": "rate", "judge": "threshold", "calibration": calibration});
+            metrics(&with(metric, &json!({"successRate": {"min": "99%"}})))
+        },
+        "calibration is for the sequential judge",
+    ),
+    row(
+        "admission-dispersion-below-1",
+        || {
+            let calibration = json!({"dispersion": "0.5"});
+            let metric = json!({"name": "rate", "successRate": {"maxDrop": "1pp"}});
+            metrics(&with(metric, &json!({"calibration": calibration})))
+        },
+        "dispersion is at least 1",
+    ),
+    row(
+        "admission-vote-exponent-0",
+        || {
+            let calibration = json!({"dispersion": "2", "voteExponent": "0"});
+            let metric = json!({"name": "rate", "successRate": {"maxDrop": "1pp"}});
+            metrics(&with(metric, &json!({"calibration": calibration})))
+        },
+        "voteExponent is above 0",
+    ),
+    row(
         "admission-query-compared",
         || {
             let query = json!({"query": "up", "min": "1"});

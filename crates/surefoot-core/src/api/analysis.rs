@@ -211,6 +211,8 @@ pub enum NoDataAction {
      "fisher is one-sided, it looks for more failures: leave direction out"),
     ("!has(self.checks) || (has(self.judge) && self.judge == 'threshold' && !has(self.prometheus))",
      "checks are for judge threshold on successRate or latency; a query has its own failureLimit"),
+    ("!has(self.calibration) || (!has(self.prometheus) && (!has(self.judge) || self.judge == 'sequential'))",
+     "calibration is for the sequential judge of successRate and latency: leave it out"),
 ])))]
 pub struct Metric {
     /// Name, shown in status and explain.
@@ -229,6 +231,10 @@ pub struct Metric {
     /// How judge threshold checks a success rate or latency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checks: Option<Checks>,
+    /// How its counts hang together, where that was measured on a longer past than the controller
+    /// reads (`surefoot backtest`). Default: measured on the last two hours before each release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<MetricCalibration>,
     /// Share of the falseRollback budget, relative to the other sequential metrics. Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
@@ -242,6 +248,23 @@ pub struct Metric {
     /// One number of your own, against fixed limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<PrometheusQuery>,
+}
+
+/// What is known of a metric before a release.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    ("self.dispersion.startsWith('{{') || (double(self.dispersion) >= 1.0 && double(self.dispersion) <= 1000000.0)",
+     "dispersion is at least 1, that of independent requests, and at most 1000000"),
+    ("!has(self.voteExponent) || self.voteExponent.startsWith('{{') || (double(self.voteExponent) > 0.0 && double(self.voteExponent) <= 1.0)",
+     "voteExponent is above 0 and at most 1, full trust"),
+])))]
+pub struct MetricCalibration {
+    /// φ: how many times more its counts vary than those of independent requests: "1.4".
+    pub dispersion: Number,
+    /// η: the minutes' votes on harm count to this power: "0.8". Default "1".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vote_exponent: Option<Number>,
 }
 
 /// What a metric's verdict counts for.

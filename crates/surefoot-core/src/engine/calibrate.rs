@@ -12,7 +12,7 @@ use surefoot_stats::history::History;
 use surefoot_stats::{Arm, Test};
 
 use crate::metrics::history::{LENGTH, after, slot};
-use crate::plan::Plan;
+use crate::plan::{MetricPlan, Plan};
 use crate::samples::{BaselineSample, Histogram, PodHistory};
 use crate::words;
 
@@ -35,6 +35,8 @@ pub(super) struct Calibrated {
 /// Where φ is from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Source {
+    /// The Rollout gives it.
+    Given,
     /// Assumed, for this reason.
     Assumed(String),
     /// So many seconds of so many pods' past.
@@ -55,6 +57,7 @@ impl Calibrated {
             format!("{} of {pods} pods' past", words::span(Duration::from_secs(*seconds)))
         };
         match &self.source {
+            Source::Given => "given by the Rollout".to_owned(),
             Source::Assumed(why) => format!("assumed: {why}"),
             Source::Past { seconds, pods } => past(seconds, pods),
             Source::ShortPast { seconds, pods } => {
@@ -65,7 +68,15 @@ impl Calibrated {
 }
 
 /// Of a metric that is tested like this.
-pub(super) fn of(plan: &Plan, test: &Test, baseline: Option<&BaselineSample>) -> Calibrated {
+pub(super) fn of(
+    plan: &Plan,
+    metric: &MetricPlan,
+    test: &Test,
+    baseline: Option<&BaselineSample>,
+) -> Calibrated {
+    if let Some((phi, eta)) = metric.calibration {
+        return Calibrated { phi, eta, source: Source::Given };
+    }
     let pods = match baseline.map(|b| &b.pods) {
         None => return Calibrated::assumed("stable's past is unknown"),
         Some(Err(why)) => return Calibrated::assumed(why),
@@ -185,14 +196,25 @@ steps: [{weight: 10}, {weight: 100}]
     }
 
     fn calibrated(baseline: &BaselineSample) -> [Calibrated; 2] {
-        let plan = plan();
-        let policy = super::super::policy(&plan, Some(baseline)).0;
-        let [counts, latency] = policy.metrics.as_slice() else { panic!("{policy:?}") };
-        let known = [counts, latency].map(|metric| of(&plan, &metric.test, Some(baseline)));
+        of_plan(&plan(), baseline)
+    }
+
+    fn of_plan(plan: &Plan, baseline: &BaselineSample) -> [Calibrated; 2] {
+        let (policy, known) = super::super::policy(plan, Some(baseline));
         for (metric, known) in policy.metrics.iter().zip(&known) {
             assert_eq!((metric.phi, metric.eta), (known.phi, known.eta), "the policy judges by it");
         }
-        known
+        known.try_into().unwrap()
+    }
+
+    #[test]
+    fn what_the_rollout_gives_is_not_measured() {
+        let mut given = plan();
+        given.metrics[0].calibration = Some((2.5, 0.5));
+        let [counts, latency] = of_plan(&given, &baseline(720, 4, 5));
+        assert_eq!((counts.phi, counts.eta), (2.5, 0.5));
+        assert_eq!(counts.in_words(), "given by the Rollout");
+        assert_eq!(latency.in_words(), "2h of 4 pods' past");
     }
 
     #[test]

@@ -182,6 +182,32 @@ pub fn begin_step(state: &str, index: usize) -> String {
     engine.encode()
 }
 
+/// What is known of a sequential metric before the canary's first request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dispersion {
+    /// The metric.
+    pub metric: String,
+    /// φ ≥ 1.
+    pub phi: f64,
+    /// η in (0, 1].
+    pub eta: f64,
+    /// Where they are from, in words.
+    pub from: String,
+}
+
+/// By what each sequential metric would be judged if a release began with this past, in the plan's
+/// order.
+#[must_use]
+pub fn dispersions(plan: &Plan, baseline: &BaselineSample) -> Vec<Dispersion> {
+    let names = plan.metrics.iter().filter(|m| m.is_sequential()).map(|m| m.name.clone());
+    let known = policy(plan, Some(baseline)).1;
+    let told = names.zip(known).map(|(metric, known)| {
+        let from = known.in_words();
+        Dispersion { metric, phi: known.phi, eta: known.eta, from }
+    });
+    told.collect()
+}
+
 /// Where the next tick begins.
 #[must_use]
 pub fn folded_until(state: &str) -> Option<Timestamp> {
@@ -219,7 +245,7 @@ fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> (Policy, Vec<Calibr
             MetricRole::Guard => Role::Guard,
             MetricRole::Observe => Role::Observe,
         };
-        let known = calibrate::of(plan, &test, baseline);
+        let known = calibrate::of(plan, metric, &test, baseline);
         let (phi, eta) = (known.phi, known.eta);
         Some((MetricPolicy { role, importance: metric.importance, phi, eta, test }, known))
     });

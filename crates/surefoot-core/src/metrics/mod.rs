@@ -7,4 +7,4 @@ pub mod replica;
 pub mod tick;
 pub mod wanted;
 
-pub use wanted::{Wanted, wanted};
+pub use wanted::{Wanted, past, wanted};

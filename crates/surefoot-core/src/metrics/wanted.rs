@@ -8,7 +8,7 @@ use super::query::{By, POD_LABELS, Series};
 use super::replica::Pinned;
 use crate::api::analysis::SourceRef;
 use crate::api::rollout::Apex;
-use crate::api::status::{Phase, RolloutStatus};
+use crate::api::status::{Phase, Revision, RolloutStatus};
 use crate::engine;
 use crate::plan::{MetricKind, MetricPlan, Plan};
 use crate::routing::Side;
@@ -74,6 +74,18 @@ pub fn wanted(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Wa
         baseline,
         queries: queries.collect(),
     })
+}
+
+/// What would be sampled of stable's past if a release began now; for a forecast. `None` where nothing
+/// is counted, or nothing is known of stable yet.
+#[must_use]
+pub fn past(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Wanted> {
+    let mut begun = status.clone();
+    begun.phase = Phase::Preparing;
+    // There is no canary yet; no pod's name begins like this.
+    let none = |stable: Revision| Revision { replica_set: String::new(), ..stable };
+    begun.canary = begun.stable.clone().map(none);
+    wanted(plan, &begun, namespace)
 }
 
 /// Where each version has a Service the callers' proxies tell; subsets of one are told apart by

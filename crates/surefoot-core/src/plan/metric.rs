@@ -1,10 +1,12 @@
 //! What is measured and against which tolerance, with every default filled in.
 
+use surefoot_stats::calibration::{ASSUMED_ETA, ASSUMED_PHI};
+
 use super::judge::{JudgePlan, judge};
 use super::{PlanError, text};
 use crate::api::analysis::{Metric, MetricRole};
 use crate::api::judge::Judge;
-use crate::api::text::{Percent, Points, Ratio, Span};
+use crate::api::text::{Number, Percent, Points, Ratio, Span};
 
 /// One metric.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +20,8 @@ pub struct MetricPlan {
     pub implicit: bool,
     /// Its share of the false-rollback budget before normalising.
     pub importance: f64,
+    /// φ and η, where the Rollout gives them; else they are measured or assumed.
+    pub calibration: Option<(f64, f64)>,
     /// What is measured.
     pub kind: MetricKind,
     /// Who judges it.
@@ -104,6 +108,7 @@ fn default_metrics() -> Vec<MetricPlan> {
         role: MetricRole::Required,
         implicit: true,
         importance: 1.0,
+        calibration: None,
         kind,
         judge: JudgePlan::Sequential,
     };
@@ -200,7 +205,26 @@ fn metric_plan(metric: &Metric) -> Result<MetricPlan, PlanError> {
         role,
         implicit: false,
         importance: f64::from(metric.importance.unwrap_or(1)),
+        calibration: calibration(metric)?,
         judge: judge(metric, &kind)?,
         kind,
     })
+}
+
+fn calibration(metric: &Metric) -> Result<Option<(f64, f64)>, PlanError> {
+    let Some(given) = &metric.calibration else { return Ok(None) };
+    let path = |field: &str| format!("analysis.metrics[{}].calibration.{field}", metric.name);
+    let read = |field, number: Option<&Number>| text(path(field), number, Number::value);
+    let phi = read("dispersion", Some(&given.dispersion))?.unwrap_or(ASSUMED_PHI);
+    let eta = read("voteExponent", given.vote_exponent.as_ref())?.unwrap_or(ASSUMED_ETA);
+    let wrong = |field, problem: String, remedy: &str| {
+        Err(PlanError::Invalid { path: path(field), problem, remedy: remedy.to_owned() })
+    };
+    if !(1.0..=1e6).contains(&phi) {
+        return wrong("dispersion", format!("{phi} can't be"), "use a value from 1 to 1000000");
+    }
+    if !(eta > 0.0 && eta <= 1.0) {
+        return wrong("voteExponent", format!("{eta} can't be"), "use a value above 0, at most 1");
+    }
+    Ok(Some((phi, eta)))
 }
