@@ -238,7 +238,7 @@ fn calibration(report: &Report, metrics: &[surefoot_core::api::analysis::Metric]
         from: report.from,
         to: report.to,
         metrics_digest: calibration::metrics_digest(metrics),
-        metrics: calibration::metrics(&report.dependence),
+        metrics: calibration::metrics(&report.dependence, calibration::is_short(report.slots)),
     }
 }
 

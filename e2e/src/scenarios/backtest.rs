@@ -73,7 +73,10 @@ pub async fn play(scene: Arc<Scene>) -> Result<()> {
     ensure!((1.0..6.0).contains(&phi), "φ is {phi} for failures by chance");
     let written = std::fs::read_to_string(&calibration).context("no calibration")?;
     let written: Value = serde_saphyr::from_str(&written)?;
-    ensure!(written["metrics"][0]["name"] == "success-rate", "{written}");
+    let first = &written["metrics"][0];
+    // So short a past is not believed to have less dispersion than is assumed.
+    let dispersion = first["calibration"]["dispersion"].as_str().unwrap_or_default().parse::<f64>();
+    ensure!(first["name"] == "success-rate" && dispersion? >= 3.0, "{written}");
 
     // What has been fetched is not fetched again; it answers no other question.
     prometheus.set(Mode::Refuse);

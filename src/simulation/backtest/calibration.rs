@@ -2,9 +2,13 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use surefoot_core::api::analysis::Metric;
+use surefoot_core::api::analysis::{Metric, MetricCalibration};
+use surefoot_core::api::text::Number;
+use surefoot_core::metrics::history::LENGTH;
 use surefoot_core::plan::digest;
 use surefoot_sim::backtest::dependence::Dependence;
+use surefoot_sim::backtest::past::SLOT;
+use surefoot_stats::calibration::ASSUMED_PHI;
 
 /// φ and η of each metric. Numbers are text, as everywhere in the API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,48 +34,58 @@ pub struct Calibration {
     pub metrics: Vec<Calibrated>,
 }
 
-/// One metric's.
+/// One metric's: its `calibration` is what the Rollout's metric of this name may hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Calibrated {
     /// Its name.
     pub name: String,
+    /// φ, rounded up, and η, rounded down.
+    pub calibration: MetricCalibration,
     /// Requests that it was measured on.
     pub requests: u64,
     /// How many of them were bad.
     pub bad: u64,
-    /// φ, at least 1, rounded up.
-    pub phi: String,
-    /// η in (0, 1], rounded down; absent where history was too short to tell.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub eta: Option<String>,
 }
 
-/// Those metrics of which φ is known.
+/// Those metrics of which φ is known. A `short` history may show that requests hang together more
+/// than is assumed, and not that they do less: a burst may just not have come yet.
 #[must_use]
-pub fn metrics(found: &[Dependence]) -> Vec<Calibrated> {
+pub fn metrics(found: &[Dependence], short: bool) -> Vec<Calibrated> {
     let known = found.iter().filter_map(|d| {
+        let phi = if short { d.phi?.max(ASSUMED_PHI) } else { d.phi? };
+        let dispersion = text((phi * 1000.0).ceil() / 1000.0);
+        // Never 0: then it would be no evidence at all.
+        let eta = |eta: f64| text(((eta * 1000.0).floor() / 1000.0).max(0.001));
         Some(Calibrated {
             name: d.metric.clone(),
+            calibration: MetricCalibration { dispersion, vote_exponent: d.eta.map(eta) },
             requests: d.requests,
             bad: d.bad,
-            phi: text((d.phi? * 1000.0).ceil() / 1000.0),
-            // Never 0: then it would be no evidence at all.
-            eta: d.eta.map(|eta| text(((eta * 1000.0).floor() / 1000.0).max(0.001))),
         })
     });
     known.collect()
 }
 
-/// The digest of a Rollout's metrics, those of its templates among them.
+/// Whether so many slots are too few to believe in less dispersion than is assumed: the controller's
+/// own measure of a past, less a tenth for scrapes that failed.
 #[must_use]
-pub fn metrics_digest(metrics: &[Metric]) -> String {
-    digest(&metrics)
+pub fn is_short(slots: usize) -> bool {
+    let enough = LENGTH.unsigned_abs().as_secs() / 10 * 9;
+    slots as u64 * SLOT.as_secs() < enough
 }
 
-fn text(number: f64) -> String {
+/// The digest of a Rollout's metrics, those of its templates among them, but for what is known of
+/// their dispersion already.
+#[must_use]
+pub fn metrics_digest(metrics: &[Metric]) -> String {
+    let bare = |metric: &Metric| Metric { calibration: None, ..metric.clone() };
+    digest(&metrics.iter().map(bare).collect::<Vec<_>>())
+}
+
+fn text(number: f64) -> Number {
     let text = format!("{number:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    Number(text.trim_end_matches('0').trim_end_matches('.').to_owned())
 }
 
 #[cfg(test)]
@@ -91,10 +105,19 @@ mod tests {
             eta_by_minutes: Vec::new(),
         };
         let unknown = Dependence { phi: None, ..found.clone() };
-        let short = Dependence { phi: Some(1.0), eta: None, ..found.clone() };
-        let metrics = metrics(&[found, unknown, short]);
-        let told: Vec<_> = metrics.iter().map(|m| (m.phi.as_str(), m.eta.as_deref())).collect();
-        assert_eq!(told, [("1.231", Some("0.799")), ("1", None)]);
+        let brief = Dependence { phi: Some(4.0), eta: None, ..found.clone() };
+        let told = |short| {
+            let metrics = metrics(&[found.clone(), unknown.clone(), brief.clone()], short);
+            metrics.into_iter().map(|m| m.calibration).collect::<Vec<_>>()
+        };
+        let calibration = |phi: &str, eta: Option<&str>| MetricCalibration {
+            dispersion: phi.into(),
+            vote_exponent: eta.map(Into::into),
+        };
+        assert_eq!(told(false), [calibration("1.231", Some("0.799")), calibration("4", None)]);
+        assert_eq!(told(true), [calibration("3", Some("0.799")), calibration("4", None)]);
+        assert!(is_short(647) && !is_short(648), "an hour and 48 minutes");
+        let metrics = metrics(&[found, brief], false);
         let calibration = Calibration {
             kind: "Calibration".to_owned(),
             namespace: "shop".to_owned(),

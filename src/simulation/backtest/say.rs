@@ -10,7 +10,7 @@ use surefoot_stats::calibration::ASSUMED_PHI;
 use surefoot_stats::dispersion::FEWEST_BAD;
 
 use super::super::{Lines, seconds};
-use super::Report;
+use super::{Report, calibration::is_short};
 
 /// Releases as they were, below which a share of them says little.
 const FEW: u64 = 100;
@@ -156,6 +156,12 @@ pub fn warnings(
              a dispersion of {ASSUMED_PHI} is assumed; a longer history may tell",
             name(d),
             d.bad
+        ));
+    }
+    if is_short(past.slots()) && found.iter().any(|d| d.phi.is_some_and(|phi| phi < ASSUMED_PHI)) {
+        warnings.push(format!(
+            "less than two hours may show more dispersion than the {ASSUMED_PHI} that is assumed, and \
+             not less: a burst may just not have come yet"
         ));
     }
     let latency =

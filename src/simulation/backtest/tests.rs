@@ -105,6 +105,26 @@ fn a_short_history_says_what_it_cannot_tell() {
     assert!(all.contains("20 minutes"), "{all}");
     let text = say::report(&report, &|rows| super::super::table(rows, 120));
     assert!(text.contains("4 more did not end within this time"), "{text}");
+    // An hour tells φ, and is too short to believe in little of it.
+    let told = told(400).warnings.join("\n");
+    assert!(told.contains("not less"), "{told}");
+}
+
+#[test]
+fn a_rollout_that_holds_what_was_found_is_judged_by_it() {
+    let found = calibration(&told(1440), &[]).metrics;
+    let metrics = found.iter().map(|m| {
+        let (kind, tolerance) = match m.name.as_str() {
+            "latency" => ("latency", serde_json::json!({"maxSlowdown": "1.5"})),
+            _ => ("successRate", serde_json::json!({"maxDrop": "0.5pp"})),
+        };
+        serde_json::json!({"name": m.name, "calibration": m.calibration, kind: tolerance})
+    });
+    let analysis = serde_json::json!({"metrics": metrics.collect::<Vec<_>>()});
+    let spec = manifest(&format!("{ROLLOUT}  analysis: {analysis}")).spec;
+    let plan = Plan::of(&spec).unwrap();
+    let given: Vec<_> = plan.metrics.iter().map(|m| m.calibration).collect();
+    assert_eq!(given, [Some((1.0, 1.0)), Some((2.0, 1.0))]);
 }
 
 #[test]
@@ -112,11 +132,15 @@ fn the_calibration_is_of_these_metrics() {
     let report = told(1440);
     let calibration = calibration(&report, &[]);
     assert_eq!(calibration.metrics[0].name, "success-rate");
-    assert_eq!(calibration.metrics[0].phi, "1");
+    assert_eq!(calibration.metrics[0].calibration.dispersion, "1".into());
     assert_eq!((calibration.pods, calibration.to), (4, options().to));
     let other =
         manifest(&format!("{ROLLOUT}  analysis: {{metrics: [{{name: a, successRate: {{}}}}]}}"));
     let metrics = other.spec.analysis.unwrap().metrics;
+    let own = calibration::metrics_digest(&metrics);
+    let mut given = metrics.clone();
+    given[0].calibration = Some(calibration.metrics[0].calibration.clone());
+    assert_eq!(calibration::metrics_digest(&given), own, "to follow it changes nothing");
     assert_ne!(super::calibration(&report, &metrics).metrics_digest, calibration.metrics_digest);
 }
 
