@@ -1,5 +1,6 @@
 //! A backtest in words and tables.
 
+use jiff::Timestamp;
 use surefoot_core::plan::{MetricKind, MetricPlan, Plan};
 use surefoot_core::words;
 use surefoot_sim::backtest::Outcome;
@@ -24,8 +25,8 @@ pub fn report(report: &Report, table: &Lines) -> String {
         report.pods,
         report.replica_set,
         report.namespace,
-        report.from,
-        report.to,
+        whole(report.from),
+        whole(report.to),
         words::count(report.requests),
         words::count(report.failed),
         words::percent(ratio(report.failed, report.requests)),
@@ -68,6 +69,11 @@ pub fn report(report: &Report, table: &Lines) -> String {
         text += &format!("\nWarning: {warning}\n");
     }
     text
+}
+
+/// In whole seconds.
+fn whole(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 fn phi(found: &[Dependence]) -> Vec<Vec<String>> {

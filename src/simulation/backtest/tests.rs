@@ -151,3 +151,35 @@ fn one_replica_is_named_by_label_and_value() {
         assert!(replica(bad).is_err(), "{bad}");
     }
 }
+
+/// The blocks of the documentation that begin like this.
+fn blocks(text: &str, begin: &str) -> Vec<String> {
+    let blocks = text.split(begin).skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_examples_of_the_documentation_can_be_followed() {
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: Options,
+    }
+    let text = std::fs::read_to_string("docs/backtest.md").unwrap();
+    let yaml = blocks(&text, "```yaml\n");
+    let [rollout, calibration] = yaml.as_slice() else { panic!("{yaml:?}") };
+    let commands = blocks(&text, "```\nsurefoot ");
+    let [command] = commands.as_slice() else { panic!("{commands:?}") };
+    let command: Command = clap::Parser::try_parse_from(command.split_whitespace()).unwrap();
+    let asked = asked(&command.options, rollout);
+    assert_eq!(asked.unwrap_err().to_string().split(':').next(), Some("--to is in the future"));
+    let plan = Plan::of(&manifest(rollout).spec).unwrap();
+    let now = command.options.to;
+    let question = question(&command.options, &manifest(rollout), &plan, now).unwrap();
+    assert_eq!((question.namespace.as_str(), question.pieces()), ("backtest", 48));
+    let calibration: Calibration = serde_saphyr::from_str(calibration).unwrap();
+    let known: Vec<&str> = calibration.metrics.iter().map(|m| m.name.as_str()).collect();
+    assert!(plan.metrics.iter().all(|m| known.contains(&m.name.as_str())), "{known:?}");
+    let digest = calibration::metrics_digest(&[]);
+    assert_eq!(calibration.metrics_digest, digest, "it is that Rollout's");
+}
