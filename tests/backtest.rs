@@ -3,11 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what failed by panicking")]
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 
-use axum::extract::Query;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -21,7 +26,8 @@ spec:
   steps: [{weight: 10}, {weight: 100}]
 ";
 const START: f64 = 1_772_344_800.0;
-const TIME: [&str; 4] = ["--from", "2026-03-01T06:00:00Z", "--to", "2026-03-01T06:05:00Z"];
+const FROM: &str = "2026-03-01T06:00:00Z";
+const MINUTES: &str = "2026-03-01T06:05:00Z";
 
 /// Files of one test, gone with the value.
 struct Scratch(PathBuf);
@@ -43,10 +49,14 @@ impl Drop for Scratch {
 }
 
 async fn backtest(scratch: &Scratch, url: &str, more: &[&str]) -> Output {
+    until(scratch, url, MINUTES, more).await
+}
+
+async fn until(scratch: &Scratch, url: &str, to: &str, more: &[&str]) -> Output {
     tokio::process::Command::new(env!("CARGO_BIN_EXE_surefoot"))
         .current_dir(&scratch.0)
         .args(["backtest", "-f", "rollout.yaml", "--prometheus", url])
-        .args(TIME)
+        .args(["--from", FROM, "--to", to])
         .args(more)
         .output()
         .await
@@ -58,43 +68,63 @@ fn refused(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// A server with so many pods that answer 10 requests in ten seconds each.
+/// A server that answers.
 async fn server(pods: usize, doubled: bool) -> String {
-    let answer = move |Query(asked): Query<Vec<(String, String)>>| async move {
-        let text = |name: &str| {
-            let found = asked.iter().find(|(key, _)| key == name);
-            found.map(|(_, value)| value.clone()).unwrap_or_default()
-        };
-        let query = text("query");
-        let names = (0..pods).map(|i| format!("shop-6c-0000{i}"));
-        let (kind, result): (&str, Value) = if query.starts_with("sum by (pod) (max_over_time") {
-            let points = names.map(|pod| json!({"metric": {"pod": pod}, "value": [0, "10"]}));
-            ("vector", points.collect())
-        } else if query.starts_with("count by (job, instance)") && doubled {
-            ("vector", json!([{"metric": {"job": "a", "instance": "b"}, "value": [0, "2"]}]))
-        } else if query.starts_with("sum by (pod, request_protocol") {
-            let (start, end): (f64, f64) =
-                (text("start").parse().unwrap(), text("end").parse().unwrap());
-            assert_eq!((start, text("step").as_str()), (START, "10s"));
-            let slots = (0..).map(|i| start + 10.0 * f64::from(i)).take_while(|at| *at <= end);
-            let values: Vec<Value> =
-                slots.map(|at| json!([at, format!("{}", at - start)])).collect();
-            let track =
-                |pod| json!({"metric": {"pod": pod, "response_code": "200"}, "values": values});
-            ("matrix", names.map(track).collect())
-        } else if query.starts_with("sum by (pod, le)") {
-            ("matrix", json!([]))
-        } else {
-            ("vector", json!([]))
-        };
-        Json(json!({"status": "success", "data": {"resultType": kind, "result": result}}))
+    Server { pods, doubled, ranges: Arc::new(AtomicUsize::new(usize::MAX)) }.start().await
+}
+
+/// So many pods that answer 10 requests in ten seconds each.
+#[derive(Clone)]
+struct Server {
+    pods: usize,
+    /// Whether a target is scraped twice.
+    doubled: bool,
+    /// How many range queries more are answered.
+    ranges: Arc<AtomicUsize>,
+}
+
+impl Server {
+    async fn start(self) -> String {
+        let app = Router::new()
+            .route("/api/v1/query", get(answer))
+            .route("/api/v1/query_range", get(answer))
+            .with_state(self);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        format!("http://{address}")
+    }
+}
+
+async fn answer(
+    State(server): State<Server>,
+    Query(asked): Query<BTreeMap<String, String>>,
+) -> Response {
+    let query = asked["query"].as_str();
+    let pods = (0..server.pods).map(|i| format!("shop-6c-0000{i}"));
+    let left = || server.ranges.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
+    if asked.contains_key("start") && left().is_err() {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let (kind, result): (&str, Value) = if query.starts_with("sum by (pod) (max_over_time") {
+        let points = pods.map(|pod| json!({"metric": {"pod": pod}, "value": [0, "10"]}));
+        ("vector", points.collect())
+    } else if query.starts_with("count by (job, instance)") && server.doubled {
+        ("vector", json!([{"metric": {"job": "a", "instance": "b"}, "value": [0, "2"]}]))
+    } else if query.starts_with("sum by (pod, request_protocol") {
+        assert_eq!(asked["step"], "10s");
+        let [start, end] = ["start", "end"].map(|end| asked[end].parse::<f64>().unwrap());
+        let slots = (0..).map(|i| start + 10.0 * f64::from(i)).take_while(|at| *at <= end);
+        let values: Vec<Value> = slots.map(|at| json!([at, format!("{}", at - START)])).collect();
+        let track = |pod| json!({"metric": {"pod": pod, "response_code": "200"}, "values": values});
+        ("matrix", pods.map(track).collect())
+    } else if query.starts_with("sum by (pod, le)") {
+        ("matrix", json!([]))
+    } else {
+        ("vector", json!([]))
     };
-    let app =
-        Router::new().route("/api/v1/query", get(answer)).route("/api/v1/query_range", get(answer));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address: SocketAddr = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    format!("http://{address}")
+    let body = json!({"status": "success", "data": {"resultType": kind, "result": result}});
+    Json(body).into_response()
 }
 
 #[tokio::test]
@@ -128,6 +158,23 @@ async fn one_pod_has_nobody_to_be_compared_with_and_what_was_fetched_is_kept() {
     assert_eq!(kept.lines().count(), 2, "{kept}");
     let other = backtest(&scratch, "http://127.0.0.1:1", &["--state", "state"]).await;
     assert!(refused(&other).contains("another question"));
+}
+
+#[tokio::test]
+async fn an_interrupted_run_asks_for_what_it_lacks() {
+    let scratch = Scratch::new("backtest-interrupted");
+    // The first half an hour's requests and latencies.
+    let ranges = Arc::new(AtomicUsize::new(2));
+    let url = Server { pods: 2, doubled: false, ranges: ranges.clone() }.start().await;
+    let ask = || until(&scratch, &url, "2026-03-01T06:40:00Z", &["--state", "state", "-o", "json"]);
+    let said = refused(&ask().await);
+    assert!(said.contains("piece 2 of 2; the same command goes on from there"), "{said}");
+    ranges.store(2, SeqCst);
+    let output = ask().await;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(ranges.load(SeqCst), 0);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["requests"], 240 * 10 * 2, "{report}");
 }
 
 #[tokio::test]
