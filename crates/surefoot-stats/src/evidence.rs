@@ -11,10 +11,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Block, count};
+use crate::block::Block;
 use crate::grid::{
     ABSOLUTE, ABSOLUTE_SAFE_WEIGHTS, HARM, OBJECTIVE_SAFE, SAFE, SAFE_WEIGHTS, SLOW, add, log_mean,
-    log_mix, log_weighted,
+    log_weighted,
 };
 use crate::latency::SlowBlock;
 use crate::policy::{CountTest, LatencyTest};
@@ -184,9 +184,10 @@ impl LatencyHarm {
         block: &SlowBlock,
         phi: f64,
     ) {
+        let slow = share::Multiples::of(&SLOW);
         for (slot, (boundary, r0)) in test.harm_margins().enumerate() {
             let Some(at) = block.at(boundary) else { continue };
-            let more = share::harm(&at, r0, &SLOW, phi);
+            let more = slow.log_e(&at, r0, phi);
             for begun in since.iter_mut().flatten() {
                 if let Some(logs) = begun.boundaries.get_mut(slot) {
                     add(logs, &more);
@@ -220,9 +221,8 @@ impl LatencyHarm {
     /// ln E. `pending` is the window that is not over, `eta` how far votes are trusted; `stable` says
     /// whether stable has traffic at the step that the evidence began with.
     pub(crate) fn log_e(&self, pending: &LatencyVotes, eta: f64, stable: bool) -> f64 {
-        let alternatives = count((self.boundaries.len() * SLOW.len()) as u64);
-        let requests = (!self.boundaries.is_empty())
-            .then(|| log_mix(self.boundaries.iter().flatten().map(|x| (1.0 / alternatives, *x))));
+        let all = self.boundaries.as_flattened();
+        let requests = (!all.is_empty()).then(|| log_mean(all));
         let (votes, on_equal) = self.votes.log_e(pending);
         let comparison = requests.map(|all| votes.map_or(all, |votes| hedge(all, votes, eta)));
         let equal = mean(&self.equal).map(|requests| hedge(requests, on_equal, eta));

@@ -27,6 +27,9 @@ pub const ABSOLUTE_SAFE_WEIGHTS: [f64; 3] = [0.2, 0.6, 0.2];
 /// Alternatives of safety for an objective, as odds ratios; mixed with equal weights.
 pub const OBJECTIVE_SAFE: [f64; 5] = [0.05, 0.1, 0.25, 0.5, 0.75];
 
+/// A term that is so far below the largest, as its logarithm tells, is no digit of a sum of thousands.
+const NOTHING: f64 = -50.0;
+
 /// ln Σ w·exp(x) over pairs `(w, x)`, for x of any size. −∞ when no weight is positive.
 #[must_use]
 pub fn log_mix(terms: impl Iterator<Item = (f64, f64)>) -> f64 {
@@ -36,7 +39,9 @@ pub fn log_mix(terms: impl Iterator<Item = (f64, f64)>) -> f64 {
         if w <= 0.0 || x == f64::NEG_INFINITY {
             continue;
         }
-        if x <= top {
+        if x - top < NOTHING {
+            continue;
+        } else if x <= top {
             sum += w * (x - top).exp();
         } else {
             sum = sum * (top - x).exp() + w;

@@ -1,6 +1,8 @@
 //! Latency from histogram buckets: all that is observed is how many requests were slower than each
 //! boundary. Nothing of it is interpolated but the tolerance, from stable's own past.
 
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 
 use crate::block::{Arm, Block, CountError, count};
@@ -201,6 +203,26 @@ pub enum BaselineError {
 pub struct Baseline {
     boundaries: Vec<f64>,
     counts: SlowArm,
+    #[serde(skip)]
+    memo: Memo,
+}
+
+/// The margins of the slowdown that was asked for first. A release asks for one, with every block,
+/// and each is a power. Says nothing that the counts don't: memos are all equal, and not stored.
+#[derive(Debug, Clone, Default)]
+struct Memo(OnceLock<Margins>);
+
+#[derive(Debug, Clone)]
+struct Margins {
+    slowdown: f64,
+    boundaries: Vec<Option<f64>>,
+    pass: Option<(usize, f64)>,
+}
+
+impl PartialEq for Memo {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Baseline {
@@ -218,7 +240,7 @@ impl Baseline {
                 counts: counts.slower.len(),
             });
         }
-        Ok(Self { boundaries, counts })
+        Ok(Self { boundaries, counts, memo: Memo::default() })
     }
 
     /// Finite boundaries, rising, milliseconds.
@@ -265,6 +287,13 @@ impl Baseline {
     /// the past was slower than x.
     #[must_use]
     pub fn margin(&self, i: usize, slowdown: f64) -> Option<f64> {
+        match self.known(slowdown) {
+            Some(known) => *known.boundaries.get(i)?,
+            None => self.margin_of(i, slowdown),
+        }
+    }
+
+    fn margin_of(&self, i: usize, slowdown: f64) -> Option<f64> {
         let then = self.exceedance_at(self.boundaries.get(i)? / slowdown)?;
         Some((then / self.exceedance(i)?).max(1.0))
     }
@@ -276,15 +305,29 @@ impl Baseline {
     /// amount of evidence could show it.
     #[must_use]
     pub fn pass_boundary(&self, slowdown: f64) -> Option<(usize, f64)> {
+        self.known(slowdown).map_or_else(|| self.pass_boundary_of(slowdown), |known| known.pass)
+    }
+
+    fn pass_boundary_of(&self, slowdown: f64) -> Option<(usize, f64)> {
         let fit = |i: usize| {
             let share = self.exceedance(i).filter(|s| PASS_RANGE.contains(s))?;
-            let margin = self.margin(i, slowdown).filter(|r0| *r0 > 1.0)?;
+            let margin = self.margin_of(i, slowdown).filter(|r0| *r0 > 1.0)?;
             Some((i, margin, (share / PASS_EXCEEDANCE).ln().abs()))
         };
         (0..self.boundaries.len())
             .filter_map(fit)
             .min_by(|a, b| a.2.total_cmp(&b.2))
             .map(|(i, margin, _)| (i, margin))
+    }
+
+    /// `None` for another slowdown than the one asked for first.
+    fn known(&self, slowdown: f64) -> Option<&Margins> {
+        let known = self.memo.0.get_or_init(|| Margins {
+            slowdown,
+            boundaries: (0..self.boundaries.len()).map(|i| self.margin_of(i, slowdown)).collect(),
+            pass: self.pass_boundary_of(slowdown),
+        });
+        (known.slowdown.to_bits() == slowdown.to_bits()).then_some(known)
     }
 }
 
@@ -346,6 +389,14 @@ mod tests {
         assert_eq!(b.margin(1, 2.1), None);
         assert_eq!(b.margin(3, 1.5), None);
         assert_eq!(baseline(&[1.0, 2.0], 0, &[0, 0]).margin(1, 1.5), None);
+        // Whatever was asked for first.
+        for (first, next) in [(1.5, 2.0), (2.0, 1.5)] {
+            let b = baseline(&[100.0, 200.0, 400.0, 800.0], 1000, &[400, 100, 10, 0]);
+            let asked = |m| (0..4).map(|i| b.margin(i, m)).collect::<Vec<_>>();
+            let anew = |m| (0..4).map(|i| b.margin_of(i, m)).collect::<Vec<_>>();
+            assert_eq!((asked(first), asked(next)), (anew(first), anew(next)));
+            assert_eq!(b.pass_boundary(next), b.pass_boundary_of(next));
+        }
     }
 
     #[test]

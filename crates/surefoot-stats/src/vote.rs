@@ -17,6 +17,7 @@
 //! on average.
 
 use crate::block::Block;
+use crate::share::ln_1p;
 
 /// How long a window is; shorter only where a step ends, and then it only counts against harm.
 pub const WINDOW_MILLIS: u64 = 60_000;
@@ -45,8 +46,10 @@ pub fn log_e(window: &Block, r0: f64, ratio: f64) -> f64 {
     if n1 == 0.0 || n0 == 0.0 || k1 + k0 == 0.0 {
         return 0.0;
     }
-    let share = k1 / (k1 + k0);
-    (share * (ratio / r0 - 1.0)).ln_1p() - ((ratio - r0) * n1 / (r0 * n1 + n0)).ln_1p()
+    let (share, q0) = (k1 / (k1 + k0), r0 * n1 / (r0 * n1 + n0));
+    let more = ratio / r0 - 1.0;
+    // ln((1 + S·more)/(1 + q0·more)) without cancellation where both are near.
+    ln_1p((share - q0) * more / (1.0 + q0 * more))
 }
 
 /// One window's ln e of harm at the alternatives of `grid`, multiples above 1 of the null's edge:
