@@ -6,6 +6,7 @@ use clap_complete::Shell;
 use jiff::SignedDuration;
 
 use crate::client::Connection;
+use crate::simulation::plan::Play;
 
 /// The plugin's file name, by which kubectl finds it.
 pub const BINARY: &str = "kubectl-surefoot";
@@ -91,6 +92,8 @@ pub enum Command {
     },
     /// Tell what was decided, why, and what comes next
     Explain(ExplainOptions),
+    /// Tell what a release would do at the service's present traffic, before it is tried
+    Plan(PlanOptions),
     /// Print a completion script for a shell
     Completion {
         /// The shell
@@ -131,6 +134,20 @@ pub struct ExplainOptions {
     /// How to tell it
     #[arg(short, long, value_enum, default_value_t)]
     pub output: ExplainOutput,
+}
+
+/// Options of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanOptions {
+    /// The Rollout
+    pub name: String,
+    /// Where Prometheus is from here, such as http://127.0.0.1:9090; default: as the Rollout's metrics
+    /// source says
+    #[arg(long, value_name = "URL")]
+    pub prometheus: Option<String>,
+    /// How to play it.
+    #[command(flatten)]
+    pub play: Play,
 }
 
 /// A command to a Rollout.

@@ -15,6 +15,7 @@ pub mod formula;
 pub mod glance;
 pub mod glass;
 pub mod history;
+pub mod measure;
 pub mod order;
 pub mod outlook;
 pub mod page;
@@ -39,8 +40,9 @@ use clap::CommandFactory;
 use kube::Client;
 use surefoot_core::api::ActionKind;
 
-use self::arguments::{Follow, ListOptions, Order, StatusOptions};
+use self::arguments::{Follow, ListOptions, Order, PlanOptions, StatusOptions};
 use self::watch::Goal;
+use crate::simulation;
 
 /// Do what the command line asks for.
 ///
@@ -91,6 +93,12 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         }
         Command::Restart { name, follow } => {
             changed(&client, &namespace, &name, change::Change::Restart, follow).await
+        }
+        Command::Plan(PlanOptions { name, prometheus, play }) => {
+            let url = prometheus.as_deref();
+            let measured = measure::measure(&client, &namespace, &name, url).await?;
+            terminal::show(&simulation::plan::of(&measured, &play)?)?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Completion { .. } => Ok(ExitCode::SUCCESS),
     }

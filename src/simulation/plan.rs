@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use surefoot_core::api::text::{Percent, Span};
-use surefoot_core::engine::Run;
+use surefoot_core::engine::{Dispersion, Run};
 use surefoot_core::plan::{MetricKind, Plan};
 use surefoot_core::words;
 use surefoot_sim::forecast::{self, End, Release};
@@ -18,6 +18,7 @@ use surefoot_sim::traffic::{Failures, Latency, Traffic};
 
 use super::manifest::Manifest;
 use super::{Lines, Output, bar, each, seconds, written};
+use crate::cli::measure::Measured;
 
 /// Options of `surefoot plan`.
 #[derive(Debug, Args)]
@@ -40,6 +41,14 @@ pub struct Options {
     /// Pods of the Deployment
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     replicas: u32,
+    /// How to play it.
+    #[command(flatten)]
+    play: Play,
+}
+
+/// How releases are played, and how that is told.
+#[derive(Debug, Clone, Args)]
+pub struct Play {
     /// The longest that the route lets a request take: its timeout
     #[arg(long, default_value = "15s", value_parser = span)]
     route_timeout: Duration,
@@ -52,6 +61,12 @@ pub struct Options {
     /// How to write it
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
+}
+
+/// The service as it is: what a canary that is no worse does as well.
+struct Service {
+    traffic: Traffic,
+    replicas: u32,
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -82,6 +97,12 @@ fn millis(text: &str) -> Result<f64, String> {
 struct Forecast {
     rps: f64,
     baseline: f64,
+    /// Over how many seconds that was measured, where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    over: Option<u64>,
+    /// By what the metrics are judged, where that was measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dispersions: Vec<Dispersion>,
     runs: u64,
     /// Of releases that are no worse.
     promoted: Share,
@@ -131,27 +152,50 @@ fn planned(manifest: &Manifest, options: &Options) -> Result<String> {
     if options.latency_p99 <= options.latency_median {
         bail!("--latency-p99 must be above --latency-median: it is the 99th percentile");
     }
-    let forecast = forecast(&plan, options);
-    written(options.output, &forecast, say)
+    let latency = Latency { median: options.latency_median, p99: options.latency_p99 };
+    let alike = Traffic::alike(options.rps, options.baseline);
+    let traffic = Traffic { latency: Some(latency), failures: Failures::Independent, ..alike };
+    let service = Service { traffic, replicas: options.replicas };
+    written(options.play.output, &forecast(&plan, &service, &options.play), say)
 }
 
-fn forecast(plan: &Plan, options: &Options) -> Forecast {
-    let latency = Latency { median: options.latency_median, p99: options.latency_p99 };
-    let alike = Traffic {
-        latency: Some(latency),
-        failures: Failures::Independent,
-        ..Traffic::alike(options.rps, options.baseline)
-    };
-    let regressions = regressions(plan, &alike);
+/// The plan of a service that was measured, each metric judged by the dispersion that was found.
+///
+/// # Errors
+/// When nothing is asked of the service, or the result can't be written.
+pub fn of(measured: &Measured, play: &Play) -> Result<String> {
+    if measured.rps <= 0.0 {
+        bail!("the service gets no requests: there is nothing to plan with");
+    }
+    let mut plan = measured.plan.clone();
+    let sequential = plan.metrics.iter_mut().filter(|m| m.is_sequential());
+    for (metric, known) in sequential.zip(&measured.dispersions) {
+        metric.calibration = Some((known.phi, known.eta));
+    }
+    let latency = measured.latency.map(|[median, p99]| Latency { median, p99 });
+    // Three digits are more than is known.
+    let rps = format!("{:.2e}", measured.rps).parse().unwrap_or(measured.rps);
+    let alike = Traffic::alike(rps, measured.failing.min(0.99));
+    let traffic = Traffic { latency, failures: Failures::Independent, ..alike };
+    let service = Service { traffic, replicas: measured.replicas };
+    let mut forecast = forecast(&plan, &service, play);
+    forecast.over = Some(measured.over.as_secs());
+    forecast.dispersions.clone_from(&measured.dispersions);
+    written(play.output, &forecast, say)
+}
+
+fn forecast(plan: &Plan, service: &Service, options: &Play) -> Forecast {
+    let (alike, replicas) = (&service.traffic, service.replicas);
+    let regressions = regressions(plan, alike);
     let fewer = options.runs / 4;
     let bar = bar(options.runs + fewer * regressions.len() as u64);
     let play = |traffic: &Traffic, runs: u64, first: u64| {
         each(&bar, runs, |run| {
             let seed = options.seed.wrapping_add(first << 40).wrapping_add(run);
-            forecast::release(plan, traffic, options.replicas, options.route_timeout, seed)
+            forecast::release(plan, traffic, replicas, options.route_timeout, seed)
         })
     };
-    let good = play(&alike, options.runs, 0);
+    let good = play(alike, options.runs, 0);
     let bad = (1..)
         .zip(&regressions)
         .map(|(i, (what, traffic))| regression(what.clone(), &play(traffic, fewer, i)));
@@ -160,8 +204,10 @@ fn forecast(plan: &Plan, options: &Options) -> Forecast {
     let steps: Vec<Step> = (0..plan.steps.len()).map(|i| step(plan, &good, i)).collect();
     let of = |wanted: fn(End) -> bool| shares(&good, wanted);
     Forecast {
-        rps: options.rps,
-        baseline: options.baseline,
+        rps: alike.rps,
+        baseline: alike.stable,
+        over: None,
+        dispersions: Vec::new(),
         runs: options.runs,
         promoted: of(|end| end == End::Promoted),
         rolled_back: of(|end| matches!(end, End::RolledBack(_))),
@@ -170,7 +216,7 @@ fn forecast(plan: &Plan, options: &Options) -> Forecast {
             good.iter().filter(|r| r.end == End::Promoted).map(|r| r.took().as_secs_f64()),
         ),
         regressions: bad,
-        warnings: warnings(plan, &alike, options, &steps),
+        warnings: warnings(plan, alike, options.seed, &steps),
         steps,
     }
 }
@@ -246,13 +292,13 @@ fn regression(what: String, releases: &[Release]) -> Regression {
 }
 
 /// What can't be met at this traffic, and what stands outside of what is promised.
-fn warnings(plan: &Plan, traffic: &Traffic, options: &Options, steps: &[Step]) -> Vec<String> {
+fn warnings(plan: &Plan, traffic: &Traffic, seed: u64, steps: &[Step]) -> Vec<String> {
     let mut warnings = Vec::new();
-    let past = traffic.flow(options.seed).past();
+    let past = traffic.flow(seed).past();
     if let Some(mut run) = Run::begin(plan, Some(&past), Timestamp::UNIX_EPOCH) {
         for (index, step) in plan.steps.iter().enumerate() {
             run.begin_step(index);
-            let said = run.unreachable(options.rps);
+            let said = run.unreachable(traffic.rps);
             warnings.extend(said.into_iter().map(|w| format!("at {}%: {w}", step.weight)));
         }
     }
@@ -327,11 +373,16 @@ fn say(forecast: &Forecast, table: &Lines) -> String {
             percent(r.promoted),
         ]);
     }
+    let measured = forecast.over.map(|over| {
+        let over = words::span(Duration::from_secs(over));
+        format!(" (measured over the last {over})")
+    });
     let mut text = format!(
-        "{} requests a second of which {} fail, {} simulated releases.\n\nA canary that is no worse is \
+        "{} requests a second of which {} fail{}, {} simulated releases.\n\nA canary that is no worse is \
          promoted in {}, rolled back in {} (95% limit {:.1}%) and inconclusive in {} of releases",
         forecast.rps,
         words::percent(forecast.baseline),
+        measured.unwrap_or_default(),
         forecast.runs,
         percent(forecast.promoted),
         percent(forecast.rolled_back),
@@ -341,7 +392,11 @@ fn say(forecast: &Forecast, table: &Lines) -> String {
     if let Some([median, most]) = forecast.seconds {
         text += &format!("; it takes {}, 90% within {}", seconds(median), seconds(most));
     }
-    text += &format!(".\n\n{}\n", table(&steps));
+    text += ".\n";
+    for known in &forecast.dispersions {
+        text += &format!("{}: dispersion {:.2} ({}).\n", known.metric, known.phi, known.from);
+    }
+    text += &format!("\n{}\n", table(&steps));
     if bad.len() > 1 {
         text += &table(&bad);
         text += "\n";

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use surefoot_core::api::status::{MetricStatus, Phase, RolloutStatus};
 
+use super::commands::plugin;
 use crate::backend::Behaviour;
-use crate::delivery::{Delivery, Setup};
+use crate::delivery::{APP, Delivery, Setup};
 use crate::world::Scene;
 
 /// Both versions fail 0.5% of their requests. Flagger's defaults (success rate 99%, at the fifth
@@ -51,8 +52,24 @@ pub async fn as_bad_as_before(scene: Arc<Scene>) -> Result<()> {
          figures:   surefoot goes on: {}, ln E of harm {} of {}\n",
         ours.verdict, harm.log_e, harm.needed
     );
+    forecast(&delivery).await?;
     delivery.nothing_lost(&["v1", "v2"])?;
     delivery.audit()?;
+    Ok(())
+}
+
+/// `kubectl surefoot plan` asks the same Prometheus what there is now, and plans with stable's part.
+async fn forecast(delivery: &Delivery) -> Result<()> {
+    let url = delivery.prometheus.url();
+    let options = ["plan", APP, "--prometheus", &url, "--runs=8", "--output=json"];
+    let told: Value = serde_json::from_str(&plugin(delivery, &options).await?)?;
+    let (rps, phi) = (told["rps"].as_f64(), told["dispersions"][0]["phi"].as_f64());
+    ensure!(rps.is_some_and(|rps| (30.0..60.0).contains(&rps)), "stable gets 42 a second: {told}");
+    ensure!(phi.is_some_and(|phi| phi >= 1.0), "no dispersion: {told}");
+    ensure!(told["steps"].as_array().is_some_and(|steps| steps.len() == 2), "{told}");
+    let nobody = plugin(delivery, &["plan", APP, "--prometheus=http://127.0.0.1:9"]).await;
+    let said = nobody.err().map(|e| format!("{e:#}")).unwrap_or_default();
+    ensure!(said.contains("give --prometheus"), "nobody is there: {said:?}");
     Ok(())
 }
 

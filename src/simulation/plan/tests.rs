@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use surefoot_core::plan::MetricPlan;
+
 use super::*;
 
 const ROLLOUT: &str = "
@@ -30,11 +32,43 @@ fn options(rps: f64, output: Output) -> Options {
         latency_median: 60.0,
         latency_p99: 300.0,
         replicas: 4,
-        route_timeout: Duration::from_secs(15),
-        runs: 40,
-        seed: 1,
-        output,
+        play: Play { route_timeout: Duration::from_secs(15), runs: 40, seed: 1, output },
     }
+}
+
+#[test]
+fn a_service_that_was_measured_is_judged_by_its_own_dispersion() {
+    let told = |phi: f64, output| {
+        let known = |metric: &MetricPlan| Dispersion {
+            metric: metric.name.clone(),
+            phi,
+            eta: 1.0,
+            from: "2h of 4 pods' past".to_owned(),
+        };
+        let plan = Plan::of(&manifest(ROLLOUT).spec).unwrap();
+        let measured = Measured {
+            rps: 9.876,
+            failing: 0.001,
+            latency: None,
+            replicas: 4,
+            dispersions: plan.metrics.iter().map(known).collect(),
+            over: Duration::from_secs(600),
+            plan,
+        };
+        of(&measured, &options(1.0, output).play).unwrap()
+    };
+    let seconds = |phi| {
+        let forecast: Value = serde_json::from_str(&told(phi, Output::Json)).unwrap();
+        forecast["seconds"][0].as_f64().unwrap()
+    };
+    // As many times as many requests, less the time that no requests shorten.
+    assert!(seconds(3.0) > 2.0 * seconds(1.0), "{} {}", seconds(3.0), seconds(1.0));
+    let text = told(1.25, Output::Table);
+    assert!(
+        text.starts_with("9.88 requests a second of which 0.10% fail (measured over the last 10m)"),
+        "{text}"
+    );
+    assert!(text.contains("success-rate: dispersion 1.25 (2h of 4 pods' past).\n"), "{text}");
 }
 
 #[test]

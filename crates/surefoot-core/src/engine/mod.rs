@@ -183,7 +183,7 @@ pub fn begin_step(state: &str, index: usize) -> String {
 }
 
 /// What is known of a sequential metric before the canary's first request.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Dispersion {
     /// The metric.
     pub metric: String,
