@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 use surefoot_core::plan::Plan;
 use surefoot_sim::contest::{self, Judged, RULES, Row};
+use surefoot_stats::calibration::{ASSUMED_ETA, ASSUMED_PHI};
 
 use super::{Lines, Output, bar, each, seconds, written};
 
@@ -40,10 +41,10 @@ pub fn run(options: &Options) -> Result<String> {
         bar.set_message(cell.name.clone());
         // Far apart, so that no two rows share releases.
         let first = options.seed.wrapping_add(i << 40);
-        let verdicts = each(&bar, runs(cell.null), |run| {
+        let releases = each(&bar, runs(cell.null), |run| {
             contest::release([&usual, &strict], &cell.traffic, first.wrapping_add(run))
         });
-        rows.push(contest::row(cell, &verdicts));
+        rows.push(contest::row(cell, &releases));
     }
     bar.finish_and_clear();
     written(options.output, &rows, |rows, table| tables(rows, table))
@@ -83,14 +84,29 @@ fn tables(rows: &[Row], table: &Lines) -> String {
         });
         table(&std::iter::once(header(what)).chain(body).collect::<Vec<_>>())
     };
+    let known = rows.iter().map(|row| {
+        let told = row.calibrated.iter().flat_map(|known| [spread(known.phi), spread(known.eta)]);
+        std::iter::once(row.name.clone()).chain(told).collect()
+    });
+    let header = ["calibrated", "φ of failures", "η", "φ of latencies", "η"].map(str::to_owned);
+    let known: Vec<Vec<String>> = std::iter::once(header.to_vec()).chain(known).collect();
     format!(
         "10% of the traffic for ten minutes, then 50% for ten; every rule looks every 10 s, after what \
-         it leaves out.\nSurefoot: the defaults (maxDrop 0.5pp, maxSlowdown 1.5: less is no harm). \
-         Strict: maxFailureRatio 1.01, maxSlowdown 1.05.\n\nRolled back, with the 95% limit above, though the canary is no worse:\n\n{}\n\
-         Rolled back because the canary is worse, and after how long (median):\n\n{}",
+         it leaves out: settle 30 s, and warmUp 90 s where pods are new.\n\
+         Surefoot: the defaults (maxDrop 0.5pp, maxSlowdown 1.5: less is no harm). \
+         Strict: maxFailureRatio 1.01, maxSlowdown 1.05.\n\
+         Assumed: φ {ASSUMED_PHI}, η {ASSUMED_ETA}. Calibrated: from two hours of ten stable pods before each release.\n\n\
+         Rolled back, with the 95% limit above, though the canary is no worse:\n\n{}\n\
+         Rolled back because the canary is worse, and after how long (median):\n\n{}\n\
+         What was calibrated, median and 5% to 95% of the releases:\n\n{}",
         part(true, "no regression", wrong),
         part(false, "regression", right),
+        table(&known),
     )
+}
+
+fn spread([low, median, high]: [f64; 3]) -> String {
+    format!("{median:.2} ({low:.2}–{high:.2})")
 }
 
 fn wrong(judged: &Judged) -> String {
@@ -118,6 +134,8 @@ mod tests {
         assert_eq!(text, run(&options).unwrap(), "the same seed, the same tables");
         let (wrong, right) = text.split_once("Rolled back because").unwrap();
         assert_eq!(wrong.matches("\n| ").count(), 9, "{wrong}");
+        let (right, known) = right.split_once("What was calibrated").unwrap();
         assert_eq!(right.matches("\n| ").count(), 7, "{right}");
+        assert_eq!(known.matches("\n| ").count(), 15, "{known}");
     }
 }

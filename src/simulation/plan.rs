@@ -15,6 +15,7 @@ use surefoot_core::words;
 use surefoot_sim::forecast::{self, End, Release};
 use surefoot_sim::tally::{Share, quantile};
 use surefoot_sim::traffic::{Failures, Latency, Traffic};
+use surefoot_stats::calibration::{ASSUMED_ETA, ASSUMED_PHI};
 
 use super::manifest::Manifest;
 use super::{Lines, Output, bar, each, seconds, written};
@@ -41,6 +42,13 @@ pub struct Options {
     /// Pods of the Deployment
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     replicas: u32,
+    /// Dispersion φ of metrics without a calibration of their own: how many times more counts vary than
+    /// those of independent requests [default: 3, as assumed]
+    #[arg(long, value_parser = dispersion)]
+    phi: Option<f64>,
+    /// Exponent η of those: how far a minute's votes are trusted [default: 1]
+    #[arg(long, value_parser = exponent)]
+    eta: Option<f64>,
     /// How to play it.
     #[command(flatten)]
     play: Play,
@@ -73,6 +81,20 @@ fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number > 0.0 && number <= 1e7 => Ok(number),
         _ => Err("give a number above 0 and up to 10000000, such as 50".to_owned()),
+    }
+}
+
+fn dispersion(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if (1.0..=1e6).contains(&number) => Ok(number),
+        _ => Err("give a number from 1, that of independent requests, to 1000000".to_owned()),
+    }
+}
+
+fn exponent(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number <= 1.0 => Ok(number),
+        _ => Err("give a number above 0 and up to 1, full trust".to_owned()),
     }
 }
 
@@ -148,7 +170,13 @@ pub fn run(options: &Options) -> Result<String> {
 }
 
 fn planned(manifest: &Manifest, options: &Options) -> Result<String> {
-    let plan = Plan::of(&manifest.spec).context("the Rollout can't be followed")?;
+    let mut plan = Plan::of(&manifest.spec).context("the Rollout can't be followed")?;
+    if options.phi.is_some() || options.eta.is_some() {
+        let known = (options.phi.unwrap_or(ASSUMED_PHI), options.eta.unwrap_or(ASSUMED_ETA));
+        for metric in plan.metrics.iter_mut().filter(|m| m.is_sequential()) {
+            metric.calibration.get_or_insert(known);
+        }
+    }
     if options.latency_p99 <= options.latency_median {
         bail!("--latency-p99 must be above --latency-median: it is the 99th percentile");
     }

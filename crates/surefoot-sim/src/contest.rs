@@ -4,6 +4,10 @@
 //! As in the tables at the top of `statistics.md`: the canary gets 10% and then 50% of the requests
 //! for ten minutes each, all rules look every ten seconds at what is left after settling, nobody
 //! promotes early, and latencies are judged beside failures by every rule that can.
+//!
+//! Surefoot judges each release four times: by its defaults and by a strict plan, each with φ and η
+//! assumed and with φ and η calibrated, as in production, from two hours of stable's pods that flowed
+//! before the same release.
 
 use std::time::Duration;
 
@@ -11,10 +15,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use surefoot_core::engine::{ISTIO_BOUNDARIES, Run};
 use surefoot_core::plan::Plan;
-use surefoot_core::samples::{Histogram, Tick};
+use surefoot_core::samples::{Count, Histogram, Tick};
 use surefoot_stats::judge::peers::{Argo, Call, FisherPeeked, Flagger, Kayenta, Limits, Poll};
-use surefoot_stats::{Arm, Block, SlowArm};
+use surefoot_stats::{Arm, Block, SlowArm, SlowBlock};
 
+use crate::past;
 use crate::tally::{Share, quantile};
 use crate::traffic::{Failures, Latency, Traffic};
 
@@ -28,9 +33,22 @@ pub(crate) const POLLS_A_MINUTE: usize = 6;
 /// After 5, 10, 15 and 20 minutes.
 pub(crate) const KAYENTA_LOOKS: [usize; 4] = [30, 60, 90, 120];
 
-/// The rules, in the order of a [`Row`].
-pub const RULES: [&str; 6] =
-    ["Flagger", "Argo", "Kayenta", "Fisher, peeked", "Surefoot", "Surefoot, strict"];
+/// What is counted at once: the controller scrapes more often than the others look.
+const TICK: Duration = Duration::from_secs(5);
+
+/// The rules, in the order of a [`Row`]: our four last.
+pub const RULES: [&str; 8] = [
+    "Flagger",
+    "Argo",
+    "Kayenta",
+    "Fisher, peeked",
+    "Surefoot, φ assumed",
+    "Surefoot, calibrated",
+    "strict, φ assumed",
+    "strict, calibrated",
+];
+/// How many of them aren't ours.
+const PEERS: usize = 4;
 
 /// Traffic under a name.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +65,15 @@ pub struct Cell {
 /// beginning, where it never did); `None`: it didn't, or before, which saw nothing.
 pub type Verdicts = [Option<f64>; RULES.len()];
 
+/// One release, judged by everyone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Release {
+    /// When each rule rolled it back.
+    pub verdicts: Verdicts,
+    /// φ and η that were calibrated of failures, and of latencies.
+    pub calibrated: [(f64, f64); 2],
+}
+
 /// What became of many releases of one cell.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -57,6 +84,18 @@ pub struct Row {
     pub null: bool,
     /// One for each rule.
     pub rules: Vec<Judged>,
+    /// What was calibrated of failures, and of latencies.
+    pub calibrated: [Calibrated; 2],
+}
+
+/// φ and η over the releases: 5%, median and 95%.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Calibrated {
+    /// How many times more counts vary than those of independent requests.
+    pub phi: [f64; 3],
+    /// How far votes are trusted.
+    pub eta: [f64; 3],
 }
 
 /// What one rule made of it.
@@ -130,18 +169,29 @@ pub fn cells() -> Vec<Cell> {
 }
 
 /// One release of a cell, judged by every rule on the same requests. The steps of both plans, the
-/// default one and the strict, must begin with weights 10 and 50.
+/// default one and the strict, must begin with weights 10 and 50, and both must judge failures first
+/// and latencies second.
 #[must_use]
-pub fn release(plans: [&Plan; 2], traffic: &Traffic, seed: u64) -> Verdicts {
+pub fn release(plans: [&Plan; 2], traffic: &Traffic, seed: u64) -> Release {
     let mut flow = traffic.flow(seed);
-    let past = flow.past();
+    let read = past::calibrating(&mut flow);
+    let unread = past::sum_of(&read);
     let limits = || Limits::usual(POLLS_A_MINUTE, ISTIO_BOUNDARIES.to_vec());
     let mut flagger = Flagger::new(limits(), 5);
     let mut argo = Argo::new(limits(), 3);
     let boundaries = ISTIO_BOUNDARIES.to_vec();
     let mut kayenta = Kayenta::new(POLLS_A_MINUTE, KAYENTA_LOOKS.to_vec(), boundaries, 0.99);
     let mut fisher = FisherPeeked::new(0.05);
-    let mut ours = plans.map(|plan| Run::begin(plan, Some(&past), Timestamp::UNIX_EPOCH));
+    let [usual, strict] = plans;
+    let begin = |plan, past| Run::begin(plan, Some(past), Timestamp::UNIX_EPOCH);
+    let read = begin(usual, &read);
+    let mut calibrated = [(f64::NAN, f64::NAN); 2];
+    for (known, found) in calibrated.iter_mut().zip(read.iter().flat_map(Run::dispersions)) {
+        *known = found;
+    }
+    // What the pods' past tells doesn't depend on the tolerances.
+    let strictly = begin(strict, &unread).map(|run| run.dispersed(calibrated));
+    let mut ours = [begin(usual, &unread), read, begin(strict, &unread), strictly];
     let mut verdicts: Verdicts = [None; RULES.len()];
     let mut early = [false; RULES.len()];
     let worse_from = if traffic.from < WEIGHTS.len() { traffic.from * LOOKS } else { 0 };
@@ -150,20 +200,25 @@ pub fn release(plans: [&Plan; 2], traffic: &Traffic, seed: u64) -> Verdicts {
             run.begin_step(step);
         }
         for look in 1..=LOOKS {
-            let tick = flow.tick(step, weight, POLL);
-            let Some(sums) = Sums::of(&tick) else { continue };
+            let mut sums = Sums::default();
+            for _ in 0..POLL.as_secs() / TICK.as_secs() {
+                let tick = flow.tick(step, weight, TICK);
+                sums.add(&tick);
+                ours.iter_mut().flatten().for_each(|run| run.take(&tick, true));
+            }
             let poll = sums.poll();
             let over = |call: Call| call == Call::RollsBack;
-            ours.iter_mut().flatten().for_each(|run| run.take(&tick, true));
-            let harmed = |i: usize| ours[i].as_ref().is_some_and(Run::harmed);
-            let now = [
+            let mut now = [false; RULES.len()];
+            let peers = [
                 over(flagger.look(&poll)),
                 over(argo.look(&poll)),
                 over(kayenta.look(&poll)),
                 over(fisher.look(&poll)),
-                harmed(0),
-                harmed(1),
             ];
+            now[..PEERS].copy_from_slice(&peers);
+            for (now, run) in now[PEERS..].iter_mut().zip(&ours) {
+                *now = run.as_ref().is_some_and(Run::harmed);
+            }
             let looks = step * LOOKS + look;
             #[expect(clippy::cast_precision_loss, reason = "a few looks")]
             let at = looks.saturating_sub(worse_from) as f64 * POLL.as_secs_f64();
@@ -175,46 +230,72 @@ pub fn release(plans: [&Plan; 2], traffic: &Traffic, seed: u64) -> Verdicts {
             }
         }
     }
-    verdicts
+    Release { verdicts, calibrated }
 }
 
-/// A tick in the statistics' types.
+/// Ticks together, in the statistics' types.
+#[derive(Default)]
 pub(crate) struct Sums {
     requests: Block,
-    latency: Option<(SlowArm, SlowArm)>,
+    latency: Option<SlowBlock>,
 }
 
 impl Sums {
-    pub(crate) fn of(tick: &Tick) -> Option<Self> {
-        let arm = |c: surefoot_core::samples::Count| Arm::new(c.requests, c.failed).ok();
+    /// One tick alone.
+    pub(crate) fn of(tick: &Tick) -> Self {
+        let mut sums = Self::default();
+        sums.add(tick);
+        sums
+    }
+
+    /// Add what can be: counts of simulated ticks can, and those of a past that was checked.
+    fn add(&mut self, tick: &Tick) {
+        let arm = |c: Count| Arm::new(c.requests, c.failed).unwrap_or_default();
+        let more = Block::new(arm(tick.canary), arm(tick.stable));
+        self.requests = self.requests.checked_add(more).unwrap_or(self.requests);
         let slow = |h: &Histogram| {
             SlowArm::new(h.requests, h.at_most.iter().map(|m| h.requests - m).collect()).ok()
         };
-        let latency =
-            tick.latency.as_ref().and_then(|l| Some((slow(&l.canary)?, slow(&l.stable)?)));
-        Some(Self { requests: Block::new(arm(tick.canary)?, arm(tick.stable)?), latency })
+        let more = tick
+            .latency
+            .as_ref()
+            .and_then(|l| SlowBlock::new(slow(&l.canary)?, slow(&l.stable)?).ok());
+        match (&mut self.latency, more) {
+            (Some(sum), Some(more)) => drop(sum.checked_add_assign(&more)),
+            (none, more) => *none = more,
+        }
     }
 
     pub(crate) fn poll(&self) -> Poll<'_> {
-        Poll { requests: self.requests, latency: self.latency.as_ref().map(|(a, b)| (a, b)) }
+        let latency = self.latency.as_ref().map(|block| (block.canary(), block.stable()));
+        Poll { requests: self.requests, latency }
     }
 }
 
-/// Many releases' verdicts as a row.
+/// Many releases as a row.
 #[must_use]
-pub fn row(cell: &Cell, verdicts: &[Verdicts]) -> Row {
+pub fn row(cell: &Cell, releases: &[Release]) -> Row {
     let rules = RULES.iter().enumerate().map(|(i, rule)| {
         let mut rolled_back = Share::default();
         let mut after: Vec<f64> = Vec::new();
-        for verdict in verdicts {
-            rolled_back.count(verdict[i].is_some());
-            after.extend(verdict[i]);
+        for release in releases {
+            rolled_back.count(release.verdicts[i].is_some());
+            after.extend(release.verdicts[i]);
         }
         after.sort_by(f64::total_cmp);
         let median_seconds = quantile(&after, 0.5);
         Judged { rule, rolled_back, interval: rolled_back.interval(), median_seconds }
     });
-    Row { name: cell.name.clone(), null: cell.null, rules: rules.collect() }
+    let spread = |of: &dyn Fn(&Release) -> f64| {
+        let mut values: Vec<f64> = releases.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        [0.05, 0.5, 0.95].map(|q| quantile(&values, q).unwrap_or(f64::NAN))
+    };
+    let calibrated = [0, 1].map(|metric| Calibrated {
+        phi: spread(&|release| release.calibrated[metric].0),
+        eta: spread(&|release| release.calibrated[metric].1),
+    });
+    Row { name: cell.name.clone(), null: cell.null, rules: rules.collect(), calibrated }
 }
 
 #[cfg(test)]
@@ -226,10 +307,10 @@ mod tests {
     fn a_broken_canary_is_seen_by_every_rule_and_a_good_one_by_none_of_the_sober() {
         let plan = example_plan(&serde_json::json!({}));
         let bad = Traffic { canary: 0.3, ..Traffic::alike(100.0, 0.001) };
-        let verdicts = release([&plan; 2], &bad, 1);
+        let verdicts = release([&plan; 2], &bad, 1).verdicts;
         assert!(verdicts.iter().all(Option::is_some), "{verdicts:?}");
         assert_eq!(verdicts[4], Some(10.0), "at the first look");
-        let good = release([&plan; 2], &Traffic::alike(100.0, 0.001), 1);
+        let good = release([&plan; 2], &Traffic::alike(100.0, 0.001), 1).verdicts;
         assert_eq!((good[0], good[1], good[4]), (None, None, None));
     }
 
@@ -237,7 +318,20 @@ mod tests {
     fn what_begins_later_is_counted_from_there() {
         let late = Traffic { from: 1, canary: 0.5, ..Traffic::alike(100.0, 0.001) };
         // Blocks of the metrics are of 15 s, and the crash guard has seen ten good minutes.
-        assert_eq!(release([&example_plan(&serde_json::json!({})); 2], &late, 2)[4], Some(20.0));
+        let plan = example_plan(&serde_json::json!({}));
+        assert_eq!(release([&plan; 2], &late, 2).verdicts[4], Some(20.0));
+    }
+
+    #[test]
+    fn what_is_calibrated_is_what_is_judged_by() {
+        let plan = example_plan(&serde_json::json!({}));
+        let traffic = Traffic { canary: 0.01, ..Traffic::alike(500.0, 0.001) };
+        let found = release([&plan; 2], &traffic, 3);
+        let (phi, eta) = found.calibrated[0];
+        assert!((1.0..1.4).contains(&phi) && eta > 0.9, "{:?}", found.calibrated);
+        let [assumed, read, strict, strictly] = found.verdicts[PEERS..] else { panic!("four") };
+        assert!(read.unwrap() < 0.6 * assumed.unwrap(), "φ is a third: {read:?} {assumed:?}");
+        assert_eq!((strict, strictly), (assumed, read), "the same plan");
     }
 
     #[test]

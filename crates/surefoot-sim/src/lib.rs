@@ -6,6 +6,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`traffic`] | requests, failures and latencies of two versions |
+//! | [`past`] | stable's pods before a release, for calibration |
 //! | [`contest`] | the same traffic judged by every rule |
 //! | [`forecast`] | whole releases by one plan |
 //! | [`backtest`] | what of all that stable's own past would have made |
@@ -15,6 +16,7 @@
 pub mod backtest;
 pub mod contest;
 pub mod forecast;
+pub mod past;
 pub mod tally;
 pub mod traffic;
 

@@ -52,8 +52,8 @@ pub enum Failures {
         /// Mean size, at least 1.
         size: f64,
     },
-    /// Each poll each version has a rate of its own, with this correlation between two of its
-    /// requests in (0, 1).
+    /// Every ten seconds each version has a rate of its own, with this correlation between two of its
+    /// requests in (0, 1). Before a release each of stable's pods is one.
     BetaBinomial {
         /// The correlation.
         rho: f64,
@@ -82,8 +82,12 @@ pub enum Failures {
 /// Pods of stable; the canary has what its weight needs, and at least two.
 const PODS: f64 = 10.0;
 
-/// How much of stable's past a release begins with.
+/// How much of stable's past a release begins with where its pods aren't looked at.
 const PAST: Duration = Duration::from_secs(600);
+
+/// How long a rate lasts that is drawn anew every now and then, and how long a pod's burst, seconds.
+const SPELL: f64 = 10.0;
+const BURST: f64 = 60.0;
 
 /// Traffic as it flows.
 pub struct Flow<'a> {
@@ -91,10 +95,17 @@ pub struct Flow<'a> {
     chance: StdRng,
     now: Timestamp,
     seconds: f64,
-    /// A factor for each pod, the canary's and stable's.
-    pods: [Vec<f64>; 2],
+    /// What each pod has drawn, the canary's and stable's.
+    pods: [Vec<Spell>; 2],
     /// Stable's latencies below each boundary, and the canary's.
     below: Option<[Vec<f64>; 2]>,
+}
+
+/// A number that is drawn and kept for a while.
+#[derive(Clone, Copy)]
+struct Spell {
+    value: f64,
+    until: f64,
 }
 
 impl Traffic {
@@ -152,59 +163,76 @@ impl Flow<'_> {
         }
     }
 
+    /// The requests of each of stable's pods in the next `span`, before there is a canary.
+    pub fn pods(&mut self, span: Duration) -> Vec<(Count, Option<Histogram>)> {
+        let expected = self.traffic.rps * span.as_secs_f64() / PODS;
+        let mut pods = Vec::new();
+        for pod in 0..whole(PODS) {
+            let count = self.pod(1, pod, expected, self.traffic.stable);
+            let below = self.below.as_ref();
+            let latency = below.map(|b| histogram(&mut self.chance, count.requests, &b[0]));
+            pods.push((count, latency));
+        }
+        self.pass(span);
+        pods
+    }
+
     /// The requests of the next `span`, the canary getting `weight` in \[0, 1\] of them at a step.
     pub fn tick(&mut self, step: usize, weight: f64, span: Duration) -> Tick {
-        let from = self.now;
-        self.now += SignedDuration::try_from(span).unwrap_or(SignedDuration::ZERO);
-        let seconds = span.as_secs_f64();
         let worse = step >= self.traffic.from;
         let rate = if worse { self.traffic.canary } else { self.traffic.stable };
-        let requests = self.traffic.rps * seconds;
+        let requests = self.traffic.rps * span.as_secs_f64();
         let canary = self.count(0, requests * weight, rate, (PODS * weight).ceil().max(2.0));
         let stable = self.count(1, requests * (1.0 - weight), self.traffic.stable, PODS);
-        let latency = self.below.take().map(|below| {
-            let slow = usize::from(worse);
-            let latencies = Latencies {
-                boundaries: ISTIO_BOUNDARIES.to_vec(),
-                canary: histogram(&mut self.chance, canary.requests, &below[slow]),
-                stable: histogram(&mut self.chance, stable.requests, &below[0]),
-            };
-            self.below = Some(below);
-            latencies
+        let latency = self.below.as_ref().map(|below| Latencies {
+            boundaries: ISTIO_BOUNDARIES.to_vec(),
+            canary: histogram(&mut self.chance, canary.requests, &below[usize::from(worse)]),
+            stable: histogram(&mut self.chance, stable.requests, &below[0]),
         });
-        self.seconds += seconds;
+        let from = self.now;
+        self.pass(span);
         Tick { from, to: self.now, canary, stable, latency, reached: None, partial: None }
     }
 
-    /// Requests and failures of one version with so many pods.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few pods")]
+    fn pass(&mut self, span: Duration) {
+        self.now += SignedDuration::try_from(span).unwrap_or(SignedDuration::ZERO);
+        self.seconds += span.as_secs_f64();
+    }
+
+    /// Requests and failures of one version with so many pods, which are only told apart where they
+    /// differ.
     fn count(&mut self, side: usize, expected: f64, rate: f64, pods: f64) -> Count {
+        match self.traffic.failures {
+            Failures::PodBursts { .. } | Failures::StaticPods { .. } => {
+                let mut sum = Count::default();
+                for pod in 0..whole(pods) {
+                    add(&mut sum, self.pod(side, pod, expected / pods, rate));
+                }
+                sum
+            }
+            _ => self.pod(side, 0, expected, rate),
+        }
+    }
+
+    /// Requests and failures of one pod, or of as many as one.
+    fn pod(&mut self, side: usize, pod: usize, expected: f64, rate: f64) -> Count {
         match self.traffic.failures {
             Failures::PodBursts { times, share } => {
                 // The rate between bursts, so that the mean is `rate`.
                 let calm = rate / (1.0 + share * (times - 1.0));
-                let mut sum = Count::default();
-                for _ in 0..pods as usize {
-                    let bursts = self.chance.random_bool(share.clamp(0.0, 1.0));
-                    let rate = if bursts { calm * times } else { calm };
-                    add(&mut sum, self.independent(expected / pods, rate));
-                }
-                sum
+                let bursts = self.spell(side, pod, BURST, |chance| {
+                    if chance.random_bool(share.clamp(0.0, 1.0)) { times } else { 1.0 }
+                });
+                self.independent(expected, calm * bursts)
             }
             Failures::StaticPods { spread } => {
-                while self.pods[side].len() < pods as usize {
+                let factor = self.spell(side, pod, f64::INFINITY, |chance| {
                     // Of mean 1.
                     let sigma = spread.mul_add(spread, 1.0).ln().sqrt();
                     let factor = LogNormal::new(-sigma * sigma / 2.0, sigma);
-                    let factor = factor.map_or(1.0, |d| d.sample(&mut self.chance));
-                    self.pods[side].push(factor);
-                }
-                let mut sum = Count::default();
-                for pod in 0..pods as usize {
-                    let factor = self.pods[side].get(pod).copied().unwrap_or(1.0);
-                    add(&mut sum, self.independent(expected / pods, rate * factor));
-                }
-                sum
+                    factor.map_or(1.0, |d| d.sample(chance))
+                });
+                self.independent(expected, rate * factor)
             }
             Failures::Independent => self.independent(expected, rate),
             Failures::SharedOutages { rate: outage } => {
@@ -213,8 +241,9 @@ impl Flow<'_> {
             }
             Failures::BetaBinomial { rho } => {
                 let all = 1.0 / rho - 1.0;
-                let of_poll = Beta::new((rate * all).max(1e-9), ((1.0 - rate) * all).max(1e-9));
-                let rate = of_poll.map_or(rate, |d| d.sample(&mut self.chance));
+                let rates = Beta::new((rate * all).max(1e-9), ((1.0 - rate) * all).max(1e-9));
+                let rate =
+                    self.spell(side, pod, SPELL, |chance| rates.map_or(rate, |d| d.sample(chance)));
                 self.independent(expected, rate)
             }
             Failures::Clusters { size } => {
@@ -232,10 +261,34 @@ impl Flow<'_> {
         }
     }
 
+    /// What a pod has drawn, drawn anew every so many seconds.
+    fn spell(
+        &mut self,
+        side: usize,
+        pod: usize,
+        seconds: f64,
+        draw: impl Fn(&mut StdRng) -> f64,
+    ) -> f64 {
+        let over = Spell { value: 0.0, until: f64::NEG_INFINITY };
+        let pods = &mut self.pods[side];
+        pods.resize(pods.len().max(pod + 1), over);
+        let spell = &mut pods[pod];
+        if self.seconds >= spell.until {
+            let begun = (self.seconds / seconds).floor();
+            *spell = Spell { value: draw(&mut self.chance), until: (begun + 1.0) * seconds };
+        }
+        spell.value
+    }
+
     fn independent(&mut self, expected: f64, rate: f64) -> Count {
         let requests = poisson(&mut self.chance, expected);
         Count { requests, failed: binomial(&mut self.chance, requests, rate) }
     }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few pods")]
+fn whole(pods: f64) -> usize {
+    pods as usize
 }
 
 fn add(sum: &mut Count, more: Count) {
@@ -303,6 +356,21 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_pod_bursts_for_a_whole_minute_however_often_it_is_looked_at() {
+        let failures = Failures::PodBursts { times: 1e3, share: 0.2 };
+        let traffic = Traffic { failures, ..Traffic::alike(1e4, 0.01) };
+        let mut flow = traffic.flow(5);
+        let bursting = |pods: Vec<(Count, _)>| -> Vec<bool> {
+            pods.iter().map(|(count, _)| count.failed * 50 > count.requests).collect()
+        };
+        let looks: Vec<Vec<bool>> =
+            (0..60).map(|_| bursting(flow.pods(Duration::from_secs(5)))).collect();
+        let minutes: Vec<_> = looks.chunks(12).collect();
+        assert!(minutes.iter().all(|minute| minute.iter().all(|look| *look == minute[0])));
+        assert!(minutes.iter().any(|minute| minute[0] != minutes[0][0]), "they come and go");
     }
 
     #[test]

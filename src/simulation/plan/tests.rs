@@ -32,6 +32,8 @@ fn options(rps: f64, output: Output) -> Options {
         latency_median: 60.0,
         latency_p99: 300.0,
         replicas: 4,
+        phi: None,
+        eta: None,
         play: Play { route_timeout: Duration::from_secs(15), runs: 40, seed: 1, output },
     }
 }
@@ -94,6 +96,19 @@ fn too_little_traffic_is_said_with_what_to_change() {
     assert!(text.contains("Warning: at 10%") && text.contains("maxDuration"), "{text}");
     let markdown = planned(&manifest(ROLLOUT), &options(0.5, Output::Markdown)).unwrap();
     assert!(markdown.contains("| step | median |"), "{markdown}");
+}
+
+#[test]
+fn a_dispersion_that_is_given_is_what_the_forecast_judges_by() {
+    let seconds = |phi| {
+        let options = Options { phi, ..options(10.0, Output::Json) };
+        let told = planned(&manifest(ROLLOUT), &options).unwrap();
+        let forecast: Value = serde_json::from_str(&told).unwrap();
+        forecast["seconds"][0].as_f64().unwrap()
+    };
+    assert!(seconds(None) > 2.0 * seconds(Some(1.0)), "{} {}", seconds(None), seconds(Some(1.0)));
+    assert!(dispersion("0.9").is_err() && dispersion("NaN").is_err() && dispersion("1") == Ok(1.0));
+    assert!(exponent("0").is_err() && exponent("1.1").is_err() && exponent("0.5") == Ok(0.5));
 }
 
 #[test]

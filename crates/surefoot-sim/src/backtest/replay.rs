@@ -232,8 +232,8 @@ impl Stream<'_> {
             return [Peer::Cut; PEERS.len()];
         }
         for (look, after) in (first..first + PEERS_LOOK).zip(first - start + 1..) {
-            let tick = self.tick(look);
-            let Some(sums) = tick.as_ref().and_then(Sums::of) else { continue };
+            let Some(tick) = self.tick(look) else { continue };
+            let sums = Sums::of(&tick);
             let poll = sums.poll();
             let calls =
                 [flagger.look(&poll), argo.look(&poll), kayenta.look(&poll), fisher.look(&poll)];
