@@ -87,8 +87,11 @@ impl Sampler {
         let key = (release, uid.to_owned());
         if let Some(known) = releases.get(uid).filter(|r| r.key == key) {
             if let Some(folded) = task.wanted.ticks_from {
-                // What the committed status has folded isn't needed again.
-                lock(&known.samples).ticks.retain(|t| t.from >= folded);
+                // What the committed status has folded isn't needed again, nor stable's past once the
+                // release has begun with it.
+                let mut samples = lock(&known.samples);
+                samples.ticks.retain(|t| t.from >= folded);
+                samples.baseline = None;
             }
             known.task.send_if_modified(|now| {
                 let changed = now.as_ref() != Some(&task);
@@ -461,3 +464,6 @@ fn millis(seconds: f64) -> i64 {
 fn seconds(at: Timestamp) -> f64 {
     at.as_millisecond() as f64 / 1000.0
 }
+
+#[cfg(test)]
+mod tests;
