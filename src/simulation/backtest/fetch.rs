@@ -8,8 +8,8 @@ use indicatif::ProgressBar;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use surefoot_core::metrics::answer::{self, Point};
-use surefoot_core::metrics::history::{PIECE, after, pods};
-use surefoot_core::metrics::query::{By, POD_LABELS, Series, literal};
+use surefoot_core::metrics::history::{Answering, PIECE, after, pods};
+use surefoot_core::metrics::query::{By, POD_LABELS, Series};
 use surefoot_core::metrics::replica::Pinned;
 use surefoot_core::plan::digest;
 use surefoot_core::samples::PodHistory;
@@ -156,7 +156,7 @@ impl Question {
         let (mut from, end) = (self.from, after(self.from, self.slots));
         while from < end {
             let to = (from + LOOK).min(end);
-            let query = self.pods(label, to.duration_since(from));
+            let query = self.answering(label, to.duration_since(from)).query();
             for point in self.vector(prometheus, &query, to).await? {
                 *seen.entry(point.label(label).to_owned()).or_default() += point.value;
             }
@@ -165,23 +165,15 @@ impl Question {
         Ok(seen)
     }
 
-    /// The Deployment's pods that answered requests in a time, with their counters' highest sum.
-    fn pods(&self, label: &str, over: SignedDuration) -> String {
-        // A Kubernetes name holds nothing else that a regular expression would read.
-        let exactly = |name: &str| name.replace('.', "\\.");
-        let pods = match &self.replica_set {
-            Some(set) => format!("{}-.{{5}}", exactly(set)),
-            None => format!("{}-[a-z0-9]+-.{{5}}", exactly(&self.deployment)),
-        };
-        let (namespace, pods) = (literal(&self.namespace), literal(&pods));
-        let pin =
-            self.replica.as_ref().map(|(label, value)| format!(", {label}={}", literal(value)));
-        format!(
-            "sum by ({label}) (max_over_time(istio_requests_total{{reporter=\"destination\", \
-             destination_workload_namespace={namespace}, {label}=~{pods}{}}}[{}s]))",
-            pin.unwrap_or_default(),
-            over.as_secs(),
-        )
+    fn answering<'a>(&'a self, label: &'a str, over: SignedDuration) -> Answering<'a> {
+        Answering {
+            namespace: &self.namespace,
+            deployment: &self.deployment,
+            replica_set: self.replica_set.as_deref(),
+            label,
+            replica: self.replica.as_ref().map(|(label, value)| (label.as_str(), value.as_str())),
+            over,
+        }
     }
 
     /// The ReplicaSet with the most requests, and its pods or an even sample of them.
@@ -239,18 +231,15 @@ mod tests {
     }
 
     #[test]
-    fn names_are_taken_literally_and_one_replica_can_be_read() {
-        let hour = SignedDuration::from_hours(1);
-        let query = question().pods("pod_name", hour);
-        assert!(query.contains(r#"pod_name=~"web\\.v1-[a-z0-9]+-.{5}"}[3600s]"#), "{query}");
-        let one = Question {
-            replica_set: Some("web-6c".to_owned()),
-            replica: Some(("r".to_owned(), "a\"b".to_owned())),
-            ..question()
-        };
-        let query = one.pods("pod", hour);
-        assert!(query.contains(r#"pod=~"web-6c-.{5}", r="a\"b"}"#), "{query}");
-        assert_eq!(one.series("pod", "web-6c").pinned.labels, ["r"]);
+    fn of_several_replicas_one_is_read() {
+        let one = Question { replica: Some(("r".to_owned(), "a".to_owned())), ..question() };
+        let pinned = one.series("pod", "web-6c").pinned;
+        assert_eq!(
+            (pinned.labels, pinned.replicas),
+            (vec!["r".to_owned()], [vec!["a".to_owned()]].into())
+        );
+        let asked = one.answering("pod", SignedDuration::from_hours(1)).query();
+        assert!(asked.contains(r#", r="a"}[3600s]"#), "{asked}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use surefoot_stats::history::SLOT_SECONDS;
 
 use super::answer::{AnswerError, Point, Track, count, sum};
-use super::query::Series;
+use super::query::{Family, Series, exactly, literal};
 use super::tick::{boundary, failed, left, rises};
 use crate::routing::Side;
 use crate::samples::{Count, Histogram, PodHistory};
@@ -46,6 +46,46 @@ pub fn pods(series: &Series, points: &[Point]) -> Vec<String> {
     let all = names.len();
     let kept = |i: &usize| all <= MOST_PODS || i * MOST_PODS / all != (i + 1) * MOST_PODS / all;
     names.into_iter().enumerate().filter(|(i, _)| kept(i)).map(|(_, name)| name).collect()
+}
+
+/// Which pods of a Deployment answered requests, and about how many, when nobody knows any more which
+/// ReplicaSet was its stable one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Answering<'a> {
+    /// Namespace of the Deployment.
+    pub namespace: &'a str,
+    /// Its name.
+    pub deployment: &'a str,
+    /// Only those of this ReplicaSet.
+    pub replica_set: Option<&'a str>,
+    /// The label that names a pod.
+    pub label: &'a str,
+    /// Of several replicas of Prometheus the one that is read, by label and value.
+    pub replica: Option<(&'a str, &'a str)>,
+    /// How long before the instant that is asked for.
+    pub over: SignedDuration,
+}
+
+impl Answering<'_> {
+    /// PromQL: for each pod the highest that its counters were.
+    #[must_use]
+    pub fn query(&self) -> String {
+        let Answering { label, over, .. } = self;
+        let pods = match self.replica_set {
+            Some(set) => format!("{}-.{{5}}", exactly(set)),
+            None => format!("{}-[a-z0-9]+-.{{5}}", exactly(self.deployment)),
+        };
+        let replica = self.replica.map(|(label, value)| format!(", {label}={}", literal(value)));
+        format!(
+            "sum by ({label}) (max_over_time({}{{reporter=\"destination\", \
+             destination_workload_namespace={}, {label}=~{}{}}}[{}s]))",
+            Family::Requests.metric(),
+            literal(self.namespace),
+            literal(&pods),
+            replica.unwrap_or_default(),
+            over.as_secs(),
+        )
+    }
 }
 
 /// What one query is asked for: `slots` slots from an instant on, of these pods.
@@ -204,7 +244,7 @@ impl PodHistory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::query::{By, Family};
+    use crate::metrics::query::By;
 
     fn series() -> Series {
         Series {
@@ -301,6 +341,23 @@ mod tests {
         assert!(whole.append(other).is_err());
         let falls = [of("+Inf", &[(0, 0.0), (1, 1.0)]), of("5", &[(0, 0.0), (1, 2.0)])];
         assert!(piece.latencies(&falls).is_err());
+    }
+
+    #[test]
+    fn names_are_taken_literally_and_one_replica_can_be_read() {
+        let any = Answering {
+            namespace: "shop",
+            deployment: "web.v1",
+            replica_set: None,
+            label: "pod_name",
+            replica: None,
+            over: SignedDuration::from_hours(1),
+        };
+        let query = any.query();
+        assert!(query.contains(r#"pod_name=~"web\\.v1-[a-z0-9]+-.{5}"}[3600s]"#), "{query}");
+        let replica = Some(("r", "a\"b"));
+        let query = Answering { replica_set: Some("web-6c"), replica, ..any }.query();
+        assert!(query.contains(r#"pod_name=~"web-6c-.{5}", r="a\"b"}"#), "{query}");
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub enum Family {
 }
 
 impl Family {
-    fn metric(self) -> &'static str {
+    pub(super) fn metric(self) -> &'static str {
         match self {
             Family::Requests => "istio_requests_total",
             Family::Latency => "istio_request_duration_milliseconds_bucket",
@@ -91,7 +91,7 @@ pub fn literal(text: &str) -> String {
 }
 
 /// A regular expression that matches exactly this text.
-fn exactly(text: &str) -> String {
+pub(super) fn exactly(text: &str) -> String {
     let mut regex = String::with_capacity(text.len());
     for c in text.chars() {
         if !c.is_ascii_alphanumeric() && c != '-' && c != '_' {
