@@ -195,11 +195,8 @@ pub fn of(measured: &Measured, play: &Play) -> Result<String> {
     if measured.rps <= 0.0 {
         bail!("the service gets no requests: there is nothing to plan with");
     }
-    let mut plan = measured.plan.clone();
-    let sequential = plan.metrics.iter_mut().filter(|m| m.is_sequential());
-    for (metric, known) in sequential.zip(&measured.dispersions) {
-        metric.calibration = Some((known.phi, known.eta));
-    }
+    let known = measured.dispersions.iter().map(|known| (known.phi, known.eta));
+    let plan = measured.plan.clone().calibrated(known);
     let latency = measured.latency.map(|[median, p99]| Latency { median, p99 });
     // Three digits are more than is known.
     let rps = format!("{:.2e}", measured.rps).parse().unwrap_or(measured.rps);

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::contest::Judged;
 use crate::forecast::End;
-use crate::tally::{Share, quantile};
+use crate::tally::Share;
 use replay::{PEERS, Peer, Release};
 
 /// What became of many releases with the same fault.
@@ -50,17 +50,17 @@ pub fn outcome(what: String, null: bool, releases: &[Release]) -> Outcome {
         share
     };
     let ours = releases.iter().map(|release| match release.end {
-        Some(End::RolledBack(_)) => Some(release.took),
+        Some(End::RolledBack(_)) => Some(release.took.as_secs_f64()),
         _ => None,
     });
-    let mut rules = vec![judged("Surefoot", ours)];
+    let mut rules = vec![Judged::of("Surefoot", ours)];
     for (i, rule) in PEERS.into_iter().enumerate() {
         let said = releases.iter().filter_map(|release| match release.peers[i] {
             Peer::Cut => None,
             Peer::WentOn => Some(None),
-            Peer::RolledBack(after) => Some(Some(after)),
+            Peer::RolledBack(after) => Some(Some(after.as_secs_f64())),
         });
-        rules.push(judged(rule, said));
+        rules.push(Judged::of(rule, said));
     }
     let requests: u64 = releases.iter().map(|r| r.canary.requests).sum();
     let failed: u64 = releases.iter().map(|r| r.canary.failed).sum();
@@ -72,19 +72,6 @@ pub fn outcome(what: String, null: bool, releases: &[Release]) -> Outcome {
         inconclusive: share(|end| matches!(end, None | Some(End::Inconclusive(_)))),
         rules,
     }
-}
-
-/// When a rule rolled back each release, if it did.
-fn judged(rule: &'static str, said: impl Iterator<Item = Option<std::time::Duration>>) -> Judged {
-    let mut rolled_back = Share::default();
-    let mut after: Vec<f64> = Vec::new();
-    for said in said {
-        rolled_back.count(said.is_some());
-        after.extend(said.map(|after| after.as_secs_f64()));
-    }
-    after.sort_by(f64::total_cmp);
-    let median_seconds = quantile(&after, 0.5);
-    Judged { rule, rolled_back, interval: rolled_back.interval(), median_seconds }
 }
 
 #[cfg(test)]

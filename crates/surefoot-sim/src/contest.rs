@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use surefoot_core::engine::{ISTIO_BOUNDARIES, Run};
+use surefoot_core::engine::{ISTIO_BOUNDARIES, Run, dispersions};
 use surefoot_core::plan::Plan;
 use surefoot_core::samples::{Count, Histogram, Tick};
 use surefoot_stats::judge::peers::{Argo, Call, FisherPeeked, Flagger, Kayenta, Limits, Poll};
@@ -184,14 +184,13 @@ pub fn release(plans: [&Plan; 2], traffic: &Traffic, seed: u64) -> Release {
     let mut fisher = FisherPeeked::new(0.05);
     let [usual, strict] = plans;
     let begin = |plan, past| Run::begin(plan, Some(past), Timestamp::UNIX_EPOCH);
-    let read = begin(usual, &read);
     let mut calibrated = [(f64::NAN, f64::NAN); 2];
-    for (known, found) in calibrated.iter_mut().zip(read.iter().flat_map(Run::dispersions)) {
-        *known = found;
+    for (known, found) in calibrated.iter_mut().zip(dispersions(usual, &read)) {
+        *known = (found.phi, found.eta);
     }
     // What the pods' past tells doesn't depend on the tolerances.
-    let strictly = begin(strict, &unread).map(|run| run.dispersed(calibrated));
-    let mut ours = [begin(usual, &unread), read, begin(strict, &unread), strictly];
+    let [usually, strictly] = plans.map(|plan| plan.clone().calibrated(calibrated));
+    let mut ours = [usual, &usually, strict, &strictly].map(|plan| begin(plan, &unread));
     let mut verdicts: Verdicts = [None; RULES.len()];
     let mut early = [false; RULES.len()];
     let worse_from = if traffic.from < WEIGHTS.len() { traffic.from * LOOKS } else { 0 };
@@ -272,20 +271,28 @@ impl Sums {
     }
 }
 
-/// Many releases as a row.
-#[must_use]
-pub fn row(cell: &Cell, releases: &[Release]) -> Row {
-    let rules = RULES.iter().enumerate().map(|(i, rule)| {
+impl Judged {
+    /// What a rule made of releases: after how many seconds it rolled each back, if it did.
+    pub(crate) fn of(rule: &'static str, said: impl Iterator<Item = Option<f64>>) -> Self {
         let mut rolled_back = Share::default();
         let mut after: Vec<f64> = Vec::new();
-        for release in releases {
-            rolled_back.count(release.verdicts[i].is_some());
-            after.extend(release.verdicts[i]);
+        for said in said {
+            rolled_back.count(said.is_some());
+            after.extend(said);
         }
         after.sort_by(f64::total_cmp);
         let median_seconds = quantile(&after, 0.5);
-        Judged { rule, rolled_back, interval: rolled_back.interval(), median_seconds }
-    });
+        Self { rule, rolled_back, interval: rolled_back.interval(), median_seconds }
+    }
+}
+
+/// Many releases as a row.
+#[must_use]
+pub fn row(cell: &Cell, releases: &[Release]) -> Row {
+    let rules = RULES
+        .iter()
+        .enumerate()
+        .map(|(i, rule)| Judged::of(rule, releases.iter().map(|release| release.verdicts[i])));
     let spread = |of: &dyn Fn(&Release) -> f64| {
         let mut values: Vec<f64> = releases.iter().map(of).collect();
         values.sort_by(f64::total_cmp);

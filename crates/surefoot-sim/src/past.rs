@@ -52,8 +52,7 @@ pub fn sum_of(past: &BaselineSample) -> BaselineSample {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-    use surefoot_core::engine::Run;
+    use surefoot_core::engine::dispersions;
 
     use super::*;
     use crate::example_plan;
@@ -84,8 +83,8 @@ mod tests {
             let traffic = traffic(failures);
             let past = calibrating(&mut traffic.flow(1));
             let judged = |past: &BaselineSample| {
-                let run = Run::begin(&plan, Some(past), Timestamp::UNIX_EPOCH).unwrap();
-                run.dispersions().map(|(phi, _)| phi).collect::<Vec<_>>()
+                let each = dispersions(&plan, past).into_iter();
+                each.map(|known| known.phi).collect::<Vec<_>>()
             };
             assert_eq!(judged(&sum_of(&past)), [3.0, 3.0], "assumed");
             let [failed, slow] = judged(&past)[..] else { panic!("two metrics") };

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use surefoot_core::api::analysis::{Metric, MetricCalibration};
 use surefoot_core::api::text::Number;
-use surefoot_core::metrics::history::LENGTH;
+use surefoot_core::metrics::history;
 use surefoot_core::plan::digest;
 use surefoot_sim::backtest::dependence::Dependence;
 use surefoot_sim::backtest::past::SLOT;
@@ -67,12 +67,10 @@ pub fn metrics(found: &[Dependence], short: bool) -> Vec<Calibrated> {
     known.collect()
 }
 
-/// Whether so many slots are too few to believe in less dispersion than is assumed: the controller's
-/// own measure of a past, less a tenth for scrapes that failed.
+/// Whether so many slots are too few for that, by the controller's own measure.
 #[must_use]
 pub fn is_short(slots: usize) -> bool {
-    let enough = LENGTH.unsigned_abs().as_secs() / 10 * 9;
-    slots as u64 * SLOT.as_secs() < enough
+    history::is_short(SLOT * u32::try_from(slots).unwrap_or(u32::MAX))
 }
 
 /// The digest of a Rollout's metrics, those of its templates among them, but for what is known of

@@ -11,13 +11,11 @@ use surefoot_stats::dispersion::FEWEST_BAD;
 use surefoot_stats::history::History;
 use surefoot_stats::{Arm, Test};
 
-use crate::metrics::history::{LENGTH, after, slot};
+use crate::metrics::history::{after, is_short, slot};
 use crate::plan::{MetricPlan, Plan};
 use crate::samples::{BaselineSample, Histogram, PodHistory};
 use crate::words;
 
-/// Minutes of a replayed release, however short or long the plan's is.
-const MINUTES: std::ops::RangeInclusive<u64> = 10..=60;
 /// Characters of a reason that are kept.
 const REASON: usize = 160;
 /// No metric's is longer in the state, in bytes: the reason, whose characters may have four, and
@@ -94,8 +92,7 @@ pub(super) fn of(
         Ok(histories) => histories,
         Err(why) => return Calibrated::assumed(&why),
     };
-    let minutes: u64 = plan.steps.iter().map(|s| s.min_duration.as_secs() / 60).sum();
-    let minutes = usize::try_from(minutes.clamp(*MINUTES.start(), *MINUTES.end())).unwrap_or(10);
+    let minutes = plan.replayed_minutes();
     let (from, to) = (pods.from, after(pods.from, pods.requests.len()));
     let (from, to) = (from.as_millisecond(), to.as_millisecond());
     let each = histories.iter().map(|h| Calibration::of(h, minutes, plan.false_rollback, from, to));
@@ -103,18 +100,19 @@ pub(super) fn of(
     let found = each
         .filter_map(|c| Some((c.phi?, c.exponent())))
         .reduce(|a, b| (a.0.max(b.0), a.1.min(b.1)));
-    let (seconds, pods) = (seen(pods).as_secs(), pods.pods());
+    let (over, pods) = (seen(pods), pods.pods());
+    let seconds = over.as_secs();
     let Some((phi, eta)) = found else {
-        let span = words::span(Duration::from_secs(seconds));
+        let span = words::span(over);
         return Calibrated::assumed(&format!(
             "fewer than {FEWEST_BAD} bad requests in {span} of {pods} pods' past"
         ));
     };
-    // A tenth may be missing: scrapes that failed, a minute without a request.
-    if seconds >= LENGTH.unsigned_abs().as_secs() / 10 * 9 {
-        return Calibrated { phi, eta, source: Source::Past { seconds, pods } };
+    if is_short(over) {
+        let phi = phi.max(ASSUMED_PHI);
+        return Calibrated { phi, eta, source: Source::ShortPast { seconds, pods } };
     }
-    Calibrated { phi: phi.max(ASSUMED_PHI), eta, source: Source::ShortPast { seconds, pods } }
+    Calibrated { phi, eta, source: Source::Past { seconds, pods } }
 }
 
 /// From the first slot with a request on.

@@ -25,21 +25,6 @@ impl<'a> Run<'a> {
         Some(Self { plan, engine: Engine::decode(&begin(plan, past, now))?, step: 0 })
     }
 
-    /// Judge each sequential metric, in the plan's order, by this φ ≥ 1 and η in (0, 1] instead of what
-    /// stable's past told or was assumed. To be said before the first tick.
-    #[must_use]
-    pub fn dispersed(mut self, each: impl IntoIterator<Item = (f64, f64)>) -> Self {
-        for (metric, (phi, eta)) in self.engine.policy.metrics.iter_mut().zip(each) {
-            (metric.phi, metric.eta) = (phi, eta);
-        }
-        self
-    }
-
-    /// φ and η that each sequential metric is judged by, in the plan's order.
-    pub fn dispersions(&self) -> impl Iterator<Item = (f64, f64)> {
-        self.engine.policy.metrics.iter().map(|metric| (metric.phi, metric.eta))
-    }
-
     /// Begin another step; one that the plan doesn't have changes nothing.
     pub fn begin_step(&mut self, step: usize) {
         if let Some(engine) = Engine::decode(&begin_step(&self.engine.encode(), step)) {

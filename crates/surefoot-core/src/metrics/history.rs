@@ -20,6 +20,14 @@ pub const PIECE: usize = 180;
 /// Of more pods than this an even sample is read.
 pub const MOST_PODS: usize = 20;
 
+/// Whether a past is too short to believe in less dispersion than is assumed: a burst may just not
+/// have come yet. Of [`LENGTH`] a tenth may be missing, for scrapes that failed and a minute without a
+/// request.
+#[must_use]
+pub fn is_short(past: Duration) -> bool {
+    past.as_secs() < LENGTH.unsigned_abs().as_secs() / 10 * 9
+}
+
 /// Length of a slot.
 #[must_use]
 pub fn slot() -> Duration {
@@ -172,14 +180,12 @@ impl Piece<'_> {
     ) -> Result<(), AnswerError> {
         for (pod, name) in self.pods.iter().enumerate() {
             let label = self.series.version_label();
-            let own: Vec<(&Track, Vec<Option<f64>>)> = tracks
-                .iter()
-                .filter(|track| track.label(label) == name)
-                .map(|track| (track, self.grid(track)))
-                .collect();
+            let own = tracks.iter().filter(|track| track.label(label) == name);
+            let (mut points, own): (Vec<Point>, Vec<_>) = own
+                .map(|track| (Point { labels: track.labels.clone(), value: 0.0 }, self.grid(track)))
+                .unzip();
             for slot in 0..self.slots {
-                let at =
-                    |i: usize| own.iter().map(move |(_, values)| values.get(i).copied().flatten());
+                let at = |i: usize| own.iter().map(move |values| values.get(i).copied().flatten());
                 let known = at(slot).any(|value| value.is_some());
                 let fell = at(slot)
                     .zip(at(slot + 1))
@@ -187,11 +193,11 @@ impl Piece<'_> {
                 if !known || fell {
                     continue;
                 }
-                for ((track, _), (first, last)) in own.iter().zip(at(slot).zip(at(slot + 1))) {
+                for (point, (first, last)) in points.iter_mut().zip(at(slot).zip(at(slot + 1))) {
                     let Some(last) = last else { continue };
-                    let value = last - first.unwrap_or(0.0);
-                    if value != 0.0 {
-                        take(&Point { labels: track.labels.clone(), value }, pod, slot)?;
+                    point.value = last - first.unwrap_or(0.0);
+                    if point.value != 0.0 {
+                        take(point, pod, slot)?;
                     }
                 }
             }

@@ -125,6 +125,25 @@ impl StepPlan {
 }
 
 impl Plan {
+    /// About how long a release takes, in minutes, for a replay of stable's past: that of its steps'
+    /// least times, from 10 to 60.
+    #[must_use]
+    pub fn replayed_minutes(&self) -> usize {
+        let minutes: u64 = self.steps.iter().map(|step| step.min_duration.as_secs() / 60).sum();
+        usize::try_from(minutes.clamp(10, 60)).unwrap_or(10)
+    }
+
+    /// The same with φ ≥ 1 and η in (0, 1] of each sequential metric, in order, as if the Rollout gave
+    /// them.
+    #[must_use]
+    pub fn calibrated(mut self, each: impl IntoIterator<Item = (f64, f64)>) -> Self {
+        let sequential = self.metrics.iter_mut().filter(|metric| metric.is_sequential());
+        for (metric, known) in sequential.zip(each) {
+            metric.calibration = Some(known);
+        }
+        self
+    }
+
     /// Read a resolved spec.
     ///
     /// # Errors

@@ -38,9 +38,7 @@ pub struct Dependence {
 /// Every sequential metric's; of latencies none where there are none.
 #[must_use]
 pub fn dependence(plan: &Plan, past: &Past) -> Vec<Dependence> {
-    // As the engine counts them when a release begins.
-    let minutes: u64 = plan.steps.iter().map(|step| step.min_duration.as_secs() / 60).sum();
-    let minutes = usize::try_from(minutes.clamp(10, 60)).unwrap_or(10);
+    let minutes = plan.replayed_minutes();
     let sequential = plan.metrics.iter().filter(|metric| metric.is_sequential());
     let each = sequential.filter_map(|metric| {
         let of = |boundary_ms, counts: Vec<Vec<Arm>>| {
