@@ -347,6 +347,7 @@ fn warnings(plan: &Plan, traffic: &Traffic, seed: u64, steps: &[Step]) -> Vec<St
     let last_judges = plan.metrics.iter().any(|m| match &m.kind {
         MetricKind::SuccessRate { max_failure_rate, .. } => max_failure_rate.is_some(),
         MetricKind::Latency { max_ms, .. } => max_ms.is_some(),
+        MetricKind::Abandoned { .. } => false,
         MetricKind::Query { .. } => true,
     });
     if !last_judges {

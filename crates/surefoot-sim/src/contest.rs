@@ -17,7 +17,7 @@ use surefoot_core::engine::{ISTIO_BOUNDARIES, Run, dispersions};
 use surefoot_core::plan::Plan;
 use surefoot_core::samples::{Count, Histogram, Tick};
 use surefoot_stats::judge::peers::{Argo, Call, FisherPeeked, Flagger, Kayenta, Limits, Poll};
-use surefoot_stats::{Arm, Block, SlowArm, SlowBlock};
+use surefoot_stats::{Block, SlowArm, SlowBlock};
 
 use crate::past;
 use crate::tally::{Share, quantile};
@@ -249,7 +249,7 @@ impl Sums {
 
     /// Add what can be: counts of simulated ticks can, and those of a past that was checked.
     fn add(&mut self, tick: &Tick) {
-        let arm = |c: Count| Arm::new(c.requests, c.failed).unwrap_or_default();
+        let arm = |c: Count| c.answered().unwrap_or_default();
         let more = Block::new(arm(tick.canary), arm(tick.stable));
         self.requests = self.requests.checked_add(more).unwrap_or(self.requests);
         let slow = |h: &Histogram| {

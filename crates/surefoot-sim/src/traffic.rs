@@ -256,7 +256,7 @@ impl Flow<'_> {
                     let more = sizes.as_ref().map_or(0, |d| d.sample(&mut self.chance));
                     failed = failed.saturating_add(more).saturating_add(1);
                 }
-                Count { requests, failed: failed.min(requests) }
+                Count { requests, failed: failed.min(requests), abandoned: 0 }
             }
         }
     }
@@ -282,7 +282,7 @@ impl Flow<'_> {
 
     fn independent(&mut self, expected: f64, rate: f64) -> Count {
         let requests = poisson(&mut self.chance, expected);
-        Count { requests, failed: binomial(&mut self.chance, requests, rate) }
+        Count { requests, failed: binomial(&mut self.chance, requests, rate), abandoned: 0 }
     }
 }
 

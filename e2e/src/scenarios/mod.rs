@@ -46,6 +46,7 @@ fn all() -> Vec<Scenario> {
         scenario!("rolled-back-at-100", rolled_back::at_100),
         scenario!("rolled-back-on-latency", rolled_back::on_latency),
         scenario!("fails-everything", rolled_back::fails_everything),
+        scenario!("clients-give-up", rolled_back::clients_give_up),
         scenario!("never-ready", rolled_back::never_ready),
         scenario!("no-traffic", faults::no_traffic, fault = "no traffic"),
         scenario!("abort", people::abort),

@@ -33,7 +33,7 @@ async fn stables_past_is_let_go_of_once_the_release_has_begun() {
     sampler.set("uid", 1, Some(task(None)), || {});
     let past = BaselineSample {
         over: Duration::from_secs(600),
-        requests: Count { requests: 10, failed: 0 },
+        requests: Count { requests: 10, failed: 0, abandoned: 0 },
         boundaries: Vec::new(),
         latency: Histogram::default(),
         pods: Ok(PodHistory::default()),

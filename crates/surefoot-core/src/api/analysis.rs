@@ -177,12 +177,16 @@ pub enum NoDataAction {
     Rollback,
 }
 
-/// One metric and its judge. Exactly one of successRate, latency and prometheus.
+/// One metric and its judge. Exactly one of successRate, latency, abandoned and prometheus.
 #[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules(&[
-    ("[has(self.successRate), has(self.latency), has(self.prometheus)].filter(x, x).size() == 1",
-     "give exactly one of successRate, latency and prometheus"),
+    ("[has(self.successRate), has(self.latency), has(self.abandoned), has(self.prometheus)].filter(x, x).size() == 1",
+     "give exactly one of successRate, latency, abandoned and prometheus"),
+    ("!has(self.abandoned) || !has(self.judge) || self.judge == 'sequential'",
+     "abandoned requests are judged by sequential alone: leave judge out"),
+    ("!has(self.abandoned) || !has(self.role) || self.role != 'required' || has(self.abandoned.maxRatio)",
+     "that no more requests are abandoned than of stable's can't be shown: leave role out, it guards; or give maxRatio"),
     ("(has(self.role) && self.role != 'required') || (has(self.judge) && self.judge != 'sequential') || !has(self.successRate) || has(self.successRate.maxDrop) || has(self.successRate.min)",
      "a required success rate needs maxDrop or min: with two perfect versions a ratio alone never passes"),
     ("!has(self.importance) || (!has(self.prometheus) && (!has(self.judge) || self.judge == 'sequential'))",
@@ -245,6 +249,12 @@ pub struct Metric {
     /// Requests that aren't slow, from the mesh's latency histogram.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
+    /// Requests whose client went away before the answer (Istio's response code 0, flag DC), which are
+    /// left out of the success rate. Every release is guarded by them, against stable's share and
+    /// with a fifth of another metric's importance; named here to change that: another importance,
+    /// a ratio that is tolerated, or role observe. Default role guard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abandoned: Option<Abandoned>,
     /// One number of your own, against fixed limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<PrometheusQuery>,
@@ -294,6 +304,15 @@ pub struct SuccessRate {
     /// How many times stable's failure rate the canary's may be: "1.5".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_failure_ratio: Option<Ratio>,
+}
+
+/// Tolerance for requests whose client went away before the answer.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Abandoned {
+    /// How many times stable's share the canary's may be: "1.5". Default: no more than stable's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_ratio: Option<Ratio>,
 }
 
 /// Tolerances for slow requests.

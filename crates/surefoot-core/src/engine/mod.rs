@@ -37,13 +37,15 @@ pub const ISTIO_BOUNDARIES: [f64; 15] = [
     0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0,
     30_000.0, 60_000.0,
 ];
-const VERSION: u8 = 6;
+const VERSION: u8 = 7;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Engine {
     policy: Policy,
     /// Where each of the policy's metrics has its φ and η from.
     calibrated: Vec<Calibrated>,
+    /// Which of them counts abandoned requests.
+    abandoned: Option<usize>,
     state: State,
     /// Milliseconds since the epoch up to which ticks have been folded.
     folded_until: i64,
@@ -69,6 +71,8 @@ struct Engine {
 struct Pending {
     millis: u64,
     requests: Block,
+    /// All requests, and those that were abandoned.
+    sent: Block,
     /// Latencies at the policy's boundaries; `None` before the first.
     slow: Option<SlowBlock>,
     /// The canary's requests by its own pods' count, and by the route's for the same time.
@@ -126,9 +130,11 @@ pub struct Judgement {
 #[must_use]
 pub fn most_bytes(plan: &Plan) -> usize {
     let latencies = plan.metrics.iter().filter(|m| matches!(m.kind, MetricKind::Latency { .. }));
-    // Stable's past, once a metric, and what latencies are pending.
-    let known = (latencies.count() + 1) * 20 * 4 * ISTIO_BOUNDARIES.len();
-    let known = known + plan.metrics.len() * calibrate::MOST_BYTES;
+    // Stable's past, once a metric, and what latencies are pending: at each boundary at most two
+    // counts and the boundary itself. A count takes at most ten bytes.
+    let known = (latencies.count() + 1) * (2 * 10 + 8) * (ISTIO_BOUNDARIES.len() + 1);
+    let counts = 10 * 64;
+    let known = known + counts + plan.metrics.len() * calibrate::MOST_BYTES;
     let evidence = policy(plan, None).0.state_bytes_bound();
     begin(plan, None, Timestamp::default()).len() + (known + evidence) * 4 / 3
 }
@@ -137,12 +143,14 @@ pub fn most_bytes(plan: &Plan) -> usize {
 #[must_use]
 pub fn begin(plan: &Plan, baseline: Option<&BaselineSample>, now: Timestamp) -> String {
     let (policy, calibrated) = policy(plan, baseline);
-    let past = baseline.and_then(|b| arm(b.requests)).unwrap_or_default();
+    let past = baseline.and_then(|b| b.requests.answered()).unwrap_or_default();
     let mut state = State::new(&policy);
     // Only an overflow or a policy without steps could refuse; neither has evidence to begin with.
     let _ = state.seed_crash_guard(past);
+    let abandoned = abandoned(plan);
     for metric in 0..policy.metrics.len() {
-        let _ = state.seed(metric, past);
+        let gone = baseline.filter(|_| Some(metric) == abandoned).and_then(|b| b.requests.sent());
+        let _ = state.seed(metric, gone.unwrap_or(past));
     }
     let _ = state.begin_step(&policy, 0);
     let thresholds = plan.metrics.iter().filter(|m| m.judge == JudgePlan::Query).count();
@@ -150,6 +158,7 @@ pub fn begin(plan: &Plan, baseline: Option<&BaselineSample>, now: Timestamp) -> 
         state,
         policy,
         calibrated,
+        abandoned,
         folded_until: now.as_millisecond(),
         pending: Pending::default(),
         judged: 0,
@@ -236,6 +245,9 @@ fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> (Policy, Vec<Calibr
                     baseline,
                 })
             }
+            MetricKind::Abandoned { max_ratio } => {
+                Test::Counts(CountTest { max_failure_ratio: *max_ratio, ..CountTest::default() })
+            }
             MetricKind::Query { .. } => return None,
         };
         let role = match metric.role {
@@ -257,6 +269,12 @@ fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> (Policy, Vec<Calibr
         metrics,
     };
     (policy, calibrated)
+}
+
+/// Which of the sequential metrics counts abandoned requests.
+fn abandoned(plan: &Plan) -> Option<usize> {
+    let mut sequential = plan.metrics.iter().filter(|m| m.is_sequential());
+    sequential.position(|m| matches!(m.kind, MetricKind::Abandoned { .. }))
 }
 
 /// Those of stable's past, else the mesh's usual ones.
@@ -282,11 +300,6 @@ fn comparable(test: &Test) -> bool {
 /// Stable's past; `None` where its counts can't be.
 fn known(sample: &BaselineSample) -> Option<Baseline> {
     Baseline::new(sample.boundaries.clone(), above(&sample.latency, &sample.latency.at_most)?).ok()
-}
-
-/// `None` where more failed than there were.
-fn arm(count: Count) -> Option<Arm> {
-    Arm::new(count.requests, count.failed).ok()
 }
 
 /// Requests above boundaries from those at most at them; `None` where that can't be.
@@ -332,13 +345,15 @@ impl Engine {
     fn take(&mut self, tick: &Tick, judged: bool, longest: Duration) {
         self.folded_until = tick.to.as_millisecond();
         // What can't be is told like what is missing: no evidence, never a clamped one.
-        let (Some(canary), Some(stable), None) =
-            (arm(tick.canary), arm(tick.stable), &tick.partial)
+        let block = |of: fn(Count) -> Option<Arm>| {
+            Some(Block { canary: of(tick.canary)?, stable: of(tick.stable)? })
+        };
+        let (Some(block), Some(sent), None) =
+            (block(Count::answered), block(Count::sent), &tick.partial)
         else {
             return;
         };
-        let block = Block { canary, stable };
-        if block.canary.n() > 0 {
+        if sent.canary.n() > 0 {
             self.canary_seen = Some(tick.to.as_millisecond());
         }
         let Some(total) = self.total.checked_add(block) else { return };
@@ -350,9 +365,12 @@ impl Engine {
             return;
         }
         let millis = tick.to.as_millisecond() - tick.from.as_millisecond();
-        let Some(requests) = self.pending.requests.checked_add(block) else { return };
+        let pending = self.pending.requests.checked_add(block);
+        let Some((requests, sent)) = pending.zip(self.pending.sent.checked_add(sent)) else {
+            return;
+        };
         self.pending.millis += u64::try_from(millis).unwrap_or(0);
-        self.pending.requests = requests;
+        (self.pending.requests, self.pending.sent) = (requests, sent);
         if let Some(pods) = tick.reached {
             let reached = &mut self.pending.reached;
             reached.pods = reached.pods.saturating_add(pods);
@@ -400,6 +418,9 @@ impl Engine {
         }
         for (i, metric) in self.policy.metrics.iter().enumerate() {
             let block = match &metric.test {
+                Test::Counts(_) if self.abandoned == Some(i) => {
+                    Some(MetricBlock::Counts(pending.sent))
+                }
                 Test::Counts(_) => Some(MetricBlock::Counts(pending.requests)),
                 Test::Latency(_) => pending.slow.clone().map(MetricBlock::Latency),
             };

@@ -29,7 +29,7 @@ fn status(engine: String, index: i32, from: i64) -> RolloutStatus {
 
 /// So many requests of each version, none of which fails.
 fn good(from: i64, requests: u64) -> Samples {
-    let count = Count { requests, failed: 0 };
+    let count = Count { requests, failed: 0, abandoned: 0 };
     let (from, to) = (at(from), at(from + 120));
     let tick = Tick {
         from,
@@ -64,16 +64,16 @@ fn the_status_has_what_it_takes_to_compute_again() {
     let plan = plan();
     let baseline = crate::samples::BaselineSample {
         over: Duration::from_secs(600),
-        requests: Count { requests: 1_000_000, failed: 3000 },
+        requests: Count { requests: 1_000_000, failed: 3000, abandoned: 0 },
         boundaries: Vec::new(),
         latency: Histogram::default(),
         pods: Err("only their sum is simulated".to_owned()),
     };
     let mut samples = good(0, 7000);
     samples.ticks[0].stable.failed = 21;
-    samples.ticks[0].canary = Count { requests: 800, failed: 40 };
+    samples.ticks[0].canary = Count { requests: 800, failed: 40, abandoned: 0 };
     let judged = judge(&plan, &status(begin(&plan, Some(&baseline), at(0)), 0, 0), &samples);
-    let [metric] = judged.metrics.as_slice() else { panic!("{:?}", judged.metrics) };
+    let [metric, _abandoned] = judged.metrics.as_slice() else { panic!("{:?}", judged.metrics) };
     let [harm, equal, safety] = metric.tests.as_slice() else { panic!("{:?}", metric.tests) };
     assert_eq!((equal.value.as_str(), equal.votes.is_some()), ("1", true));
     assert_eq!((harm.value.as_str(), harm.counts.as_slice()), ("0.01", &[800, 40, 7000, 21][..]));
@@ -89,6 +89,30 @@ fn the_status_has_what_it_takes_to_compute_again() {
     let guard = log(&evidence.crash_guard.budget) * log(&evidence.crash_guard.log_e).exp();
     let whole = log(metric.budget.as_deref().expect("a share")) * own + guard;
     assert!((whole.ln() - log(&evidence.harm.log_e)).abs() < 0.02, "{whole} {evidence:?}");
+}
+
+/// Hanging requests are no failures: nobody sees an answer of theirs. Their clients leave.
+#[test]
+fn a_canary_whose_clients_give_up_does_harm() {
+    let plan = plan();
+    let begun = begin(&plan, None, at(0));
+    let judged = |canary, stable| {
+        let mut samples = good(0, 900);
+        samples.ticks[0].canary.abandoned = canary;
+        samples.ticks[0].stable.abandoned = stable;
+        judge(&plan, &status(begun.clone(), 0, 0), &samples)
+    };
+    let gone = judged(100, 2);
+    let harm = gone.harm.as_deref().unwrap_or_default();
+    let told = "abandoned: the canary lets clients wait until they leave in 10.0% of 1,000 requests, \
+                stable 0.22% of 902.";
+    assert!(harm.starts_with(told), "{harm}");
+    assert_eq!(gone.canary_requests, 900, "what was abandoned tells nothing of failures");
+    let [success, abandoned] = gone.metrics.as_slice() else { panic!("{:?}", gone.metrics) };
+    assert_eq!((abandoned.role.as_str(), abandoned.verdict.as_str()), ("guard", "Harm"));
+    assert_eq!(success.canary.as_ref().map(|c| (c.requests, c.bad)), Some((900, 0)));
+    // Where stable's leave as often it is no version's doing.
+    assert_eq!(judged(100, 100).harm, None);
 }
 
 #[test]
@@ -120,7 +144,7 @@ steps: [{weight: 10, gate: {onInconclusive: extend}}, {weight: 100}]
     let plan = Plan::of(&serde_saphyr::from_str(spec).unwrap()).unwrap();
     let past = |failed| crate::samples::BaselineSample {
         over: Duration::from_secs(600),
-        requests: Count { requests: 600_000, failed },
+        requests: Count { requests: 600_000, failed, abandoned: 0 },
         boundaries: Vec::new(),
         latency: Histogram::default(),
         pods: Err("only their sum is simulated".to_owned()),

@@ -221,10 +221,13 @@ fn compared(what: &str, block: &Block) -> String {
     )
 }
 
-fn verb(test: &Test) -> String {
-    match test {
-        Test::Counts(_) => "fails".to_owned(),
-        Test::Latency(test) => {
+fn verb(engine: &Engine, metric: usize) -> String {
+    match engine.policy.metrics.get(metric).map(|m| &m.test) {
+        Some(Test::Counts(_)) if engine.abandoned == Some(metric) => {
+            "lets clients wait until they leave in".to_owned()
+        }
+        None | Some(Test::Counts(_)) => "fails".to_owned(),
+        Some(Test::Latency(test)) => {
             let boundary = test.shown_boundary();
             let x = boundary.and_then(|i| test.boundaries.get(i)).copied().unwrap_or(0.0);
             format!("takes more than {x} ms for")
@@ -250,8 +253,13 @@ pub(super) fn harm_in_words(plan: &Plan, engine: &Engine, harm: &Harm) -> String
         Some(metric) => {
             let names = plan.metrics.iter().filter(|m| m.is_sequential());
             let name = names.map(|m| m.name.clone()).nth(metric).unwrap_or_default();
-            let test = policy.metrics.get(metric).map(|m| verb(&m.test)).unwrap_or_default();
-            (name, compared(&test, &engine.state.step_counts(policy, metric).unwrap_or_default()))
+            (
+                name,
+                compared(
+                    &verb(engine, metric),
+                    &engine.state.step_counts(policy, metric).unwrap_or_default(),
+                ),
+            )
         }
         None => ("crash guard".to_owned(), compared("fails", &engine.total)),
     };

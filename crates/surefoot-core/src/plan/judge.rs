@@ -99,6 +99,7 @@ pub(super) fn judge(metric: &Metric, kind: &MetricKind) -> Result<JudgePlan, Pla
 fn fits(judge: Judge, kind: &MetricKind) -> bool {
     match kind {
         MetricKind::Query { .. } => judge == Judge::Threshold,
+        MetricKind::Abandoned { .. } => judge == Judge::Sequential,
         MetricKind::SuccessRate { max_failure_rate: min, max_drop, max_failure_ratio: ratio } => {
             let relative = max_drop.is_some() || ratio.is_some();
             match judge {
@@ -118,8 +119,8 @@ fn fits(judge: Judge, kind: &MetricKind) -> bool {
 fn wanted(judge: Judge) -> &'static str {
     match judge {
         Judge::Sequential => {
-            "give successRate min, maxDrop or maxFailureRatio, latency max or maxSlowdown; a \
-             prometheus query is judged by a threshold"
+            "give successRate min, maxDrop or maxFailureRatio, latency max or maxSlowdown, or \
+             abandoned; a prometheus query is judged by a threshold"
         }
         Judge::Threshold => "give successRate min alone, latency max alone, or a prometheus query",
         Judge::Fisher => "give successRate: {} or latency max alone",
@@ -141,6 +142,7 @@ fn checks(
         }
         MetricKind::Latency { max_ms, .. } => (None, max_ms.map(|max| max * (1.0 + NEXT_TO))),
         MetricKind::Query { min, max, .. } => (*min, *max),
+        MetricKind::Abandoned { .. } => (None, None),
     };
     let path = format!("analysis.metrics[{}].checks.interval", metric.name);
     let interval = span(&path, written.interval.as_ref(), 60)?;

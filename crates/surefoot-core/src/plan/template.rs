@@ -113,7 +113,7 @@ metrics:
         let key = (TemplateKind::AnalysisTemplate, "golden".to_owned());
         let templates = Templates::from([(key.clone(), template)]);
         let plan = Plan::of(&resolve(&spec, &templates).unwrap()).unwrap();
-        assert_eq!(plan.metrics.len(), 2);
+        assert_eq!(plan.metrics.len(), 3, "and the guard on abandoned requests");
         let MetricKind::Query { query, .. } = &plan.metrics[1].kind else { unreachable!() };
         assert_eq!(query, "depth{app=\"shop\"}");
 
