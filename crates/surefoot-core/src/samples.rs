@@ -107,6 +107,8 @@ pub struct Scalar {
     pub at: Timestamp,
     /// The answer; not a finite number means no data.
     pub value: f64,
+    /// That of stable's query at the same instant, where there is one.
+    pub stable: Option<f64>,
 }
 
 /// Whether metrics can be had.

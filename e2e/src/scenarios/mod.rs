@@ -34,6 +34,7 @@ fn all() -> Vec<Scenario> {
     let stories = vec![
         scenario!("at-rest", figures::at_rest),
         scenario!("as-bad-as-before", judged::as_bad_as_before),
+        scenario!("judged-by-pairs", judged::by_pairs),
         scenario!("prometheus-down", faults::prometheus_down, fault = "Prometheus down"),
         scenario!("a-b-a-b", people::a_b_a_b),
         scenario!("a-b-a-b-paused-at-rest", people::a_b_a_b_paused_at_rest),

@@ -2,6 +2,8 @@ use surefoot_core::api::analysis::{SourceKind, SourceRef};
 use surefoot_core::metrics::query::By;
 use surefoot_core::samples::{Count, Histogram, PodHistory};
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::outbound::Outbound;
 

@@ -74,13 +74,17 @@ pub(super) fn of(
     if let Some((phi, eta)) = metric.calibration {
         return Calibrated { phi, eta, source: Source::Given };
     }
+    if matches!(test, Test::Pairs(_)) {
+        return Calibrated::assumed("nothing tells how the answers of a query hang together");
+    }
     let pods = match baseline.map(|b| &b.pods) {
         None => return Calibrated::assumed("stable's past is unknown"),
         Some(Err(why)) => return Calibrated::assumed(why),
         Some(Ok(pods)) => pods,
     };
     let counts = match test {
-        Test::Counts(_) => requests(pods, metric).map(|history| vec![history]),
+        // Of pairs it has been said.
+        Test::Counts(_) | Test::Pairs(_) => requests(pods, metric).map(|history| vec![history]),
         // A boundary that only one of two kinds of proxies has says nothing here.
         Test::Latency(test) => {
             let each = test.boundaries.iter().filter_map(|ms| slower(pods, *ms));

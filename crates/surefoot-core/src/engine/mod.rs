@@ -20,8 +20,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use surefoot_stats::threshold::{Tally, Threshold};
 use surefoot_stats::{
-    Arm, Baseline, Block, CountTest, LatencyTest, MetricBlock, MetricPolicy, Objective, Policy,
-    Role, SlowArm, SlowBlock, State, Test,
+    Arm, Baseline, Block, CountTest, LatencyTest, MetricBlock, MetricPolicy, Objective, PairTest,
+    Policy, Role, SlowArm, SlowBlock, State, Test,
 };
 
 use self::calibrate::Calibrated;
@@ -63,6 +63,8 @@ struct Engine {
     canary_seen: Option<i64>,
     /// One for each threshold, in the plan's order: its count, and the last answer counted.
     tallies: Vec<(Tally, i64)>,
+    /// One for each metric of pairs, in the plan's order: the last pair counted.
+    paired: Vec<i64>,
     /// What the judges of other tools have seen.
     judges: Judges,
 }
@@ -167,6 +169,7 @@ pub fn begin(plan: &Plan, baseline: Option<&BaselineSample>, now: Timestamp) -> 
         reached: Reached::default(),
         canary_seen: None,
         tallies: vec![(Tally::default(), 0); thresholds],
+        paired: vec![0; pairs(plan).count()],
         judges: Judges::new(plan, &boundaries(baseline)),
     };
     engine.encode()
@@ -248,6 +251,7 @@ fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> (Policy, Vec<Calibr
             MetricKind::Abandoned { max_ratio } => {
                 Test::Counts(CountTest { max_failure_ratio: *max_ratio, ..CountTest::default() })
             }
+            MetricKind::Pairs { times, .. } => Test::Pairs(PairTest { times: *times }),
             MetricKind::Query { .. } => return None,
         };
         let role = match metric.role {
@@ -271,6 +275,13 @@ fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> (Policy, Vec<Calibr
     (policy, calibrated)
 }
 
+/// The metrics of pairs, each with its place among the sequential ones.
+fn pairs(plan: &Plan) -> impl Iterator<Item = (usize, &str)> {
+    let sequential = plan.metrics.iter().filter(|m| m.is_sequential()).enumerate();
+    let pairs = sequential.filter(|(_, m)| matches!(m.kind, MetricKind::Pairs { .. }));
+    pairs.map(|(i, metric)| (i, metric.name.as_str()))
+}
+
 /// Which of the sequential metrics counts abandoned requests.
 fn abandoned(plan: &Plan) -> Option<usize> {
     let mut sequential = plan.metrics.iter().filter(|m| m.is_sequential());
@@ -292,7 +303,7 @@ fn requests_a_second(requests: u64, over: Duration) -> Option<f64> {
 
 fn comparable(test: &Test) -> bool {
     match test {
-        Test::Counts(_) => true,
+        Test::Counts(_) | Test::Pairs(_) => true,
         Test::Latency(test) => test.pass_boundary().is_some(),
     }
 }
@@ -404,7 +415,7 @@ impl Engine {
     fn boundaries(&self) -> Option<Vec<f64>> {
         let sequential = self.policy.metrics.iter().find_map(|m| match &m.test {
             Test::Latency(test) => Some(test.boundaries.clone()),
-            Test::Counts(_) => None,
+            Test::Counts(_) | Test::Pairs(_) => None,
         });
         // Where both need them they are the same: those of stable's past.
         sequential.or((!self.judges.boundaries.is_empty()).then(|| self.judges.boundaries.clone()))
@@ -423,6 +434,8 @@ impl Engine {
                 }
                 Test::Counts(_) => Some(MetricBlock::Counts(pending.requests)),
                 Test::Latency(_) => pending.slow.clone().map(MetricBlock::Latency),
+                // Each is a block of its own.
+                Test::Pairs(_) => None,
             };
             if let Some(block) = block {
                 // Refused only when the counts overflow: no evidence then, never a wrong one.
@@ -462,6 +475,7 @@ pub fn judge(plan: &Plan, status: &RolloutStatus, samples: &Samples) -> Judgemen
         engine.judges.look(plan, step, engine.judged, engine.step.canary.n());
     }
     let thresholds = thresholds(plan, &mut engine, samples, judged_from);
+    fold_pairs(plan, &mut engine, samples, judged_from);
     verdict(plan, engine, index, status.step.as_ref(), &thresholds, last)
 }
 
@@ -496,6 +510,22 @@ fn thresholds(
         (threshold, *tally, answers.last().map(|a| a.value))
     });
     counted.collect()
+}
+
+/// Fold what users' queries answered of both versions at the same instants.
+fn fold_pairs(plan: &Plan, engine: &mut Engine, samples: &Samples, judged_from: Option<Timestamp>) {
+    for ((metric, name), until) in pairs(plan).zip(&mut engine.paired) {
+        let answers = samples.scalars.get(name).map(Vec::as_slice).unwrap_or_default();
+        for answer in answers {
+            let at = answer.at.as_millisecond();
+            let judged = at > *until && judged_from.is_some_and(|from| answer.at >= from);
+            let Some(stable) = answer.stable.filter(|_| judged) else { continue };
+            let pair = MetricBlock::Pair { canary: answer.value, stable };
+            // Refused only by another policy's state.
+            let _ = engine.state.fold(&engine.policy, metric, &pair, 0);
+            *until = at;
+        }
+    }
 }
 
 fn verdict(

@@ -162,3 +162,47 @@ steps: [{weight: 10, gate: {onInconclusive: extend}}, {weight: 100}]
     assert_eq!(gates(60), []);
     assert_eq!(reach::before(None), None);
 }
+
+#[test]
+fn numbers_of_both_versions_are_judged_pair_by_pair() {
+    let spec = "
+targetRef: {kind: Deployment, name: shop}
+traffic: {mesh: istio, service: shop, routes: [{kind: VirtualService, name: shop}]}
+analysis:
+  metrics:
+  - {name: success, successRate: {maxDrop: 1pp}}
+  - name: queue
+    prometheus: {query: c, stable: s, maxRatio: '1.2'}
+    calibration: {dispersion: '1'}
+steps: [{weight: 10}, {weight: 100}]
+";
+    let plan = Plan::of(&serde_saphyr::from_str(spec).unwrap()).unwrap();
+    let judged = |engine: String, pairs: i64, canary| {
+        let answer =
+            |i| crate::samples::Scalar { at: at(15 * i), value: canary, stable: Some(10.0) };
+        let mut samples = good(0, 50_000);
+        samples.scalars = [("queue".to_owned(), (1..=pairs).map(answer).collect())].into();
+        judge(&plan, &status(engine, 0, 0), &samples)
+    };
+    let begun = begin(&plan, None, at(0));
+    let wait =
+        |judged: &Judgement| judged.unmet.iter().map(|w| w.message.clone()).collect::<String>();
+    let few = judged(begun.clone(), 3, 9.0);
+    let said = wait(&few);
+    assert!(said.starts_with("queue: ") && said.contains("% of the evidence"), "{said}");
+    // What was folded is not folded again when it is still there at the next look.
+    let again = judged(few.engine.clone(), 3, 9.0);
+    assert_eq!(wait(&again), said);
+    assert_eq!(wait(&judged(few.engine, 12, 9.0)), "", "within its tolerance");
+    let high = judged(begun, 20, 12.1);
+    let harm = high.harm.unwrap_or_default();
+    let told =
+        "queue: the canary's number was above 1.2 times stable's in 20 of 20 pairs. A canary";
+    assert!(harm.starts_with(told), "{harm}");
+    let queue = high.metrics.iter().find(|m| m.name == "queue").unwrap();
+    assert_eq!(
+        (queue.verdict.as_str(), queue.tests[0].counts.as_slice()),
+        ("Harm", &[20, 20, 0, 0][..])
+    );
+    assert_eq!(queue.calibration.as_deref(), Some("given by the Rollout"));
+}

@@ -4,7 +4,7 @@ use surefoot_stats::calibration::{ASSUMED_ETA, ASSUMED_PHI};
 
 use super::judge::{JudgePlan, judge};
 use super::{PlanError, text};
-use crate::api::analysis::{Metric, MetricRole};
+use crate::api::analysis::{Metric, MetricRole, PrometheusQuery};
 use crate::api::judge::Judge;
 use crate::api::text::{Number, Percent, Points, Ratio, Span};
 
@@ -40,7 +40,7 @@ impl MetricPlan {
     #[must_use]
     pub fn is_counted(&self) -> bool {
         match self.kind {
-            MetricKind::Query { .. } => false,
+            MetricKind::Query { .. } | MetricKind::Pairs { .. } => false,
             MetricKind::Abandoned { .. } => !self.implicit,
             MetricKind::SuccessRate { .. } | MetricKind::Latency { .. } => true,
         }
@@ -72,6 +72,15 @@ pub enum MetricKind {
     Abandoned {
         /// Highest ratio to stable's share; `None`: no more than stable.
         max_ratio: Option<f64>,
+    },
+    /// Pairs of numbers, the canary's and stable's at the same instant; less is better.
+    Pairs {
+        /// PromQL of the canary's.
+        query: String,
+        /// PromQL of stable's.
+        stable: String,
+        /// How many times stable's the canary's may be.
+        times: f64,
     },
     /// One number against fixed limits.
     Query {
@@ -242,6 +251,19 @@ fn metric_plan(metric: &Metric) -> Result<MetricPlan, PlanError> {
                 });
             }
             MetricKind::Abandoned { max_ratio }
+        }
+        (
+            None,
+            None,
+            None,
+            Some(PrometheusQuery { query, stable: Some(stable), max_ratio, .. }),
+        ) => {
+            let times = text(path("prometheus.maxRatio"), max_ratio.as_ref(), Ratio::value)?;
+            MetricKind::Pairs {
+                query: query.clone(),
+                stable: stable.clone(),
+                times: times.unwrap_or(1.0),
+            }
         }
         (None, None, None, Some(query)) => MetricKind::Query {
             query: query.query.clone(),

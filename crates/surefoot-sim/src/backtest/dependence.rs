@@ -52,7 +52,7 @@ pub fn dependence(plan: &Plan, past: &Past) -> Vec<Dependence> {
                 worst(all.collect())
             }
             MetricKind::Abandoned { .. } => of(None, past.abandoned()),
-            MetricKind::Query { .. } => None,
+            MetricKind::Query { .. } | MetricKind::Pairs { .. } => None,
         }
     });
     each.collect()
