@@ -21,12 +21,12 @@ use crate::world::Scene;
 
 const PODS: u32 = 4;
 const PER_SECOND: u32 = 400;
-/// How long requests are sent.
-const TRAFFIC: Duration = Duration::from_secs(90);
+/// How many are sent: for a minute and a half.
+const REQUESTS: usize = 90 * PER_SECOND as usize;
 /// From before the first of them until Prometheus knows of the last.
 const HISTORY: Duration = Duration::from_secs(110);
-/// Longer than Prometheus takes to see what has happened.
-const SCRAPED: Duration = Duration::from_secs(3);
+/// No wait here takes longer.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// The story.
 pub async fn play(scene: Arc<Scene>) -> Result<()> {
@@ -106,18 +106,33 @@ async fn traffic(scene: &Scene) -> Result<(Timestamp, (usize, usize))> {
         Ok(known.first().is_some_and(|point| point.value() >= f64::from(PODS)))
     })
     .await?;
-    probe.stop().await?;
-    tokio::time::sleep(SCRAPED).await;
+    let before = probe.stop().await?.version("v1").requests;
+    scraped(scene, before).await?;
     let from = clock::wall();
     let load = scene.load(APP, PER_SECOND)?;
-    tokio::time::sleep(TRAFFIC).await;
+    let sent = || async { Ok(load.report().samples.len() >= REQUESTS) };
+    wait_until("all requests to be answered", LIMIT, sent).await?;
     let report = load.stop().await?;
     let total = report.version("v1");
     ensure!(total == report.total(), "not all requests reached a pod: {:?}", report.failures());
-    let end = from + HISTORY + SCRAPED;
-    let left = Duration::try_from(end.duration_since(clock::wall())).unwrap_or_default();
-    tokio::time::sleep(left).await;
+    scraped(scene, before + total.requests).await?;
+    let over = || async { Ok(clock::wall() > from + HISTORY) };
+    wait_until("the history to be over", LIMIT, over).await?;
     Ok((from, (total.requests, total.failed)))
+}
+
+/// Wait until Prometheus knows of so many requests.
+async fn scraped(scene: &Scene, requests: usize) -> Result<()> {
+    let query = format!(
+        "sum(istio_requests_total{{reporter=\"destination\", namespace={:?}}})",
+        scene.namespace
+    );
+    wait_until("Prometheus to know of all requests", LIMIT, || async {
+        let known = scene.world.prometheus.query(&query).await?;
+        #[expect(clippy::cast_precision_loss, reason = "some ten thousand")]
+        Ok(known.first().is_some_and(|point| point.value() >= requests as f64))
+    })
+    .await
 }
 
 fn told(output: &Output) -> Result<Value> {
