@@ -7,6 +7,7 @@ use surefoot_core::api::status::Revision;
 use surefoot_core::desired::DeploymentWanted;
 use surefoot_core::mark::Mark;
 use surefoot_core::routing::{Routing, Split};
+use surefoot_core::write::{Author, Kind, Refusal};
 
 use super::super::stand_in::{Say, StandIn};
 use super::*;
@@ -137,7 +138,7 @@ async fn only_what_is_still_committed_is_written() {
         for write in [&write, &finalizer] {
             let server = StandIn::new(cluster.clone(), Say::Fine);
             let error = made(&server, write).await.unwrap_err();
-            assert!(matches!(error, ActError::Superseded), "{which}: {error}");
+            assert!(matches!(error, ActError::Stopped(Stopped::Superseded)), "{which}: {error}");
             assert!(error.is_conflict());
             assert!(server.writes().is_empty(), "{which}: {:?}", server.heard());
         }
@@ -155,7 +156,10 @@ async fn nothing_is_written_where_nothing_is_left_to_do_or_the_object_is_another
     let fenced = StandIn::new(fenced, Say::Fine);
     let pin = Write::Pin { service: "shop".into(), hash: Some("h".into()) };
     let error = made(&fenced, &pin).await.unwrap_err();
-    assert!(matches!(error, ActError::Refused(Refusal::Fenced { .. })), "{error}");
+    assert!(
+        matches!(error, ActError::Stopped(Stopped::Refused(Refusal::Fenced { .. }))),
+        "{error}"
+    );
     assert!(server.writes().is_empty() && fenced.writes().is_empty());
 }
 
