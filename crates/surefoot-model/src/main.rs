@@ -1,0 +1,104 @@
+//! `make model`: search, and say what was searched and what was found.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use clap::Parser;
+use stateright::{Checker, Expectation, Model};
+use surefoot_model::model::{Bounds, Counts, Protocol};
+
+/// Search every order of events within bounds for one that breaks an invariant.
+#[derive(Parser)]
+struct Options {
+    /// Crashes of the leader's process.
+    #[arg(long, default_value_t = 1)]
+    crashes: u8,
+    /// Hand-overs with the former leader alive.
+    #[arg(long, default_value_t = 1)]
+    hand_overs: u8,
+    /// Calls whose reply is lost.
+    #[arg(long, default_value_t = 1)]
+    losses: u8,
+    /// Times that watches of a process stand still.
+    #[arg(long, default_value_t = 1)]
+    stale: u8,
+    /// Outside edits of the route's weights.
+    #[arg(long, default_value_t = 1)]
+    edits: u8,
+    /// Commands and new templates.
+    #[arg(long, default_value_t = 1)]
+    orders: u8,
+    /// Stretches of time whose metrics show harm or can't be had.
+    #[arg(long, default_value_t = 1)]
+    trouble: u8,
+    /// Stretches of time.
+    #[arg(long, default_value_t = 8)]
+    time: u8,
+    /// All of these but time together.
+    #[arg(long, default_value_t = 2)]
+    together: u8,
+    /// Looks of a leader between losing the lead and noticing.
+    #[arg(long, default_value_t = 1)]
+    looks: u8,
+    /// Threads.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Stop after so many seconds, the search unfinished.
+    #[arg(long, default_value_t = 1200)]
+    seconds: u64,
+}
+
+fn main() -> anyhow::Result<()> {
+    let o = Options::parse();
+    let each = Counts {
+        crashes: o.crashes,
+        hand_overs: o.hand_overs,
+        losses: o.losses,
+        stale: o.stale,
+        edits: o.edits,
+        orders: o.orders,
+        trouble: o.trouble,
+        time: o.time,
+    };
+    let bounds = Bounds { each, together: o.together, looks: o.looks };
+    println!("bounds: {each:?}, together {}, looks of a former leader {}", o.together, o.looks);
+    let model = Protocol::new(bounds)?;
+    let limit = Duration::from_secs(o.seconds);
+    #[expect(clippy::disallowed_methods, reason = "the one clock of this binary")]
+    let begun = Instant::now();
+    let checker = model.checker().threads(o.threads).timeout(limit).spawn_bfs().join();
+    let took = begun.elapsed();
+    let done = checker.is_done() && took < limit;
+    println!(
+        "{} states ({} reached in all), depth {}, {:.0} s, {}",
+        checker.unique_state_count(),
+        checker.state_count(),
+        checker.max_depth(),
+        took.as_secs_f64(),
+        if done { "all of the space" } else { "not all of the space" }
+    );
+    let mut failed = Vec::new();
+    for property in checker.model().properties() {
+        let found = checker.discovery(property.name);
+        let steps = found.as_ref().map(|path| path.clone().into_actions());
+        let length = steps.as_ref().map_or(0, Vec::len);
+        let (good, said) = match (&property.expectation, &found) {
+            (Expectation::Sometimes, Some(_)) => (true, format!("reached, after {length} steps")),
+            (Expectation::Sometimes, None) => (false, "never reached".to_owned()),
+            (_, None) => (true, "holds".to_owned()),
+            (_, Some(path)) => {
+                let last = path.last_state().store.checker.violations().to_vec();
+                let told: Vec<String> = last.iter().map(ToString::to_string).collect();
+                (false, format!("BROKEN after {length} steps: {}", told.join("; ")))
+            }
+        };
+        println!("{} {:48} {said}", if good { "ok  " } else { "FAIL" }, property.name);
+        if !good {
+            failed.push(property.name);
+            let steps = steps.into_iter().flatten().enumerate();
+            steps.for_each(|(n, step)| println!("       {:3} {step:?}", n + 1));
+        }
+    }
+    ensure!(failed.is_empty(), "{} properties fail", failed.len());
+    Ok(())
+}
