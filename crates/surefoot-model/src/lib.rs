@@ -14,6 +14,7 @@
 //! | [`metrics`] | what Prometheus has of each stretch of time |
 //! | [`model`] | the state, what may happen, and the bounds |
 //! | [`properties`] | what must always hold, and what must be reached |
+//! | [`search`] | the search and what it found |
 #![deny(missing_docs)]
 
 pub mod metrics;
@@ -21,6 +22,7 @@ pub mod model;
 pub mod native;
 pub mod process;
 pub mod properties;
+pub mod search;
 pub mod shared;
 pub mod store;
 pub mod view;

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use clap::Parser;
-use stateright::{Checker, Expectation, Model};
 use surefoot_model::model::{Bounds, Counts, Protocol};
+use surefoot_model::search::search;
 
 /// Search every order of events within bounds for one that breaks an invariant.
 #[derive(Parser)]
@@ -66,39 +66,18 @@ fn main() -> anyhow::Result<()> {
     let limit = Duration::from_secs(o.seconds);
     #[expect(clippy::disallowed_methods, reason = "the one clock of this binary")]
     let begun = Instant::now();
-    let checker = model.checker().threads(o.threads).timeout(limit).spawn_bfs().join();
+    let found = search(model, o.threads, limit);
     let took = begun.elapsed();
-    let done = checker.is_done() && took < limit;
+    let all = took < limit && found.broken().is_empty();
+    print!("{found}");
     println!(
-        "{} states ({} reached in all), depth {}, {:.0} s, {}",
-        checker.unique_state_count(),
-        checker.state_count(),
-        checker.max_depth(),
+        "{} states, {} ways to them, {} steps deep, {:.0} s: {}",
+        found.states,
+        found.reached,
+        found.depth,
         took.as_secs_f64(),
-        if done { "all of the space" } else { "not all of the space" }
+        if all { "all there are within the bounds" } else { "not all there are" }
     );
-    let mut failed = Vec::new();
-    for property in checker.model().properties() {
-        let found = checker.discovery(property.name);
-        let steps = found.as_ref().map(|path| path.clone().into_actions());
-        let length = steps.as_ref().map_or(0, Vec::len);
-        let (good, said) = match (&property.expectation, &found) {
-            (Expectation::Sometimes, Some(_)) => (true, format!("reached, after {length} steps")),
-            (Expectation::Sometimes, None) => (false, "never reached".to_owned()),
-            (_, None) => (true, "holds".to_owned()),
-            (_, Some(path)) => {
-                let last = path.last_state().store.checker.violations().to_vec();
-                let told: Vec<String> = last.iter().map(ToString::to_string).collect();
-                (false, format!("BROKEN after {length} steps: {}", told.join("; ")))
-            }
-        };
-        println!("{} {:48} {said}", if good { "ok  " } else { "FAIL" }, property.name);
-        if !good {
-            failed.push(property.name);
-            let steps = steps.into_iter().flatten().enumerate();
-            steps.for_each(|(n, step)| println!("       {:3} {step:?}", n + 1));
-        }
-    }
-    ensure!(failed.is_empty(), "{} properties fail", failed.len());
+    ensure!(all && found.bad().is_empty(), "not as it should be: {}", found.bad().join(", "));
     Ok(())
 }

@@ -8,7 +8,7 @@ use surefoot_core::write::Kind;
 
 use crate::model::{Happening, Protocol, World, weight};
 use crate::process::{Ended, Job};
-use crate::shared::text;
+use crate::shared::Object;
 
 impl Model for Protocol {
     type State = World;
@@ -70,18 +70,19 @@ fn invariants() -> Vec<Property<Protocol>> {
 /// S8: what stands in the cluster for a version is of one that the committed status names.
 fn decided(world: &World) -> bool {
     let status = &world.store.status;
-    let named: Vec<_> = [&status.stable, &status.canary].into_iter().flatten().collect();
-    let ours = world.store.list(Kind::ReplicaSet).filter(|set| {
+    let named = || [&status.stable, &status.canary].into_iter().flatten();
+    let ours = |set: &Object| {
         let owners = set["metadata"]["ownerReferences"].as_array();
         owners.is_some_and(|owners| owners.iter().any(|owner| owner["kind"] == "Rollout"))
-    });
-    let made = ours.map(|set| text(set, "/metadata/name"));
-    let mut made = made.filter(|name| named.iter().all(|revision| revision.replica_set != *name));
-    let mut pins = world.store.list(Kind::Service).filter_map(|service| {
-        let pin = service["spec"]["selector"][HASH_LABEL].as_str()?;
-        named.iter().all(|revision| revision.hash != pin).then_some(pin)
-    });
-    made.next().is_none() && pins.next().is_none()
+    };
+    world.store.objects.iter().all(|(target, object)| match target.kind {
+        Kind::ReplicaSet => named().any(|r| r.replica_set == target.name) || !ours(object),
+        Kind::Service => {
+            let pin = object["spec"]["selector"].get(HASH_LABEL);
+            pin.is_none_or(|pin| named().any(|r| *pin == r.hash))
+        }
+        _ => true,
+    })
 }
 
 /// Nothing is left to do and nothing is waited for: the Rollout says how it ended, and the route
@@ -132,9 +133,6 @@ fn reached() -> Vec<Property<Protocol>> {
         }),
         Property::sometimes("a former leader finds another decision", |_, world: &World| {
             former(world, |ended, _| ended == Ended::Superseded)
-        }),
-        Property::sometimes("a former leader finds a later epoch", |_, world: &World| {
-            former(world, |ended, _| ended == Ended::Fenced)
         }),
         Property::sometimes("a former leader's write is refused", |_, world: &World| {
             former(world, |ended, _| ended == Ended::Conflict)

@@ -7,6 +7,7 @@ use surefoot_core::api::status::Revision;
 use surefoot_core::desired::DeploymentWanted;
 use surefoot_core::mark::Mark;
 use surefoot_core::routing::{Routing, Split};
+use surefoot_core::template::canary_hash;
 use surefoot_core::write::{Author, Kind, Refusal};
 
 use super::super::stand_in::{Say, StandIn};
@@ -250,7 +251,7 @@ async fn what_is_deleted_is_the_one_that_was_seen_as_it_was_read() {
 async fn a_creation_is_sent_once_and_only_where_there_is_nothing() {
     let revision = |name: &str| Revision {
         replica_set: name.into(),
-        hash: "h".into(),
+        hash: canary_hash(&template()),
         images: vec![],
         taken_over: false,
     };
