@@ -44,7 +44,7 @@ mutants: ## Disable each safety guard in turn and see a test fail (ONLY="guard â
 
 .PHONY: model
 model: ## The protocol in a model checker (ONLY="--together 1 â€¦" for other bounds)
-	nice $(CARGO) run --quiet --profile model --package surefoot-model --locked -- $(ONLY)
+	CARGO_PROFILE_RELEASE_LTO=off nice $(CARGO) run --quiet --release --package surefoot-model --locked -- $(ONLY)
 
 .PHONY: build
 build: ## The binaries, for development

@@ -1,7 +1,6 @@
 //! The search, and what it found.
 
 use std::fmt;
-use std::time::Duration;
 
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 
@@ -16,6 +15,8 @@ pub struct Findings {
     pub reached: usize,
     /// Steps on the longest of the shortest ways.
     pub depth: usize,
+    /// There are no more within the bounds.
+    pub all: bool,
     /// One for each property.
     pub properties: Vec<Finding>,
 }
@@ -34,14 +35,19 @@ pub struct Finding {
     pub steps: Vec<Happening>,
 }
 
-/// Search breadth first, until all is searched, something is broken, or the time is over.
+/// Search breadth first, until all is searched, something is broken, or about `most` states are known.
 #[must_use]
-pub fn search(model: Protocol, threads: usize, limit: Duration) -> Findings {
-    let checker = model.checker().threads(threads).timeout(limit);
-    let checker = checker.finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+pub fn search(model: Protocol, threads: usize, most: Option<usize>) -> Findings {
+    let checker = model.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
+    let checker = match most {
+        Some(most) => checker.target_state_count(most),
+        None => checker,
+    };
+    let checker = checker.spawn_bfs().join();
+    let mut discoveries = checker.discoveries();
     let properties = checker.model().properties();
     let findings = properties.into_iter().map(|property| {
-        let found = checker.discovery(property.name);
+        let found = discoveries.remove(property.name);
         let broken = found.as_ref().map(|path| {
             let violations = path.last_state().store.checker.violations();
             violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
@@ -49,7 +55,7 @@ pub fn search(model: Protocol, threads: usize, limit: Duration) -> Findings {
         let steps = found.map(|path| path.into_actions()).unwrap_or_default();
         let (good, said) = match (property.expectation, broken) {
             (Expectation::Sometimes, Some(_)) => (true, "reached".to_owned()),
-            (Expectation::Sometimes, None) => (false, "never reached".to_owned()),
+            (Expectation::Sometimes, None) => (false, "not reached".to_owned()),
             (_, None) => (true, "holds".to_owned()),
             (_, Some(what)) => (false, format!("BROKEN after {} steps: {what}", steps.len())),
         };
@@ -60,6 +66,7 @@ pub fn search(model: Protocol, threads: usize, limit: Duration) -> Findings {
         reached: checker.state_count(),
         depth: checker.max_depth(),
         properties: findings.collect(),
+        all: checker.is_done(),
     }
 }
 
@@ -81,7 +88,11 @@ impl Findings {
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for finding in &self.properties {
-            let sign = if finding.good { "ok  " } else { "FAIL" };
+            let sign = match (finding.good, finding.steps.is_empty()) {
+                (true, _) => "ok  ",
+                (false, true) => "-   ",
+                (false, false) => "FAIL",
+            };
             writeln!(f, "{sign} {:46} {}", finding.name, finding.said)?;
             if !finding.good {
                 for (n, step) in finding.steps.iter().enumerate() {
