@@ -27,6 +27,7 @@ unit: ## Unit, property and golden tests; the pure crates also each alone
 	$(CARGO) check --package surefoot-stats --locked
 	$(CARGO) check --package surefoot-core --locked
 	$(CARGO) check --package surefoot-sim --locked
+	$(CARGO) check --package surefoot-model --locked
 	! $(CARGO) tree --package surefoot-core --edges normal --prefix none --locked | grep -E '^(tokio|hyper|reqwest|kube-client) '
 
 .PHONY: e2e
@@ -40,6 +41,10 @@ fidelity: setup ## kube-sandbox and a real kube-apiserver, asked the same (SEQUE
 .PHONY: mutants
 mutants: ## Disable each safety guard in turn and see a test fail (ONLY="guard …" for some)
 	nice tests/mutants/run.py $(ONLY)
+
+.PHONY: model
+model: ## The protocol in a model checker (ONLY="--together 1 …" for other bounds)
+	CARGO_PROFILE_RELEASE_LTO=off nice $(CARGO) run --quiet --release --package surefoot-model --locked -- $(ONLY)
 
 .PHONY: build
 build: ## The binaries, for development

@@ -1,13 +1,14 @@
-//! Act: every write of a committed decision, fenced and conditional (`protocol.md`, step 5):
-//! the object is read, then the Rollout, both from the API server itself; only when the decision is
-//! still the one that was committed is the write sent, and only onto the object as it was read.
+//! Act: every write of a committed decision, fenced and conditional. Which calls that takes, and in
+//! which order, [`surefoot_core::act`] says; here they are made.
 
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::Value;
+pub use surefoot_core::act::Committed;
+use surefoot_core::act::{Call, Stopped, next};
 use surefoot_core::refused::{Refused, final_word};
-use surefoot_core::write::{Author, Kind, Refusal, Request, Target, Write};
+use surefoot_core::write::{Request, Target, Write};
 
 use super::cache::{Cache, Watched};
 use super::telemetry::Telemetry;
@@ -24,12 +25,9 @@ pub enum ActError {
         /// Its failure.
         source: CallError,
     },
-    /// The decision is no longer the committed one.
-    #[error("another decision has been committed meanwhile")]
-    Superseded,
-    /// The object isn't as the decision saw it.
+    /// It mustn't be made.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Stopped(#[from] Stopped),
 }
 
 impl ActError {
@@ -41,7 +39,7 @@ impl ActError {
                 matches!(source.code(), Some(404 | 409 | 422))
                     && !final_word(source.code(), &source.said())
             }
-            ActError::Superseded | ActError::Refused(_) => true,
+            ActError::Stopped(_) => true,
         }
     }
 
@@ -51,20 +49,15 @@ impl ActError {
         let (what, code, said) = match self {
             ActError::Call { what, source } => (what.as_str(), source.code(), source.said()),
             // Each is a change that came between.
-            ActError::Superseded => ("acting on the decision", Some(409), self.to_string()),
-            ActError::Refused(refusal) => ("a write", Some(409), refusal.to_string()),
+            ActError::Stopped(Stopped::Superseded) => {
+                ("acting on the decision", Some(409), self.to_string())
+            }
+            ActError::Stopped(Stopped::Refused(refusal)) => {
+                ("a write", Some(409), refusal.to_string())
+            }
         };
         Refused::again(before, what, code, &said, now)
     }
-}
-
-/// The decision that stands behind a write.
-#[derive(Debug, Clone, Copy)]
-pub struct Committed<'a> {
-    /// Whose it is.
-    pub author: Author<'a>,
-    /// Its sequence number.
-    pub seq: i64,
 }
 
 /// What a write is made with. Nothing of it says whether to write.
@@ -88,16 +81,14 @@ pub async fn perform(
     write: &Write,
 ) -> Result<bool, ActError> {
     let author = committed.author;
-    let target = write.target(author);
-    let fresh = read(tools, author.namespace, &target).await?;
-    let also = match write.also(author) {
-        Some(other) => read(tools, author.namespace, &other).await?,
-        None => None,
-    };
-    still_committed(tools, committed, fresh.as_ref().filter(|_| target.kind == Kind::Rollout))
-        .await?;
-    let Some(request) = write.request(fresh.as_ref(), also.as_ref(), author)? else {
-        return Ok(false);
+    let mut answers = Vec::new();
+    let (target, request) = loop {
+        let so_far: Vec<Option<&Value>> = answers.iter().map(Option::as_ref).collect();
+        match next(write, committed, &so_far)? {
+            Call::Read(target) => answers.push(read(tools, author.namespace, &target).await?),
+            Call::Send(target, request) => break (target, request),
+            Call::Done => return Ok(false),
+        }
     };
     tools.telemetry.write(cause(write));
     tracing::info!(
@@ -128,27 +119,6 @@ async fn read(tools: Tools<'_>, ns: &str, target: &Target) -> Result<Option<Valu
             Err(ActError::Call { what, source })
         }
     }
-}
-
-/// The Rollout itself, read after the object, must still carry this decision.
-async fn still_committed(
-    tools: Tools<'_>,
-    committed: Committed<'_>,
-    rollout: Option<&Value>,
-) -> Result<(), ActError> {
-    let author = committed.author;
-    let target = Target { kind: Kind::Rollout, name: author.rollout.to_owned() };
-    let read = match rollout {
-        Some(rollout) => Some(rollout.clone()),
-        None => read(tools, author.namespace, &target).await?,
-    };
-    let number =
-        |field: &str| read.as_ref()?.pointer(&format!("/status/decision/{field}"))?.as_i64();
-    let uid = read.as_ref().and_then(|r| r.pointer("/metadata/uid")?.as_str());
-    let same = uid == Some(author.uid)
-        && number("seq").unwrap_or(0) == committed.seq
-        && number("epoch").unwrap_or(0) == author.epoch;
-    if same { Ok(()) } else { Err(ActError::Superseded) }
 }
 
 async fn send(

@@ -1,10 +1,9 @@
 //! Commit: one conditional write of the whole status, before anything is done about it.
 
-use json_patch::{Patch as JsonPatch, PatchOperation};
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt};
-use serde_json::json;
 use surefoot_core::api::{Rollout, RolloutStatus};
+use surefoot_core::turn;
 
 use super::Context;
 use crate::client::{CallError, MANAGER, limited};
@@ -51,15 +50,9 @@ async fn put(
 ) -> Result<Rollout, CommitError> {
     let namespace = rollout.namespace().unwrap_or_default();
     let api: Api<Rollout> = Api::namespaced(client.clone(), &namespace);
-    let operations = [
-        json!({"op": "replace", "path": "/metadata/resourceVersion", "value": rollout.resource_version()}),
-        json!({"op": "add", "path": "/status", "value": status}),
-    ];
-    let operations = operations.map(serde_json::from_value::<PatchOperation>);
-    let patch = JsonPatch(operations.into_iter().flatten().collect());
     let params = PatchParams { field_manager: Some(MANAGER.into()), ..Default::default() };
     let params = params.validation_strict();
-    let (name, patch) = (rollout.name_any(), Patch::Json::<()>(patch));
+    let (name, patch) = (rollout.name_any(), Patch::Json::<()>(turn::commit(rollout, status)));
     limited(api.patch_status(&name, &params, &patch)).await.map_err(|error| {
         let message = error.said();
         match error.code() {

@@ -11,12 +11,11 @@ use surefoot_core::api::notice::Reason;
 use surefoot_core::api::status::Phase;
 use surefoot_core::api::{Rollout, RolloutStatus};
 use surefoot_core::claim::Rival;
-use surefoot_core::decide::{changed, decide, outdated};
-use surefoot_core::desired::{last, writes};
+use surefoot_core::decide::outdated;
 use surefoot_core::mark::Mark;
 use surefoot_core::metrics::wanted;
 use surefoot_core::plan::Plan;
-use surefoot_core::takeover::{claim, owned, stamps};
+use surefoot_core::turn::{Next, turn};
 use surefoot_core::write::{Author, Write};
 
 use super::act::{ActError, Committed, perform};
@@ -78,61 +77,47 @@ pub async fn reconcile(
     let old = rollout.status.clone().unwrap_or_default();
     let number = old.release.as_ref().map_or(0, |r| r.number);
     let samples = context.sampler.of(&uid, number);
-    let outcome = decide(&rollout, &seen, &samples, now);
-    let plan = outcome.plan.as_ref();
-    // Without a plan that makes sense there is still the Rollout to be let go.
-    let acts = match plan {
-        Some(plan) => writes(&outcome.desired, &seen, plan),
-        None => last(&outcome.desired).into_iter().collect(),
-    };
-    // Where the namespace goes away, so may our rights: the Rollout is let go and nothing else.
-    let commits = changed(&old, &outcome.status, now) && !seen.namespace_terminating;
-    if !commits && acts.is_empty() {
-        sample(&context, &rollout, &old, plan.filter(|_| !seen.namespace_terminating));
-        let again = probe(&context, &rollout, &old).await;
-        let action = requeue(outcome.requeue_at, now);
-        return Ok(again.map_or(action, Action::requeue));
-    }
-    // Nothing is written, not even a status, before the Rollout is ours; but in a namespace that goes
-    // away it is only let go.
-    let rollout = if owned(&old, &context.holder, &stamped) || seen.namespace_terminating {
-        rollout
-    } else {
-        if let Some(wait) = context.rivalry(&uid) {
-            return Ok(Action::requeue(wait));
+    let turn = turn(&rollout, &seen, &stamped, &samples, &context.holder, now);
+    let plan = turn.plan.as_ref();
+    let (committed, acts) = match turn.next {
+        Next::Rest => {
+            sample(&context, &rollout, &old, plan.filter(|_| !seen.namespace_terminating));
+            let again = probe(&context, &rollout, &old).await;
+            let action = requeue(turn.requeue_at, now);
+            return Ok(again.map_or(action, Action::requeue));
         }
-        let highest = stamped.iter().map(|s| s.epoch).max().unwrap_or(0);
-        let claimed = claim(&old, highest, &context.holder, now);
-        tracing::info!(
-            name = rollout.name_any(),
-            epoch = claimed.decision.as_ref().map(|d| d.epoch),
-            "take over"
-        );
-        commit(&context, &rollout, &claimed).await?;
-        context.claimed(uid);
-        return Ok(Action::requeue(Duration::ZERO));
-    };
-    // Nor before every object that an earlier leader may still write carries our epoch.
-    let stamps = stamps(&old, &stamped);
-    if !stamps.is_empty() && !seen.namespace_terminating {
-        perform_all(&context, &rollout, plan, &seen.rivals, &stamps).await?;
-        return Ok(Action::requeue(Duration::ZERO));
-    }
-    let committed = if commits {
-        log(&rollout, &outcome.status);
-        context.telemetry.phase(old.phase, outcome.status.phase);
-        let committed = match commit(&context, &rollout, &outcome.status).await {
-            Err(CommitError::Outdated(why)) => {
-                stall(&context, &rollout, &old, &why).await?;
-                return Err(CommitError::Outdated(why).into());
+        Next::TakeOver(claimed) => {
+            if let Some(wait) = context.rivalry(&uid) {
+                return Ok(Action::requeue(wait));
             }
-            committed => committed?,
-        };
-        context.telemetry.given_up(outcome.given_up);
-        offer(&context, &committed);
-        committed
-    } else {
-        rollout
+            tracing::info!(
+                name = rollout.name_any(),
+                epoch = claimed.decision.as_ref().map(|d| d.epoch),
+                "take over"
+            );
+            commit(&context, &rollout, &claimed).await?;
+            context.claimed(uid);
+            return Ok(Action::requeue(Duration::ZERO));
+        }
+        Next::Stamp(stamps) => {
+            perform_all(&context, &rollout, plan, &seen.rivals, &stamps).await?;
+            return Ok(Action::requeue(Duration::ZERO));
+        }
+        Next::Commit(status, acts) => {
+            log(&rollout, &status);
+            context.telemetry.phase(old.phase, status.phase);
+            let committed = match commit(&context, &rollout, &status).await {
+                Err(CommitError::Outdated(why)) => {
+                    stall(&context, &rollout, &old, &why).await?;
+                    return Err(CommitError::Outdated(why).into());
+                }
+                committed => committed?,
+            };
+            context.telemetry.given_up(turn.given_up);
+            offer(&context, &committed);
+            (committed, acts)
+        }
+        Next::Act(acts) => (rollout, acts),
     };
     let status = committed.status.clone().unwrap_or_default();
     sample(&context, &committed, &status, plan);
@@ -141,7 +126,7 @@ pub async fn reconcile(
         return Ok(Action::await_change());
     }
     // What was written comes back by the watch; what the next stage waits for, too.
-    Ok(requeue(outcome.requeue_at, now))
+    Ok(requeue(turn.requeue_at, now))
 }
 
 /// The cluster's definition of Rollout is older than this controller: say so where it can be said,

@@ -2,6 +2,7 @@
 //! the controller, in tests and in replays.
 #![deny(missing_docs)]
 
+pub mod act;
 pub mod api;
 pub mod claim;
 pub mod decide;
@@ -21,5 +22,6 @@ pub mod split;
 pub mod takeover;
 pub mod template;
 pub mod trace;
+pub mod turn;
 pub mod words;
 pub mod write;

@@ -305,6 +305,14 @@ impl Write {
             }
             Write::CreateReplicaSet { revision } => {
                 let model = also.ok_or_else(gone)?;
+                let template = model.pointer("/spec/template").unwrap_or(&Value::Null);
+                // A hash of ours is of the template that the release is for.
+                let later = template::canary_hash(template) != revision.hash;
+                if fresh.is_none() && !revision.taken_over && later {
+                    let changed =
+                        "the Deployment has a new template: its pods aren't this release's";
+                    return Err(Refusal::Changed(changed.to_owned()));
+                }
                 let create = || Request::Create(replica_set(revision, model, author));
                 return Ok(fresh.is_none().then(create));
             }
@@ -749,9 +757,25 @@ mod tests {
         }
     }
 
+    /// The same, of the Deployment's template.
+    fn decided() -> Revision {
+        let hash = template::canary_hash(&deployment()["spec"]["template"]);
+        Revision { hash, ..revision() }
+    }
+
+    #[test]
+    fn a_canary_is_not_made_of_a_template_that_came_later() {
+        let write = Write::CreateReplicaSet { revision: decided() };
+        let mut later = deployment();
+        later["spec"]["template"]["spec"]["containers"][0]["image"] = json!("shop:v3");
+        let refused = write.request(None, Some(&later), AUTHOR);
+        assert!(matches!(refused, Err(Refusal::Changed(_))), "{refused:?}");
+        assert!(matches!(write.request(None, Some(&deployment()), AUTHOR), Ok(Some(_))));
+    }
+
     #[test]
     fn the_canary_is_the_deployments_template_and_one_label() {
-        let write = Write::CreateReplicaSet { revision: revision() };
+        let write = Write::CreateReplicaSet { revision: decided() };
         let Ok(Some(Request::Create(set))) = write.request(None, Some(&deployment()), AUTHOR)
         else {
             panic!("no creation")
@@ -760,7 +784,7 @@ mod tests {
         assert_eq!(set["spec"]["minReadySeconds"], 5);
         assert_eq!(
             set["spec"]["selector"]["matchLabels"],
-            json!({"app": "shop", HASH_LABEL: "sf1"})
+            json!({"app": "shop", HASH_LABEL: decided().hash})
         );
         assert!(template::equal(&set["spec"]["template"], &deployment()["spec"]["template"]));
         assert_eq!(set["spec"]["template"]["spec"]["containers"][0]["newField"], 1);
@@ -769,7 +793,7 @@ mod tests {
 
     #[test]
     fn adoption_carries_the_annotations_of_the_deployment_controller() {
-        let write = Write::CreateReplicaSet { revision: revision() };
+        let write = Write::CreateReplicaSet { revision: decided() };
         let Ok(Some(Request::Create(mut set))) = write.request(None, Some(&deployment()), AUTHOR)
         else {
             panic!("no creation")

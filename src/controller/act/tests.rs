@@ -7,6 +7,8 @@ use surefoot_core::api::status::Revision;
 use surefoot_core::desired::DeploymentWanted;
 use surefoot_core::mark::Mark;
 use surefoot_core::routing::{Routing, Split};
+use surefoot_core::template::canary_hash;
+use surefoot_core::write::{Author, Kind, Refusal};
 
 use super::super::stand_in::{Say, StandIn};
 use super::*;
@@ -137,7 +139,7 @@ async fn only_what_is_still_committed_is_written() {
         for write in [&write, &finalizer] {
             let server = StandIn::new(cluster.clone(), Say::Fine);
             let error = made(&server, write).await.unwrap_err();
-            assert!(matches!(error, ActError::Superseded), "{which}: {error}");
+            assert!(matches!(error, ActError::Stopped(Stopped::Superseded)), "{which}: {error}");
             assert!(error.is_conflict());
             assert!(server.writes().is_empty(), "{which}: {:?}", server.heard());
         }
@@ -155,7 +157,10 @@ async fn nothing_is_written_where_nothing_is_left_to_do_or_the_object_is_another
     let fenced = StandIn::new(fenced, Say::Fine);
     let pin = Write::Pin { service: "shop".into(), hash: Some("h".into()) };
     let error = made(&fenced, &pin).await.unwrap_err();
-    assert!(matches!(error, ActError::Refused(Refusal::Fenced { .. })), "{error}");
+    assert!(
+        matches!(error, ActError::Stopped(Stopped::Refused(Refusal::Fenced { .. }))),
+        "{error}"
+    );
     assert!(server.writes().is_empty() && fenced.writes().is_empty());
 }
 
@@ -246,7 +251,7 @@ async fn what_is_deleted_is_the_one_that_was_seen_as_it_was_read() {
 async fn a_creation_is_sent_once_and_only_where_there_is_nothing() {
     let revision = |name: &str| Revision {
         replica_set: name.into(),
-        hash: "h".into(),
+        hash: canary_hash(&template()),
         images: vec![],
         taken_over: false,
     };

@@ -1,4 +1,4 @@
-use serde_json::Value;
+use serde_json::{Value, json};
 use surefoot_core::api::status::Phase;
 
 use super::super::stand_in::{Say, StandIn};

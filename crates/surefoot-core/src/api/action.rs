@@ -57,7 +57,7 @@ pub struct RolloutActionSpec {
 
 /// What a RolloutAction asks for.
 #[derive(
-    JsonSchema, Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
+    JsonSchema, Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "camelCase")]
 pub enum ActionKind {

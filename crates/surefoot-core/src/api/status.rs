@@ -86,7 +86,7 @@ pub struct RolloutStatus {
 }
 
 /// What a Rollout is doing.
-#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Phase {
     /// Nothing has been looked at yet, or something is missing before anything can begin.
     #[default]
@@ -185,7 +185,7 @@ pub struct Decision {
 }
 
 /// Verdicts.
-#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Verdict {
     /// What runs was found running.
     Adopt,

@@ -12,16 +12,14 @@ use crate::observed::is_pod_of;
 /// Which invariants the trace breaks, in its order. Events must be sorted by revision.
 #[must_use]
 pub fn check(events: &[Event]) -> Vec<Violation> {
-    let mut world = World::default();
-    for event in events {
-        world.revision = event.revision;
-        world.take(&event.state);
-    }
-    world.violations
+    let mut checker = Checker::default();
+    events.iter().for_each(|event| checker.see(event));
+    checker.violations
 }
 
-#[derive(Default)]
-struct World {
+/// All that the invariants remember of the writes so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Checker {
     revision: u64,
     violations: Vec<Violation>,
     rollout: Option<RolloutState>,
@@ -46,12 +44,14 @@ struct World {
     unusable: bool,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ReplicaSet {
     hash: String,
     template: String,
     replicas: u32,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Action {
     kind: ActionKind,
     release: i64,
@@ -66,7 +66,19 @@ fn place(side: Side) -> usize {
     }
 }
 
-impl World {
+impl Checker {
+    /// One more accepted write.
+    pub fn see(&mut self, event: &Event) {
+        self.revision = event.revision;
+        self.take(&event.state);
+    }
+
+    /// What was broken so far.
+    #[must_use]
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
     fn broken(&mut self, invariant: &'static str, what: String) {
         self.violations.push(Violation { invariant, revision: self.revision, what });
     }

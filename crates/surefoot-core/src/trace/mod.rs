@@ -4,7 +4,7 @@
 mod check;
 mod read;
 
-pub use check::check;
+pub use check::{Checker, check};
 
 use std::fmt;
 
@@ -116,7 +116,7 @@ pub enum State {
 }
 
 /// What matters of a Rollout.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RolloutState {
     /// Its phase.
     pub phase: Phase,
@@ -137,7 +137,7 @@ pub struct RolloutState {
 }
 
 /// What matters of a decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DecisionState {
     /// Its sequence number.
     pub seq: i64,
@@ -154,7 +154,7 @@ pub struct DecisionState {
 }
 
 /// An invariant that was broken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Violation {
     /// Which: "S1" to "S18".
     pub invariant: &'static str,

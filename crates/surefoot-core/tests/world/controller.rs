@@ -7,13 +7,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use json_patch::Patch;
 use serde_json::{Value, json};
+use surefoot_core::act::{Call, Committed, next};
 use surefoot_core::api::{Rollout, RolloutStatus};
-use surefoot_core::decide::{changed, decide};
-use surefoot_core::desired::writes;
 use surefoot_core::mark::Mark;
 use surefoot_core::observed::{Delivery, HoldMode};
 use surefoot_core::plan::Plan;
-use surefoot_core::takeover::{claim, owned, stamps};
+use surefoot_core::turn::{Next, turn};
 use surefoot_core::write::{Author, Kind, Request, Write, epoch_of};
 
 use super::script::CHANNEL;
@@ -62,15 +61,14 @@ struct Then {
 struct Act {
     rollout: Arc<Value>,
     writes: VecDeque<Write>,
-    fresh: Option<Option<Arc<Value>>>,
-    also: Option<Option<Arc<Value>>>,
-    checked: bool,
+    /// To the reads of the first of them so far.
+    answers: Vec<Option<Arc<Value>>>,
 }
 
 impl Act {
     fn of(rollout: Arc<Value>, writes: impl IntoIterator<Item = Write>) -> Self {
         let writes = writes.into_iter().collect();
-        Self { rollout, writes, fresh: None, also: None, checked: false }
+        Self { rollout, writes, answers: Vec::new() }
     }
 }
 
@@ -196,33 +194,27 @@ impl Controller {
         let (seen, stamped) = self.cache.observe(&rollout, hold, &self.delivery, now);
         let old = rollout.status.clone().unwrap_or_default();
         let samples = self.sampler.of(old.release.as_ref().map_or(0, |r| r.number));
-        let outcome = decide(&rollout, &seen, &samples, now);
-        let plan = outcome.plan;
-        let acts = plan.as_ref().map(|p| writes(&outcome.desired, &seen, p)).unwrap_or_default();
-        let commits = changed(&old, &outcome.status, now);
-        if !commits && acts.is_empty() {
-            self.sampler.set(plan.as_ref(), &old, NAMESPACE);
-            return None;
+        let turn = turn(&rollout, &seen, &stamped, &samples, &self.holder, now);
+        let plan = turn.plan;
+        match turn.next {
+            Next::Rest => {
+                self.sampler.set(plan.as_ref(), &old, NAMESPACE);
+                None
+            }
+            Next::TakeOver(status) => Some(Job::Commit { base: raw, status, then: None }),
+            Next::Stamp(stamps) => Some(Job::Act(Act::of(raw, stamps))),
+            Next::Commit(_, acts) if self.mutant == Mutant::ActsFirst && !acts.is_empty() => {
+                Some(Job::Act(Act::of(raw, acts)))
+            }
+            Next::Commit(status, acts) => {
+                let then = Some(Box::new(Then { acts, plan }));
+                Some(Job::Commit { base: raw, status, then })
+            }
+            Next::Act(acts) => {
+                self.sampler.set(plan.as_ref(), &old, NAMESPACE);
+                Some(Job::Act(Act::of(raw, acts)))
+            }
         }
-        if !owned(&old, &self.holder, &stamped) {
-            let highest = stamped.iter().map(|s| s.epoch).max().unwrap_or(0);
-            let status = Box::new(claim(&old, highest, &self.holder, now));
-            return Some(Job::Commit { base: raw, status, then: None });
-        }
-        let stamps = stamps(&old, &stamped);
-        if !stamps.is_empty() {
-            return Some(Job::Act(Act::of(raw, stamps)));
-        }
-        if !commits {
-            self.sampler.set(plan.as_ref(), &old, NAMESPACE);
-            return Some(Job::Act(Act::of(raw, acts)));
-        }
-        let status = Box::new(outcome.status);
-        if self.mutant == Mutant::ActsFirst && !acts.is_empty() {
-            return Some(Job::Act(Act::of(raw, acts)));
-        }
-        let then = Some(Box::new(Then { acts, plan }));
-        Some(Job::Commit { base: raw, status, then })
     }
 
     fn commit(
@@ -270,7 +262,7 @@ impl Controller {
             uid: text(&rollout, "/metadata/uid"),
             namespace: NAMESPACE,
             deployment: text(&rollout, "/spec/targetRef/name"),
-            epoch: match (self.mutant, &act.fresh) {
+            epoch: match (self.mutant, act.answers.first()) {
                 (Mutant::Unfenced, Some(Some(fresh))) => epoch.max(epoch_of(fresh)),
                 _ => epoch,
             },
@@ -280,35 +272,29 @@ impl Controller {
                 weight: i32::try_from(number(&rollout, "/status/decision/weight")).unwrap_or(0),
             },
         };
-        let target = write.target(author);
-        let (kind, name) = (kind_name(target.kind), target.name.as_str());
-        let Some(fresh) = act.fresh.clone() else {
-            act.fresh = Some(store.get(kind, name));
-            self.job = Some(Job::Act(act));
-            return Progress::Read;
-        };
-        if act.also.is_none() {
-            let other = write.also(author);
-            act.also = Some(other.and_then(|o| store.get(kind_name(o.kind), &o.name)));
-            self.job = Some(Job::Act(act));
-            return Progress::Read;
-        }
-        if !act.checked && self.mutant != Mutant::Unfenced {
-            if !still_committed(store, &rollout) {
-                return Progress::Failed;
+        let by = Committed { author, seq: number(&rollout, "/status/decision/seq") };
+        let answers: Vec<_> = act.answers.iter().map(Option::as_deref).collect();
+        let done = match next(&write, by, &answers) {
+            Ok(Call::Read(target)) => {
+                // Unfenced, what was committed is taken for what is.
+                let skips = self.mutant == Mutant::Unfenced && target.kind == Kind::Rollout;
+                let answer = store.get(kind_name(target.kind), &target.name);
+                act.answers.push(if skips {
+                    Some(unfenced(&rollout, author.epoch))
+                } else {
+                    answer
+                });
+                self.job = Some(Job::Act(act));
+                return Progress::Read;
             }
-            act.checked = true;
-            self.job = Some(Job::Act(act));
-            return Progress::Read;
-        }
-        let also = act.also.take().flatten();
-        let done = match write.request(fresh.as_deref(), also.as_deref(), author) {
             Err(_) => return Progress::Failed,
-            Ok(None) => Progress::Read,
-            Ok(Some(request)) => match self.send(store, kind, name, request) {
-                Ok(()) => Progress::Wrote,
-                Err(_) => return Progress::Failed,
-            },
+            Ok(Call::Done) => Progress::Read,
+            Ok(Call::Send(target, request)) => {
+                match self.send(store, kind_name(target.kind), &target.name, request) {
+                    Ok(()) => Progress::Wrote,
+                    Err(_) => return Progress::Failed,
+                }
+            }
         };
         act.writes.pop_front();
         if !act.writes.is_empty() {
@@ -341,8 +327,9 @@ impl Controller {
     }
 }
 
-fn still_committed(store: &Store, committed: &Value) -> bool {
-    let Some(now) = store.get("Rollout", &store.names.rollout) else { return false };
-    let same = |pointer: &str| now.pointer(pointer) == committed.pointer(pointer);
-    same("/metadata/uid") && same("/status/decision/seq") && same("/status/decision/epoch")
+/// The Rollout as it was committed, whoever has led since.
+fn unfenced(committed: &Arc<Value>, epoch: i64) -> Arc<Value> {
+    let mut rollout = committed.as_ref().clone();
+    rollout["status"]["decision"]["epoch"] = json!(epoch);
+    Arc::new(rollout)
 }
