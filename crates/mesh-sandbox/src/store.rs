@@ -1,6 +1,6 @@
 //! Time series in memory: samples at the instants of scrapes, bounded in age and number.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::labels::{Labels, NAME};
 
@@ -52,12 +52,12 @@ pub enum Refused {
     TooManySeries,
 }
 
-/// All series, in the order in which they were first seen, as in Prometheus' head block.
+/// All series by their labels, which is the order in which Prometheus has them.
 #[derive(Debug, Clone)]
 pub struct Store {
-    series: Vec<Series>,
-    places: HashMap<Labels, usize>,
-    names: HashMap<String, Vec<usize>>,
+    /// By the metric's name.
+    series: HashMap<String, BTreeMap<Labels, Series>>,
+    count: usize,
     retention: Millis,
     most_series: usize,
 }
@@ -66,13 +66,7 @@ impl Store {
     /// An empty one that keeps samples for so many milliseconds, of at most so many series.
     #[must_use]
     pub fn new(retention: Millis, most_series: usize) -> Self {
-        Self {
-            series: Vec::new(),
-            places: HashMap::new(),
-            names: HashMap::new(),
-            retention,
-            most_series,
-        }
+        Self { series: HashMap::new(), count: 0, retention, most_series }
     }
 
     /// Add a sample.
@@ -80,49 +74,46 @@ impl Store {
     /// # Errors
     /// When it comes too late, or is of one series too many.
     pub fn append(&mut self, labels: &Labels, at: Millis, value: f64) -> Result<(), Refused> {
-        let place = match self.places.get(labels) {
-            Some(place) => *place,
-            None if self.series.len() >= self.most_series => return Err(Refused::TooManySeries),
-            None => {
-                let place = self.series.len();
-                self.series.push(Series { labels: labels.clone(), samples: Vec::new() });
-                self.places.insert(labels.clone(), place);
-                self.names.entry(labels.get(NAME).to_owned()).or_default().push(place);
-                place
+        let name = labels.get(NAME);
+        if let Some(series) = self.series.get_mut(name).and_then(|named| named.get_mut(labels)) {
+            if series.samples.last().is_some_and(|(last, _)| *last >= at) {
+                return Err(Refused::OutOfOrder);
             }
-        };
-        let Some(series) = self.series.get_mut(place) else { return Err(Refused::TooManySeries) };
-        if series.samples.last().is_some_and(|(last, _)| *last >= at) {
-            return Err(Refused::OutOfOrder);
+            series.samples.push((at, value));
+            return Ok(());
         }
-        series.samples.push((at, value));
+        if self.count >= self.most_series {
+            return Err(Refused::TooManySeries);
+        }
+        self.count += 1;
+        let series = Series { labels: labels.clone(), samples: vec![(at, value)] };
+        self.series.entry(name.to_owned()).or_default().insert(labels.clone(), series);
         Ok(())
     }
 
     /// Forget the samples that are too old at this instant, and series that have none left.
     pub fn forget(&mut self, now: Millis) {
         let oldest = now.saturating_sub(self.retention);
-        for series in &mut self.series {
-            let old = series.samples.partition_point(|(at, _)| *at < oldest);
-            series.samples.drain(..old);
+        for named in self.series.values_mut() {
+            named.retain(|_, series| {
+                let old = series.samples.partition_point(|(at, _)| *at < oldest);
+                series.samples.drain(..old);
+                !series.samples.is_empty()
+            });
         }
-        if self.series.iter().any(|series| series.samples.is_empty()) {
-            self.series.retain(|series| !series.samples.is_empty());
-            self.places.clear();
-            self.names.clear();
-            for (place, series) in self.series.iter().enumerate() {
-                self.places.insert(series.labels.clone(), place);
-                self.names.entry(series.labels.get(NAME).to_owned()).or_default().push(place);
-            }
-        }
+        self.series.retain(|_, named| !named.is_empty());
+        self.count = self.series.values().map(BTreeMap::len).sum();
     }
 
     /// All series, or those of one name.
-    pub fn series(&self, name: Option<&str>) -> impl Iterator<Item = &Series> {
-        let places = name.map(|name| self.names.get(name).map(Vec::as_slice).unwrap_or_default());
-        let all = if places.is_none() { self.series.as_slice() } else { &[] };
-        let named = places.unwrap_or_default().iter().filter_map(|place| self.series.get(*place));
-        all.iter().chain(named)
+    #[must_use]
+    pub fn series(&self, name: Option<&str>) -> Vec<&Series> {
+        if let Some(name) = name {
+            return self.series.get(name).into_iter().flat_map(BTreeMap::values).collect();
+        }
+        let mut all: Vec<&Series> = self.series.values().flat_map(BTreeMap::values).collect();
+        all.sort_by(|a, b| a.labels.cmp(&b.labels));
+        all
     }
 }
 
@@ -143,10 +134,10 @@ mod tests {
         assert_eq!(store.append(&of("c"), 500, 1.0), Err(Refused::TooManySeries));
         store.forget(1200);
         assert_eq!(store.append(&of("c"), 1200, 1.0), Ok(()), "a has gone");
-        let names: Vec<_> = store.series(None).map(|s| s.labels.get(NAME)).collect();
+        let names: Vec<_> = store.series(None).iter().map(|s| s.labels.get(NAME)).collect();
         assert_eq!(names, ["b", "c"]);
-        assert_eq!(store.series(Some("c")).count(), 1);
-        assert_eq!(store.series(Some("a")).count(), 0);
+        assert_eq!(store.series(Some("c")).len(), 1);
+        assert_eq!(store.series(Some("a")).len(), 0);
     }
 
     #[test]

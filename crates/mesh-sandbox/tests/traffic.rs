@@ -1,5 +1,7 @@
 //! The traffic of the mesh as the controller's own questions see it.
 
+#![expect(clippy::unwrap_used, reason = "a test says what failed by panicking")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

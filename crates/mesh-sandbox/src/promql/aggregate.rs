@@ -103,33 +103,18 @@ fn best(largest: bool, k: f64, group: Vec<Sample>) -> Vec<Sample> {
     let mut heap: Vec<Sample> = Vec::new();
     for sample in group {
         #[expect(clippy::cast_precision_loss, reason = "a few samples")]
-        if (heap.len() as f64) < k {
-            heap.push(sample);
-            let mut child = heap.len() - 1;
-            while child > 0 {
-                let parent = (child - 1) / 2;
-                if !less(&heap[child], &heap[parent]) {
-                    break;
-                }
-                heap.swap(child, parent);
-                child = parent;
-            }
-        } else if less(&heap[0], &sample) && !(heap[0].value.is_nan() && sample.value.is_nan()) {
-            heap[0] = sample;
-            let mut parent = 0;
-            loop {
-                let left = 2 * parent + 1;
-                let right = left + 1;
-                let child = match heap.get(right) {
-                    Some(second) if less(second, &heap[left]) => right,
-                    _ => left,
-                };
-                if child >= heap.len() || !less(&heap[child], &heap[parent]) {
-                    break;
-                }
-                heap.swap(child, parent);
-                parent = child;
-            }
+        let full = heap.len() as f64 >= k;
+        if full && !less(&heap[0], &sample) || full && sample.value.is_nan() {
+            continue;
+        }
+        if full {
+            pop(&mut heap, less);
+        }
+        heap.push(sample);
+        let mut child = heap.len() - 1;
+        while child > 0 && less(&heap[child], &heap[(child - 1) / 2]) {
+            heap.swap(child, (child - 1) / 2);
+            child = (child - 1) / 2;
         }
     }
     // Go sorts up to twelve by insertion; more of them it may put elsewhere among their equals.
@@ -141,6 +126,25 @@ fn best(largest: bool, k: f64, group: Vec<Sample>) -> Vec<Sample> {
         }
     }
     heap
+}
+
+/// Take the first one off a heap that is not empty.
+fn pop(heap: &mut Vec<Sample>, less: impl Fn(&Sample, &Sample) -> bool) {
+    heap.swap_remove(0);
+    let mut parent = 0;
+    loop {
+        let (left, right) = (2 * parent + 1, 2 * parent + 2);
+        if left >= heap.len() {
+            return;
+        }
+        let second = heap.get(right).is_some_and(|right| less(right, &heap[left]));
+        let child = if second { right } else { left };
+        if !less(&heap[child], &heap[parent]) {
+            return;
+        }
+        heap.swap(child, parent);
+        parent = child;
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a few samples")]
