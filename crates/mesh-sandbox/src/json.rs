@@ -42,6 +42,12 @@ fn instant(at: Millis) -> String {
     }
 }
 
+/// An instant as a number like any other, which is how it comes with scalars.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds are exact in f64")]
+fn seconds(at: Millis) -> String {
+    plain(at as f64 / 1000.0)
+}
+
 /// Text as Go's JSON has it, which escapes what HTML would take for its own.
 fn text(text: &str) -> String {
     let mut json = serde_json::Value::from(text).to_string();
@@ -77,8 +83,8 @@ fn list<T>(items: &[T], show: impl Fn(&T) -> String) -> String {
 #[must_use]
 pub fn success(found: &Value, at: Millis) -> String {
     let (kind, result) = match found {
-        Value::Scalar(v) => ("scalar", format!("[{},\"{}\"]", instant(at), plain(*v))),
-        Value::String(s) => ("string", format!("[{},{}]", instant(at), text(s))),
+        Value::Scalar(v) => ("scalar", format!("[{},\"{}\"]", seconds(at), plain(*v))),
+        Value::String(s) => ("string", format!("[{},{}]", seconds(at), text(s))),
         Value::Vector(samples) => (
             "vector",
             list(samples, |sample| {

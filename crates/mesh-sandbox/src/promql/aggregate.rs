@@ -65,7 +65,8 @@ impl Eval<'_> {
     }
 }
 
-fn unwrapped(expr: &Expr) -> &Expr {
+/// What is in the parentheses.
+pub fn unwrapped(expr: &Expr) -> &Expr {
     match expr {
         Expr::Paren(inner) => unwrapped(&inner.expr),
         expr => expr,
@@ -97,14 +98,12 @@ fn whole(number: f64) -> Result<f64, Error> {
 /// The largest or smallest, best first. Of equals those that came first stay, in the order of a heap
 /// that is built and sorted as Prometheus does it.
 fn best(largest: bool, k: f64, group: Vec<Sample>) -> Vec<Sample> {
-    let less = |a: &Sample, b: &Sample| {
-        a.value.is_nan() || if largest { a.value < b.value } else { a.value > b.value }
-    };
+    let less = |a: &Sample, b: &Sample| worse(largest, a, b);
     let mut heap: Vec<Sample> = Vec::new();
     for sample in group {
         #[expect(clippy::cast_precision_loss, reason = "a few samples")]
         let full = heap.len() as f64 >= k;
-        if full && !less(&heap[0], &sample) || full && sample.value.is_nan() {
+        if full && !less(&heap[0], &sample) {
             continue;
         }
         if full {
@@ -117,15 +116,24 @@ fn best(largest: bool, k: f64, group: Vec<Sample>) -> Vec<Sample> {
             child = (child - 1) / 2;
         }
     }
-    // Go sorts up to twelve by insertion; more of them it may put elsewhere among their equals.
-    for i in 1..heap.len() {
+    sorted(largest, heap)
+}
+
+fn worse(largest: bool, a: &Sample, b: &Sample) -> bool {
+    a.value.is_nan() || if largest { a.value < b.value } else { a.value > b.value }
+}
+
+/// From the largest on, or from the smallest on; what is no number comes last. Go sorts up to twelve
+/// by insertion, as this does; more of them it may put elsewhere among their equals.
+pub fn sorted(largest: bool, mut samples: Vec<Sample>) -> Vec<Sample> {
+    for i in 1..samples.len() {
         let mut j = i;
-        while j > 0 && less(&heap[j - 1], &heap[j]) {
-            heap.swap(j, j - 1);
+        while j > 0 && worse(largest, &samples[j - 1], &samples[j]) {
+            samples.swap(j, j - 1);
             j -= 1;
         }
     }
-    heap
+    samples
 }
 
 /// Take the first one off a heap that is not empty.
@@ -155,7 +163,7 @@ fn of(op: TokenId, number: f64, values: &[f64]) -> Result<f64, Error> {
         values.iter().skip(1).fold(values.first().copied().unwrap_or(f64::NAN), worse)
     };
     Ok(match op {
-        T_SUM => values.iter().sum::<f64>() + 0.0,
+        T_SUM => values.iter().copied().reduce(|a, b| a + b).unwrap_or(0.0),
         T_AVG => mean(values),
         T_COUNT | T_COUNT_VALUES => count,
         T_GROUP => 1.0,

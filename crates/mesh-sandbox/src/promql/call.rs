@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use promql_parser::label::{MatchOp, Matcher};
-use promql_parser::parser::{AtModifier, Call, Expr, VectorSelector};
+use promql_parser::parser::{Call, Expr};
 use regex::Regex;
 
+use super::aggregate::{sorted, unwrapped};
 use super::over_time::{Range, bucket_quantile, over_time};
 use super::{Error, Eval, Sample, Value, distinct, unknown};
 use crate::labels::{Labels, NAME};
@@ -89,10 +90,8 @@ impl Eval<'_> {
             }
             ("clamp", [arg, min, max]) => {
                 let (min, max) = (self.scalar(min, at)?, self.scalar(max, at)?);
-                if max < min {
-                    return Ok(Value::Vector(Vec::new()));
-                }
-                self.mapped(arg, at, |s| larger(min, smaller(max, s.value)))
+                let clamped = self.mapped(arg, at, |s| larger(min, smaller(max, s.value)))?;
+                Ok(if max < min { Value::Vector(Vec::new()) } else { clamped })
             }
             ("clamp_max", [arg, max]) => {
                 let max = self.scalar(max, at)?;
@@ -108,15 +107,8 @@ impl Eval<'_> {
                 self.mapped(arg, at, |s| (s.value * inverse + 0.5).floor() / inverse)
             }
             ("sort" | "sort_desc", [arg]) => {
-                let mut samples = self.vector(arg, at)?;
-                let down = name == "sort_desc";
-                // NaN is last either way.
-                samples.sort_by(|a, b| {
-                    let (x, y) = if down { (b.value, a.value) } else { (a.value, b.value) };
-                    let nan = a.value.is_nan().cmp(&b.value.is_nan());
-                    nan.then(x.partial_cmp(&y).unwrap_or(std::cmp::Ordering::Equal))
-                });
-                Ok(Value::Vector(samples))
+                let samples = self.vector(arg, at)?;
+                Ok(Value::Vector(sorted(name == "sort_desc", samples)))
             }
             ("histogram_quantile", [q, arg]) => {
                 let q = self.scalar(q, at)?;
@@ -164,12 +156,7 @@ impl Eval<'_> {
     fn timestamp(&self, arg: &Expr, at: Millis) -> Result<Value, Error> {
         let samples = match arg {
             Expr::Paren(inner) => return self.timestamp(&inner.expr, at),
-            Expr::VectorSelector(selector) => {
-                // With @ Prometheus forgets the offset here.
-                let pinned = matches!(selector.at, Some(AtModifier::At(_)));
-                let offset = selector.offset.clone().filter(|_| !pinned);
-                self.vector_selector(&VectorSelector { offset, ..selector.clone() }, at)?
-            }
+            Expr::VectorSelector(selector) => self.vector_selector(selector, at)?,
             arg => self.vector(arg, at)?,
         };
         let times = samples.into_iter().map(|sample| Sample {
@@ -189,14 +176,15 @@ impl Eval<'_> {
     }
 }
 
-/// Go's `math.Min`, which gives NaN if either is.
+/// Go's `math.Min`: NaN if either is, but for what nothing is below.
 fn smaller(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+    let either = a == f64::NEG_INFINITY || b == f64::NEG_INFINITY;
+    if !either && (a.is_nan() || b.is_nan()) { f64::NAN } else { a.min(b) }
 }
 
-/// Go's `math.Max`, which gives NaN if either is.
+/// Go's `math.Max`: NaN if either is, but for what nothing is above.
 fn larger(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    -smaller(-a, -b)
 }
 
 /// One sample if nothing is present, with the labels that were asked for.
@@ -204,7 +192,7 @@ fn absent(arg: &Expr, present: bool, at: Millis) -> Value {
     if present {
         return Value::Vector(Vec::new());
     }
-    let matchers: &[Matcher] = match arg {
+    let matchers: &[Matcher] = match unwrapped(arg) {
         Expr::VectorSelector(selector) => &selector.matchers.matchers,
         Expr::MatrixSelector(selector) => &selector.vs.matchers.matchers,
         _ => &[],

@@ -138,7 +138,7 @@ pub fn odd() -> Store {
             }
         }
     }
-    samples.sort_by(|a, b| a.0.cmp(&b.0));
+    samples.sort_by_key(|sample| sample.0);
     let mut store = Store::new(i64::MAX, 10_000);
     for (at, labels, value) in samples {
         store.append(&labels, at, value).unwrap();

@@ -36,7 +36,12 @@ impl Words {
     fn question(&mut self) -> Question {
         let query = if self.chance(5) { self.scalar(2) } else { self.vector(3) };
         let query = if self.chance(25) { self.range_of(0) } else { query };
-        if self.chance(3) {
+        // Which of equals are best is chance where their order is.
+        let best = ["topk", "bottomk"].iter().any(|op| query.contains(op));
+        if best && [":", "histogram_quantile"].iter().any(|part| query.contains(part)) {
+            return self.question();
+        }
+        if !best && self.chance(3) {
             let start = START + self.0.random_range(0..600i64);
             let end = start + self.0.random_range(0..400i64);
             let step = self.of(&["15", "60s", "1m30s", "7.5"]);
@@ -144,7 +149,12 @@ impl Words {
             }
             2 => match self.0.random_range(0..3u32) {
                 0 => format!("quantile_over_time({}, {})", self.number(), self.range_of(depth)),
-                1 => format!("predict_linear({}, {})", self.range_of(depth), self.number()),
+                1 => {
+                    // With @ Prometheus 2.42 predicts from samples of other times than it says.
+                    let range = self.range_of(0);
+                    let range = if range.contains('@') { "a[1m]".to_owned() } else { range };
+                    format!("predict_linear({range}, {})", self.number())
+                }
                 _ => format!("rate({})", self.range_of(depth)),
             },
             3 | 4 => self.aggregation(depth),
@@ -219,6 +229,8 @@ impl Words {
             2 => format!("clamp_min({inner}, {})", self.number()),
             3 => format!("round({inner}, {})", self.of(&["1", "0.1", "5"])),
             4 => format!("vector({})", self.scalar(depth - 1)),
+            // With @ and offset together Prometheus 2.42 forgets the offset in part.
+            5 if inner.contains('@') => "timestamp(a)".to_owned(),
             5 => format!("timestamp({inner})"),
             6 => format!("absent({inner})"),
             7 => format!(
