@@ -6,6 +6,8 @@ mod binary;
 mod call;
 mod over_time;
 mod select;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
