@@ -12,7 +12,7 @@ demo: setup build ## A good release and a bad one on real Kubernetes, Istio, Env
 	./target/debug/surefoot-e2e demo
 
 .PHONY: test
-test: lint unit e2e ## Everything: what CI runs
+test: lint setup unit e2e ## Everything: what CI runs
 
 .PHONY: lint
 lint: ## Formatting and lints, of Rust and Go
@@ -28,6 +28,7 @@ unit: ## Unit, property and golden tests; the pure crates also each alone
 	$(CARGO) check --package surefoot-core --locked
 	$(CARGO) check --package surefoot-sim --locked
 	$(CARGO) check --package surefoot-model --locked
+	$(CARGO) check --package mesh-sandbox --locked
 	! $(CARGO) tree --package surefoot-core --edges normal --prefix none --locked | grep -E '^(tokio|hyper|reqwest|kube-client) '
 
 .PHONY: e2e

@@ -8,7 +8,7 @@ use crate::traffic::Flow;
 
 /// So much of the flow, from which φ and η of a release that comes next are calibrated. The baseline is
 /// the sum of it.
-pub fn calibrating(flow: &mut Flow<'_>) -> BaselineSample {
+pub fn calibrating(flow: &mut Flow) -> BaselineSample {
     let mut pods = PodHistory { boundaries: ISTIO_BOUNDARIES.to_vec(), ..PodHistory::default() };
     let mut sum = (Count::default(), Histogram::default());
     sum.1.at_most = vec![0; ISTIO_BOUNDARIES.len()];

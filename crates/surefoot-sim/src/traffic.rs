@@ -90,8 +90,8 @@ const SPELL: f64 = 10.0;
 const BURST: f64 = 60.0;
 
 /// Traffic as it flows.
-pub struct Flow<'a> {
-    traffic: &'a Traffic,
+pub struct Flow {
+    traffic: Traffic,
     chance: StdRng,
     now: Timestamp,
     seconds: f64,
@@ -125,14 +125,14 @@ impl Traffic {
 
     /// Begin to flow. The same seed gives the same requests.
     #[must_use]
-    pub fn flow(&self, seed: u64) -> Flow<'_> {
+    pub fn flow(&self, seed: u64) -> Flow {
         let below = self.latency.and_then(|latency| {
             let stable = distribution(latency, 1.0)?;
             let canary = distribution(latency, self.slowdown)?;
             Some([stable, canary].map(|d| ISTIO_BOUNDARIES.iter().map(|b| d.cdf(*b)).collect()))
         });
         Flow {
-            traffic: self,
+            traffic: self.clone(),
             chance: StdRng::seed_from_u64(seed),
             now: Timestamp::UNIX_EPOCH,
             seconds: 0.0,
@@ -149,7 +149,7 @@ fn distribution(latency: Latency, times: f64) -> Option<LogNormalCdf> {
     LogNormalCdf::new((latency.median * times).ln(), sigma).ok()
 }
 
-impl Flow<'_> {
+impl Flow {
     /// Stable alone before the release.
     pub fn past(&mut self) -> BaselineSample {
         let tick = self.tick(0, 0.0, PAST);
@@ -194,7 +194,26 @@ impl Flow<'_> {
         Tick { from, to: self.now, canary, stable, latency, reached: None, partial: None }
     }
 
-    fn pass(&mut self, span: Duration) {
+    /// The requests of one pod alone, of which so many are expected in the next `span`.
+    pub fn one(&mut self, expected: f64, span: Duration) -> Count {
+        let count = self.pod(1, 0, expected, self.traffic.stable);
+        self.pass(span);
+        count
+    }
+
+    /// Of so many requests those that something happens to which happens to this share of all.
+    pub fn some(&mut self, requests: u64, share: f64) -> u64 {
+        binomial(&mut self.chance, requests, share)
+    }
+
+    /// So many latencies of stable; `None` where there are none.
+    pub fn latencies(&mut self, requests: u64) -> Option<Histogram> {
+        let below = self.below.as_ref()?;
+        Some(histogram(&mut self.chance, requests, &below[0]))
+    }
+
+    /// Time goes by without a request.
+    pub fn pass(&mut self, span: Duration) {
         self.now += SignedDuration::try_from(span).unwrap_or(SignedDuration::ZERO);
         self.seconds += span.as_secs_f64();
     }

@@ -1,0 +1,227 @@
+//! A mesh: traffic by the weights of routes to ready pods, counted by proxies, scraped.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use surefoot_sim::traffic::{Flow, Traffic};
+
+use crate::api::{self, Answer};
+use crate::labels::Labels;
+use crate::proxy::Proxy;
+use crate::store::{Millis, Store};
+use crate::traffic::{self, Ending, Pods};
+use crate::world::{Behaviour, Pod, Route, Settings, World};
+
+/// A namespace and a pod's name.
+pub type Key = (String, String);
+
+/// A mesh and the Prometheus that scrapes it. Time comes from outside; the same seed and the same
+/// worlds give the same samples.
+pub struct Mesh {
+    seed: u64,
+    settings: Settings,
+    store: Store,
+    /// The moment up to which everything has happened, once there is one.
+    now: Option<Millis>,
+    /// The callers' proxy.
+    caller: Proxy,
+    pods: BTreeMap<Key, Played>,
+    /// Where requests go, and from when on they will go elsewhere.
+    routes: Vec<Route>,
+    coming: Vec<(Millis, Vec<Route>)>,
+    /// Requests that nobody answers, until their callers give up.
+    hanging: Vec<Ending>,
+}
+
+/// A pod, its proxy and how it answers.
+pub struct Played {
+    /// The pod as the world has it.
+    pub pod: Pod,
+    /// Its proxy.
+    pub proxy: Proxy,
+    /// How it behaves.
+    pub behaviour: Behaviour,
+    /// Its answers once it is warm.
+    pub warm: Flow,
+    /// Its answers while it is cold.
+    pub cold: Flow,
+}
+
+/// Milliseconds since the epoch.
+pub fn millis(at: Timestamp) -> Millis {
+    at.as_millisecond()
+}
+
+fn span(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
+}
+
+/// A number that the seed gives to a name (FNV-1a).
+pub fn number(seed: u64, name: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    name.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, step)
+}
+
+impl Mesh {
+    /// A mesh of which nothing is known yet.
+    #[must_use]
+    pub fn new(seed: u64, settings: Settings) -> Self {
+        let target = [("job", "envoy"), ("instance", "127.0.0.1:15000")];
+        let store = Store::new(span(settings.retention), settings.most_series);
+        Self {
+            seed,
+            settings,
+            store,
+            now: None,
+            caller: Proxy::new(target.into_iter().collect(), 0),
+            pods: BTreeMap::new(),
+            routes: Vec::new(),
+            coming: Vec::new(),
+            hanging: Vec::new(),
+        }
+    }
+
+    /// How long a piece of traffic is.
+    fn beat(&self) -> Millis {
+        (span(self.settings.scrape_interval) / 10).max(1)
+    }
+
+    /// Let everything happen up to an instant, the world being like this since the last one. The
+    /// first call says when it begins. What lies between two tenths of a scrape interval happens
+    /// later.
+    pub fn advance(&mut self, until: Timestamp, world: &World) {
+        let (beat, until) = (self.beat(), millis(until));
+        let last = until.div_euclid(beat) * beat;
+        let Some(mut now) = self.now else {
+            self.now = Some(last);
+            self.caller.restarted(last);
+            self.routes.clone_from(&world.routes);
+            self.know(world, last);
+            return;
+        };
+        let newest = self.coming.last().map_or(&self.routes, |(_, routes)| routes);
+        if *newest != world.routes {
+            let from = now.saturating_add(span(self.settings.propagation));
+            self.coming.push((from, world.routes.clone()));
+        }
+        self.know(world, now);
+        while now + beat <= until {
+            now += beat;
+            let due = self.coming.partition_point(|(from, _)| *from < now);
+            if let Some((_, routes)) = self.coming.drain(..due).next_back() {
+                self.routes = routes;
+            }
+            self.flow(now);
+            self.scrape(now);
+        }
+        self.now = Some(now);
+    }
+
+    /// Pods come, change and go.
+    fn know(&mut self, world: &World, now: Millis) {
+        let keys: HashMap<Key, &Pod> =
+            world.pods.iter().map(|pod| ((pod.namespace.clone(), pod.name.clone()), pod)).collect();
+        let gone = self.pods.extract_if(.., |key, _| !keys.contains_key(key));
+        for (_, played) in gone {
+            played.proxy.gone(&mut self.store, now + 1);
+        }
+        for pod in &world.pods {
+            let key = (pod.namespace.clone(), pod.name.clone());
+            match self.pods.get_mut(&key) {
+                Some(played) => {
+                    played.proxy.restarted(millis(pod.started));
+                    if played.pod != *pod {
+                        played.pod = pod.clone();
+                    }
+                }
+                None => {
+                    let played = self.played(pod, now);
+                    self.pods.insert(key, played);
+                }
+            }
+        }
+    }
+
+    fn played(&self, pod: &Pod, now: Millis) -> Played {
+        let instance = format!("{}:15020", pod.ip);
+        let target = [
+            ("job", "sidecars"),
+            ("instance", &instance),
+            ("namespace", &pod.namespace),
+            ("pod", &pod.name),
+        ];
+        let behaviour = self.settings.versions.get(&pod.version);
+        let behaviour = behaviour.unwrap_or(&self.settings.behaviour).clone();
+        let traffic = |times: f64| {
+            let mut latency = behaviour.latency;
+            (latency.median, latency.p99) = (latency.median * times, latency.p99 * times);
+            Traffic {
+                latency: Some(latency),
+                failures: behaviour.failures,
+                ..Traffic::alike(1.0, behaviour.failing)
+            }
+        };
+        let seed = number(self.seed, &format!("{}/{}", pod.namespace, pod.name));
+        let (mut warm, mut cold) =
+            (traffic(1.0).flow(seed), traffic(behaviour.slower).flow(seed.wrapping_add(1)));
+        // Outages that all share come by the clock.
+        let clock = Duration::from_millis(now.unsigned_abs());
+        warm.pass(clock);
+        cold.pass(clock);
+        let proxy = Proxy::new(target.into_iter().collect::<Labels>(), millis(pod.started));
+        Played { pod: pod.clone(), proxy, behaviour, warm, cold }
+    }
+
+    /// The requests of the time just before `now`.
+    fn flow(&mut self, now: Millis) {
+        let beat = self.beat();
+        let span = Duration::from_millis(beat.unsigned_abs());
+        let hanging = std::mem::take(&mut self.hanging);
+        let mut pods = Pods { pods: &mut self.pods, caller: &mut self.caller, hanging, now, span };
+        pods.give_up();
+        for route in &self.routes {
+            let name = format!("{}/{}", route.namespace, route.name);
+            let load = self.settings.loads.get(&name).unwrap_or(&self.settings.load);
+            let seed = number(self.seed, &name);
+            traffic::flow(route, load, seed, &mut pods);
+        }
+        self.hanging = pods.hanging;
+    }
+
+    /// Each target is scraped at its own tenth of the interval.
+    fn scrape(&mut self, now: Millis) {
+        let (seed, beat) = (self.seed, self.beat());
+        let tenth = now.div_euclid(beat).rem_euclid(10).unsigned_abs();
+        let due = |name: &str| number(seed, name) % 10 == tenth;
+        if due("caller") {
+            self.caller.scraped(&mut self.store, now, true);
+            self.store.forget(now);
+        }
+        for ((namespace, name), played) in &mut self.pods {
+            if due(&format!("{namespace}/{name}")) {
+                played.proxy.scraped(&mut self.store, now, true);
+            }
+        }
+    }
+
+    /// What Prometheus answers at the moment up to which everything has happened.
+    #[must_use]
+    pub fn answer(&self, path: &str, params: &[(&str, &str)]) -> Answer {
+        api::answer(&self.store, self.now.unwrap_or_default(), path, params)
+    }
+
+    /// The series that Prometheus has.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The page of a pod's proxy, or with `None` that of the callers' one, in the text format.
+    #[must_use]
+    pub fn page(&self, pod: Option<(&str, &str)>) -> Option<String> {
+        let Some((namespace, name)) = pod else { return Some(self.caller.page()) };
+        let key = (namespace.to_owned(), name.to_owned());
+        self.pods.get(&key).map(|played| played.proxy.page())
+    }
+}

@@ -1,0 +1,211 @@
+//! A proxy: what it has counted, and what Prometheus sees of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use surefoot_core::engine::ISTIO_BOUNDARIES;
+use surefoot_core::samples::Histogram;
+
+use crate::labels::{Labels, NAME};
+use crate::store::{Millis, Store, stale};
+
+/// What requests of the same labels came to.
+#[derive(Debug, Clone)]
+struct Count {
+    requests: u64,
+    at_most: [u64; ISTIO_BOUNDARIES.len()],
+    sum: f64,
+    /// The names of its series, in the order of [`Count::values`].
+    series: Vec<Labels>,
+}
+
+impl Count {
+    /// One of nothing, of requests with these labels.
+    fn of(labels: &Labels) -> Self {
+        let of =
+            |part: &str| labels.with(NAME, &format!("istio_request_duration_milliseconds_{part}"));
+        let bucket = of("bucket");
+        let bounded = ISTIO_BOUNDARIES.iter().map(|b| bucket.with("le", &b.to_string()));
+        let mut series = vec![labels.with(NAME, "istio_requests_total")];
+        series.extend(bounded);
+        series.extend([bucket.with("le", "+Inf"), of("sum"), of("count")]);
+        Self { requests: 0, at_most: [0; ISTIO_BOUNDARIES.len()], sum: 0.0, series }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+    fn values(&self) -> impl Iterator<Item = f64> {
+        let requests = self.requests as f64;
+        let buckets = self.at_most.iter().map(|n| *n as f64);
+        [requests].into_iter().chain(buckets).chain([requests, self.sum, requests])
+    }
+
+    fn add(&mut self, latencies: &Histogram) {
+        self.requests += latencies.requests;
+        let (mut lower, mut before) = (0.0, 0);
+        let buckets = self.at_most.iter_mut().zip(&latencies.at_most).zip(ISTIO_BOUNDARIES);
+        for ((sum, more), boundary) in buckets {
+            *sum += more;
+            #[expect(clippy::cast_precision_loss, reason = "requests of a moment")]
+            let own = more.saturating_sub(before) as f64;
+            // Nothing more is known of a latency than its bucket: its middle will do.
+            self.sum += own * f64::midpoint(lower, boundary);
+            (lower, before) = (boundary, *more);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "requests of a moment")]
+        let beyond = latencies.requests.saturating_sub(before) as f64;
+        self.sum += beyond * lower;
+    }
+}
+
+/// A proxy that Prometheus scrapes. It knows a series once it has counted something in it.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    target: Labels,
+    started: Millis,
+    /// By the labels of requests, without those of the target.
+    counts: BTreeMap<Labels, Count>,
+    /// The series that the last scrape saw: those that the next one does not see have ended.
+    seen: BTreeSet<Labels>,
+}
+
+impl Proxy {
+    /// One that has counted nothing, with the labels that Prometheus gives to its target.
+    pub fn new(target: Labels, started: Millis) -> Self {
+        Self { target, started, counts: BTreeMap::new(), seen: BTreeSet::new() }
+    }
+
+    /// The proxy has started anew, unless it did at this time.
+    pub fn restarted(&mut self, started: Millis) {
+        if started != self.started {
+            self.started = started;
+            self.counts.clear();
+        }
+    }
+
+    /// So many requests with these labels have ended, with these latencies.
+    pub fn count(&mut self, labels: &Labels, latencies: &Histogram) {
+        if latencies.requests == 0 {
+            return;
+        }
+        let full = |own: &Labels| -> Labels { own.iter().chain(self.target.iter()).collect() };
+        let new = |own: &Labels| Count::of(&full(own));
+        self.counts.entry(labels.clone()).or_insert_with_key(new).add(latencies);
+    }
+
+    /// A metric of its own.
+    fn own(&self, name: &str) -> Labels {
+        self.target.with(NAME, name)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds are exact in f64")]
+    fn start_time(&self) -> f64 {
+        self.started as f64 / 1000.0
+    }
+
+    /// Prometheus scrapes it, or finds that it does not answer.
+    pub fn scraped(&mut self, store: &mut Store, at: Millis, answers: bool) {
+        let before = std::mem::take(&mut self.seen);
+        // What can't be kept is lost, as in Prometheus.
+        let _ = store.append(&self.own("up"), at, if answers { 1.0 } else { 0.0 });
+        let start = self.own("process_start_time_seconds");
+        let _ = store.append(&start, at, if answers { self.start_time() } else { stale() });
+        for count in self.counts.values().filter(|_| answers) {
+            for (labels, value) in count.series.iter().zip(count.values()) {
+                if store.append(labels, at, value).is_ok() {
+                    self.seen.insert(labels.clone());
+                }
+            }
+        }
+        for labels in before.difference(&self.seen) {
+            let _ = store.append(labels, at, stale());
+        }
+    }
+
+    /// Prometheus no longer knows it: all its series have ended.
+    pub fn gone(self, store: &mut Store, at: Millis) {
+        let own = ["up", "process_start_time_seconds"].map(|name| self.own(name));
+        for labels in self.seen.iter().chain(&own) {
+            let _ = store.append(labels, at, stale());
+        }
+    }
+
+    /// Its own page, in the text format.
+    pub fn page(&self) -> String {
+        let own = |labels: &Labels| labels.filtered(|name| self.target.get(name).is_empty());
+        let metrics =
+            self.counts.values().flat_map(|count| count.series.iter().zip(count.values()));
+        let mut told: Vec<(Labels, f64)> = metrics.map(|(labels, v)| (own(labels), v)).collect();
+        // Families stay together, buckets in the order of their boundaries.
+        told.sort_by_key(|(labels, _)| labels.get(NAME) != "istio_requests_total");
+        told.push((own(&self.own("process_start_time_seconds")), self.start_time()));
+        crate::page::page(told.iter().map(|(labels, value)| (labels, *value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(at_most: [u64; 15]) -> Histogram {
+        Histogram { requests: 1, at_most: at_most.to_vec() }
+    }
+
+    fn requests(code: &str) -> Labels {
+        [("response_code", code), ("reporter", "destination")].into_iter().collect()
+    }
+
+    fn proxy() -> Proxy {
+        let target = [("job", "sidecars"), ("pod", "web-1")];
+        Proxy::new(target.into_iter().collect(), 5000)
+    }
+
+    #[test]
+    fn its_page_is_that_of_a_prometheus_client() {
+        let mut proxy = proxy();
+        let mut fast = [1; 15];
+        fast[0] = 0;
+        proxy.count(&requests("200"), &one(fast));
+        proxy.count(&requests("500"), &one([0; 15]));
+        let page = proxy.page();
+        let lines: Vec<&str> = page.lines().collect();
+        assert_eq!(lines[0], "# TYPE istio_requests_total counter");
+        let own = "{reporter=\"destination\",response_code=\"200\"}";
+        assert_eq!(lines[1], format!("istio_requests_total{own} 1"));
+        assert_eq!(lines[3], "# TYPE istio_request_duration_milliseconds histogram");
+        let bucket = "istio_request_duration_milliseconds_bucket";
+        let second = "{le=\"1\",reporter=\"destination\",response_code=\"200\"} 1";
+        assert_eq!(lines[5], format!("{bucket}{second}"));
+        assert!(page.contains(&format!("istio_request_duration_milliseconds_sum{own} 0.75\n")));
+        let last = "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds 5\n";
+        assert!(page.ends_with(last), "{page}");
+        assert_eq!(lines.iter().filter(|line| line.starts_with('#')).count(), 3);
+    }
+
+    #[test]
+    fn what_a_scrape_no_longer_sees_has_ended() {
+        let mut store = Store::new(i64::MAX, 100);
+        let mut proxy = proxy();
+        proxy.count(&requests("200"), &one([1; 15]));
+        proxy.scraped(&mut store, 10, true);
+        proxy.restarted(7000);
+        proxy.count(&requests("500"), &one([1; 15]));
+        proxy.scraped(&mut store, 20, true);
+        proxy.scraped(&mut store, 30, false);
+        let codes = |store: &Store| -> Vec<(String, Vec<(Millis, bool)>)> {
+            let ended = |(at, value): &(Millis, f64)| (*at, crate::store::is_stale(*value));
+            let series = store.series(Some("istio_requests_total"));
+            let of = |s: &&crate::store::Series| {
+                (s.labels.get("response_code").to_owned(), s.samples.iter().map(ended).collect())
+            };
+            series.iter().map(of).collect()
+        };
+        let expected = [
+            ("200".to_owned(), vec![(10, false), (20, true)]),
+            ("500".to_owned(), vec![(20, false), (30, true)]),
+        ];
+        assert_eq!(codes(&store), expected);
+        let up = store.series(Some("up"))[0];
+        assert_eq!(up.samples, [(10, 1.0), (20, 1.0), (30, 0.0)]);
+        proxy.gone(&mut store, 40);
+        assert!(crate::store::is_stale(store.series(Some("up"))[0].samples[3].1));
+    }
+}

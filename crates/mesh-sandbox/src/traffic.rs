@@ -1,0 +1,275 @@
+//! Requests on their way: from callers by weights to pods, and what proxies count of it.
+
+use std::collections::BTreeMap;
+use std::f64::consts::TAU;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand_distr::{Distribution, LogNormal};
+use surefoot_core::engine::ISTIO_BOUNDARIES;
+use surefoot_core::samples::{Count, Histogram};
+use surefoot_sim::traffic::{Flow, Traffic};
+
+use crate::labels::Labels;
+use crate::mesh::{Key, Played, millis};
+use crate::proxy::Proxy;
+use crate::store::Millis;
+use crate::world::{Destination, Load, Pairs, Pod, Route};
+
+/// Milliseconds of a day.
+const DAY: f64 = 86_400_000.0;
+/// When a day is busiest: 18:00 UTC.
+const BUSIEST: f64 = 0.75;
+
+/// Those that take part in a piece of traffic: the time before `now`, of this length.
+pub struct Pods<'a> {
+    pub pods: &'a mut BTreeMap<Key, Played>,
+    pub caller: &'a mut Proxy,
+    pub hanging: Vec<Ending>,
+    pub now: Millis,
+    pub span: Duration,
+}
+
+/// Requests that nobody answers, and when their callers give up.
+pub struct Ending {
+    at: Millis,
+    latencies: Histogram,
+    /// The pod that they wait for, and what its proxy says of them then.
+    pod: (Key, Labels),
+    /// What the callers' says, if they have one.
+    caller: Option<Labels>,
+}
+
+/// What came of requests.
+#[derive(Clone, Copy)]
+struct Outcome {
+    code: &'static str,
+    flags: &'static str,
+}
+
+const GOOD: Outcome = Outcome { code: "200", flags: "-" };
+const FAILED: Outcome = Outcome { code: "500", flags: "-" };
+const LEFT: Outcome = Outcome { code: "0", flags: "DC" };
+const TIMED_OUT: Outcome = Outcome { code: "504", flags: "UT" };
+const NOBODY: Outcome = Outcome { code: "503", flags: "UH" };
+
+/// The requests that come to a route.
+pub fn flow(route: &Route, load: &Load, seed: u64, pods: &mut Pods) {
+    let expected = load.rps * shape(load, seed, pods.now) * pods.span.as_secs_f64();
+    let unmeshed = expected * load.unmeshed.clamp(0.0, 1.0);
+    if unmeshed > 0.0 {
+        let ready = pods.ready(&route.namespace, &route.apex);
+        for key in &ready {
+            let count = pods.arriving(key, unmeshed / number(ready.len()));
+            pods.answered(key, count, load, None, false);
+        }
+    }
+    let all: u32 = route.destinations.iter().map(|d| d.weight).sum();
+    // The weight of a single destination is not looked at.
+    let lonely = route.destinations.len() == 1;
+    for destination in &route.destinations {
+        let share = match all {
+            _ if lonely => 1.0,
+            0 => 0.0,
+            all => f64::from(destination.weight) / f64::from(all),
+        };
+        let expected = (expected - unmeshed) * share;
+        if expected > 0.0 {
+            pods.meshed(route, destination, load, expected, seed);
+        }
+    }
+}
+
+/// How many times the average there are at a moment.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds are exact in f64")]
+fn shape(load: &Load, seed: u64, now: Millis) -> f64 {
+    let day = 1.0 + load.day * (TAU * (now as f64 / DAY - BUSIEST)).cos();
+    if load.noise <= 0.0 {
+        return day;
+    }
+    // Of mean 1.
+    let sigma = load.noise.mul_add(load.noise, 1.0).ln().sqrt();
+    let minute = now.div_euclid(60_000).unsigned_abs();
+    let mut chance = StdRng::seed_from_u64(seed ^ minute.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let factor = LogNormal::new(-sigma * sigma / 2.0, sigma).map_or(1.0, |d| d.sample(&mut chance));
+    day.max(0.0) * factor
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a few pods")]
+fn number(pods: usize) -> f64 {
+    pods as f64
+}
+
+impl Pods<'_> {
+    /// The ready pods with these labels.
+    fn ready(&self, namespace: &str, selector: &Pairs) -> Vec<Key> {
+        let meant = |pod: &Pod| {
+            pod.namespace == namespace
+                && pod.ready_since.is_some_and(|since| millis(since) < self.now)
+                && selector.iter().all(|(name, value)| pod.labels.get(name) == Some(value))
+        };
+        let ready = self.pods.iter().filter(|(_, played)| meant(&played.pod));
+        ready.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Requests of callers with a proxy, to one of a route's destinations.
+    fn meshed(
+        &mut self,
+        route: &Route,
+        destination: &Destination,
+        load: &Load,
+        expected: f64,
+        seed: u64,
+    ) {
+        let ready = self.ready(&route.namespace, &destination.selector);
+        if ready.is_empty() {
+            // Nobody is there to answer; how many there are is up to the moment.
+            let seed = seed ^ self.now.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let requests = Traffic::alike(1.0, 0.0).flow(seed).one(expected, self.span).requests;
+            let labels = source(&route.namespace, destination, None, NOBODY);
+            self.caller.count(&labels, &at_once(requests));
+            return;
+        }
+        let to = Some((route.namespace.as_str(), destination));
+        let each = expected / number(ready.len());
+        let mut round: Vec<(Key, Count)> =
+            ready.iter().map(|key| (key.clone(), self.arriving(key, each))).collect();
+        for left in (0..=load.retries).rev() {
+            for (key, count) in &round {
+                self.answered(key, *count, load, to, left > 0);
+            }
+            let failed: u64 = round.iter().map(|(_, count)| count.failed).sum();
+            round = self.again(&ready, failed);
+        }
+    }
+
+    /// Requests that are tried again: the pods take turns.
+    fn again(&mut self, ready: &[Key], requests: u64) -> Vec<(Key, Count)> {
+        let (pods, turn) = (ready.len() as u64, self.now.unsigned_abs());
+        let mut round = Vec::new();
+        for (i, key) in (0..).zip(ready) {
+            let own = (requests + (i + turn) % pods) / pods;
+            let Some(played) = self.pods.get_mut(key).filter(|_| own > 0) else { continue };
+            let failing = played.behaviour.failing;
+            let failed = played.flow(self.now).some(own, failing);
+            round.push((key.clone(), Count { requests: own, failed, abandoned: 0 }));
+        }
+        round
+    }
+
+    /// New requests to one pod, and how many of them fail.
+    fn arriving(&mut self, key: &Key, expected: f64) -> Count {
+        let played = self.pods.get_mut(key);
+        played.map_or_else(Count::default, |p| p.flow(self.now).one(expected, self.span))
+    }
+
+    /// Requests that a pod answers, or never does: counted by its proxy, and by the callers' if they
+    /// have one and it does not try again.
+    fn answered(
+        &mut self,
+        key: &Key,
+        count: Count,
+        load: &Load,
+        to: Option<(&str, &Destination)>,
+        again: bool,
+    ) {
+        let Some(played) = self.pods.get_mut(key) else { return };
+        let (pod, hanging) = (played.pod.clone(), played.behaviour.hanging);
+        let flow = played.flow(self.now);
+        let mut good = count.requests - count.failed;
+        let hung = flow.some(good, hanging);
+        good -= hung;
+        let told = |outcome| {
+            to.map(|(namespace, destination)| source(namespace, destination, Some(&pod), outcome))
+        };
+        for (n, outcome) in [(good, GOOD), (count.failed, FAILED)] {
+            let latencies = played.flow(self.now).latencies(n).unwrap_or_else(|| at_once(n));
+            played.proxy.count(&reported(&pod, outcome), &latencies);
+            if let Some(labels) = told(outcome).filter(|_| !again || outcome.code == GOOD.code) {
+                self.caller.count(&labels, &latencies);
+            }
+        }
+        if hung > 0 {
+            let after = Millis::try_from(load.timeout.as_millis()).unwrap_or(Millis::MAX / 2);
+            self.hanging.push(Ending {
+                at: self.now.saturating_add(after),
+                latencies: lasting(hung, load.timeout),
+                pod: (key.clone(), reported(&pod, LEFT)),
+                caller: told(TIMED_OUT),
+            });
+        }
+    }
+
+    /// Callers give up on what has been hanging for too long.
+    pub fn give_up(&mut self) {
+        let now = self.now;
+        for ending in self.hanging.extract_if(.., |ending| ending.at <= now) {
+            let (key, labels) = &ending.pod;
+            if let Some(played) = self.pods.get_mut(key) {
+                played.proxy.count(labels, &ending.latencies);
+            }
+            if let Some(labels) = &ending.caller {
+                self.caller.count(labels, &ending.latencies);
+            }
+        }
+    }
+}
+
+impl Played {
+    /// How it answers at a moment.
+    fn flow(&mut self, now: Millis) -> &mut Flow {
+        let ready = self.pod.ready_since.map_or(0, millis);
+        let cold = Millis::try_from(self.behaviour.cold.as_millis()).unwrap_or(Millis::MAX / 2);
+        if now > ready.saturating_add(cold) { &mut self.warm } else { &mut self.cold }
+    }
+}
+
+/// So many latencies of one length.
+fn lasting(requests: u64, time: Duration) -> Histogram {
+    let time = time.as_secs_f64() * 1000.0;
+    let at_most = ISTIO_BOUNDARIES.map(|boundary| if boundary >= time { requests } else { 0 });
+    Histogram { requests, at_most: at_most.to_vec() }
+}
+
+fn at_once(requests: u64) -> Histogram {
+    lasting(requests, Duration::ZERO)
+}
+
+/// What a pod's proxy says of requests.
+fn reported(pod: &Pod, outcome: Outcome) -> Labels {
+    [
+        ("reporter", "destination"),
+        ("destination_workload_namespace", &pod.namespace),
+        ("request_protocol", "http"),
+        ("response_code", outcome.code),
+        ("response_flags", outcome.flags),
+    ]
+    .into_iter()
+    .collect()
+}
+
+/// What the callers' proxy says of requests to a pod, or to nobody.
+fn source(
+    namespace: &str,
+    destination: &Destination,
+    pod: Option<&Pod>,
+    outcome: Outcome,
+) -> Labels {
+    let host = format!("{}.{namespace}.svc.cluster.local", destination.service);
+    let version = pod.map(|pod| pod.labels.get("version").map_or("latest", String::as_str));
+    [
+        ("reporter", "source"),
+        ("destination_service", host.as_str()),
+        ("destination_service_name", &destination.service),
+        ("destination_service_namespace", namespace),
+        ("destination_workload", pod.map_or("", |pod| &pod.workload)),
+        ("destination_workload_namespace", pod.map_or("", |pod| &pod.namespace)),
+        ("destination_version", version.unwrap_or_default()),
+        ("request_protocol", "http"),
+        ("response_code", outcome.code),
+        ("response_flags", outcome.flags),
+    ]
+    .into_iter()
+    .collect()
+}
