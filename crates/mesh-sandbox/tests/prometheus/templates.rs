@@ -194,7 +194,7 @@ pub fn corners() -> Vec<Question> {
         Question::instant("", start),
         Question::instant("sum(", start),
     ]);
-    for timeout in ["x", "1h", "0"] {
+    for timeout in ["x", "1h", "2.5"] {
         let params = [("query", "up"), ("time", start), ("timeout", timeout)];
         questions.push(Question::new("/api/v1/query", &params));
     }
