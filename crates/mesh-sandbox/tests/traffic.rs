@@ -151,9 +151,9 @@ fn a_seed_and_the_same_worlds_give_the_same_answers() {
 #[test]
 fn pods_of_one_version_differ_by_chance() {
     let mesh = run(settings(Behaviour::default(), Load::default()), &[50, 50]);
-    let of = |pod: &str| number(&mesh, &format!("istio_requests_total{{pod=\"{pod}\"}}"));
-    let (one, other) = (of("web-v1-pod01"), of("web-v1-pod02"));
-    assert!(one != other && (one - other).abs() < 500.0, "{one} {other}");
+    let page = |pod: &str| mesh.page(Some(("shop", pod))).unwrap();
+    assert_ne!(page("web-v1-pod01"), page("web-v1-pod02"));
+    assert!(mesh.page(Some(("shop", "nobody"))).is_none());
 }
 
 /// One number of an answer: the sum of what a query finds.
