@@ -99,7 +99,7 @@ fn near(a: &Value, b: &Value) -> bool {
             a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| near(a, b)))
         }
         (a, b) => {
-            let close = |a: f64, b: f64| (a - b).abs() <= 1e-12 * a.abs().max(b.abs());
+            let close = |a: f64, b: f64| (a - b).abs() <= 1e-9 * a.abs().max(b.abs());
             a == b || number(a).zip(number(b)).is_some_and(|(a, b)| close(a, b))
         }
     }
