@@ -54,15 +54,21 @@ pub fn answer(store: &Store, now: Millis, path: &str, params: &[(&str, &str)]) -
 }
 
 fn query(store: &Store, now: Millis, params: &BTreeMap<&str, &str>) -> Result<String, Error> {
-    let at = params.get("time").map_or(Ok(now), |text| time("time", text))?;
+    let asked = params.get("time").filter(|text| !text.is_empty());
+    let at = asked.map_or(Ok(now), |text| {
+        time(text)
+            .map_err(|said| invalid("time", format_args!("Invalid time value for 'time': {said}")))
+    })?;
     check_timeout(params)?;
-    let expr = promql::parse(params.get("query").copied().unwrap_or_default())?;
+    let expr = promql::parse(params.get("query").copied().unwrap_or_default())
+        .map_err(|said| invalid("query", said))?;
     Ok(json::success(&promql::instant(store, &expr, at)?, at))
 }
 
 fn query_range(store: &Store, params: &BTreeMap<&str, &str>) -> Result<String, Error> {
     let text = |name: &str| params.get(name).copied().unwrap_or_default();
-    let (start, end) = (time("start", text("start"))?, time("end", text("end"))?);
+    let instant = |name: &str| time(text(name)).map_err(|said| invalid(name, said));
+    let (start, end) = (instant("start")?, instant("end")?);
     if end < start {
         return Err(invalid("end", "end timestamp must not be before start time"));
     }
@@ -87,12 +93,9 @@ fn query_range(store: &Store, params: &BTreeMap<&str, &str>) -> Result<String, E
         promql_parser::parser::value::ValueType::String => "string",
         _ => return Ok(json::success(&promql::range(store, &expr, (start, end), step)?, end)),
     };
-    Err(invalid(
-        "query",
-        format_args!(
-            "invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector"
-        ),
-    ))
+    Err(Error::BadData(format!(
+        "invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector"
+    )))
 }
 
 fn invalid(name: &str, said: impl fmt::Display) -> Error {
@@ -105,15 +108,14 @@ fn check_timeout(params: &BTreeMap<&str, &str>) -> Result<(), Error> {
 
 /// An instant: seconds since the epoch, or as RFC 3339 has it.
 #[expect(clippy::cast_possible_truncation, reason = "as Prometheus does it; it saturates")]
-fn time(name: &str, text: &str) -> Result<Millis, Error> {
+fn time(text: &str) -> Result<Millis, String> {
     if let Ok(seconds) = text.parse::<f64>() {
         let fraction = (seconds.fract() * 1000.0).round() / 1000.0;
         let fraction = (fraction * 1e9) as i64;
         return Ok((seconds as i64).saturating_mul(1000).saturating_add(fraction / 1_000_000));
     }
-    let parsed = text.parse::<Timestamp>();
-    let cannot = || invalid(name, format_args!("cannot parse {text:?} to a valid timestamp"));
-    parsed.map(Timestamp::as_millisecond).map_err(|_| cannot())
+    let parsed = text.parse::<Timestamp>().map(Timestamp::as_millisecond);
+    parsed.map_err(|_| format!("cannot parse {text:?} to a valid timestamp"))
 }
 
 /// A duration: seconds, or with units.
@@ -121,6 +123,10 @@ fn time(name: &str, text: &str) -> Result<Millis, Error> {
 fn duration(name: &str, text: &str) -> Result<Millis, Error> {
     if let Ok(seconds) = text.parse::<f64>() {
         return Ok((seconds * 1e9) as i64 / 1_000_000);
+    }
+    // The parser of durations takes none for 0, as queries may have none of 0.
+    if ["0s", "0m", "0h", "0d", "0ms"].contains(&text) {
+        return Ok(0);
     }
     let parsed = promql_parser::util::parse_duration(text);
     let cannot = |_| invalid(name, format_args!("cannot parse {text:?} to a valid duration"));

@@ -148,6 +148,14 @@ fn a_seed_and_the_same_worlds_give_the_same_answers() {
     assert_ne!(of(1, &[60]), of(2, &[60]));
 }
 
+#[test]
+fn pods_of_one_version_differ_by_chance() {
+    let mesh = run(settings(Behaviour::default(), Load::default()), &[50, 50]);
+    let page = |pod: &str| mesh.page(Some(("shop", pod))).unwrap();
+    assert_ne!(page("web-v1-pod01"), page("web-v1-pod02"));
+    assert!(mesh.page(Some(("shop", "nobody"))).is_none());
+}
+
 /// One number of an answer: the sum of what a query finds.
 fn number(mesh: &Mesh, query: &str) -> f64 {
     let points = answer::vector(&ask(mesh, &format!("sum({query}) or vector(0)"))).unwrap();

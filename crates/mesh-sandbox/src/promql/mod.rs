@@ -61,9 +61,8 @@ pub enum Error {
 /// # Errors
 /// When it can't be.
 pub fn parse(query: &str) -> Result<Expr, Error> {
-    parser::parse(query).map_err(|said| {
-        Error::BadData(format!("invalid parameter \"query\": 1:1: parse error: {said}"))
-    })
+    // Where in the text it is this parser does not say.
+    parser::parse(query).map_err(|said| Error::BadData(format!("1:1: parse error: {said}")))
 }
 
 /// The value of an expression at an instant.
@@ -91,7 +90,7 @@ pub fn range(
 
 /// Something that is not of the language as this crate knows it.
 fn unknown(what: &str) -> Error {
-    Error::BadData(format!("invalid parameter \"query\": mesh-sandbox does not know {what}"))
+    Error::BadData(format!("mesh-sandbox does not know {what}"))
 }
 
 fn millis(duration: Duration) -> Millis {

@@ -134,7 +134,9 @@ pub fn odd() -> Store {
                 more += f64::from(chance.random_range(0..6u32));
                 *count += more;
                 let labels = Labels::from_iter([(NAME, "h_bucket"), ("le", le), ("x", x)]);
-                samples.push((start + scrape * 15_000, labels, *count));
+                // Scraped in the middle of a change.
+                let falls = if le == "5e0" && scrape % 3 == 0 { 7.0 } else { 0.0 };
+                samples.push((start + scrape * 15_000, labels, (*count - falls).max(0.0)));
             }
         }
     }

@@ -246,6 +246,9 @@ impl Words {
             _ => {
                 let (q, range) = (self.number(), self.of(&["1m", "5m"]));
                 let by = self.of(&["le", "le, x"]);
+                if self.chance(2) {
+                    return format!("histogram_quantile({q}, h_bucket{})", self.moment());
+                }
                 format!("histogram_quantile({q}, sum by ({by}) (rate(h_bucket[{range}])))")
             }
         }

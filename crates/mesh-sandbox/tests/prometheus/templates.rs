@@ -156,3 +156,47 @@ pub fn common() -> Vec<Question> {
     }
     questions
 }
+
+/// Parameters in every spelling, and wrong ones.
+pub fn corners() -> Vec<Question> {
+    let mut questions = Vec::new();
+    for time in [
+        "1767226000",
+        "1767226000.0005",
+        "1767226000.289",
+        "1.767226e9",
+        "2026-01-01T00:06:40Z",
+        "2026-01-01T01:06:40.25+01:00",
+        "now",
+        "2026-01-01",
+    ] {
+        questions.push(Question::instant("up", time));
+        questions.push(Question::instant("vector(time())", time));
+    }
+    let range = |start: &str, end: &str, step: &str| Question::range("up", start, end, step);
+    let (start, end) = ("1767226000", "1767226060");
+    for step in ["15", "15s", "0.5", "1m", "1m30s", "0", "-1", "0s", "x", "", "0.001", "0.005"] {
+        questions.push(range(start, end, step));
+    }
+    questions.extend([
+        range(end, start, "15"),
+        range(start, start, "15"),
+        range("x", end, "15"),
+        range(start, "", "15"),
+        // The most values that there may be, and one more.
+        range("1767226000", "1767237000", "1"),
+        range("1767226000", "1767237001", "1"),
+        Question::range("up[5m]", start, end, "15"),
+        Question::range("\"text\"", start, end, "15"),
+        Question::range("1", start, end, "15"),
+        Question::instant("\"text\"", start),
+        Question::instant("up[1m]", start),
+        Question::instant("", start),
+        Question::instant("sum(", start),
+    ]);
+    for timeout in ["x", "1h", "2.5"] {
+        let params = [("query", "up"), ("time", start), ("timeout", timeout)];
+        questions.push(Question::new("/api/v1/query", &params));
+    }
+    questions
+}
