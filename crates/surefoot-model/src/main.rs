@@ -67,16 +67,14 @@ impl Options {
 
 /// The searches of `make model`.
 fn searches(all: Counts) -> Vec<(&'static str, Bounds)> {
-    let none = Counts { hand_overs: 0, ..all };
+    let quiet = Counts { time: all.time, ..Counts::default() };
     let one = Bounds { each: all, together: 1, looks: 1 };
-    let two = Bounds { together: 2, ..one };
+    let processes = Counts { crashes: 1, losses: 1, stale: 1, ..quiet };
+    let people = Counts { stale: 1, orders: 1, ..quiet };
     vec![
         ("a release, and one mishap anywhere", one),
-        ("a release, and two mishaps but no hand-over", Bounds { each: none, ..two }),
-        (
-            "the first step, and a hand-over with one mishap more",
-            Bounds { each: Counts { time: 2, ..all }, ..two },
-        ),
+        ("two of crash, lost reply and stale view", Bounds { each: processes, together: 2, ..one }),
+        ("a stale view and a command", Bounds { each: people, together: 2, ..one }),
     ]
 }
 

@@ -61,12 +61,15 @@ pub fn search(model: Protocol, threads: usize, most: Option<usize>) -> Findings 
         };
         Finding { name: property.name, good, said, steps }
     });
+    let properties: Vec<Finding> = findings.collect();
+    let early = properties.iter().any(|f| !f.good && !f.steps.is_empty())
+        || most.is_some_and(|most| checker.state_count() >= most);
     Findings {
         states: checker.unique_state_count(),
         reached: checker.state_count(),
         depth: checker.max_depth(),
-        properties: findings.collect(),
-        all: checker.is_done(),
+        all: checker.is_done() && !early,
+        properties,
     }
 }
 
