@@ -41,9 +41,6 @@ struct Options {
     /// Looks of a leader between losing the lead and noticing.
     #[arg(long, default_value_t = 1)]
     looks: u8,
-    /// Threads.
-    #[arg(long, default_value_t = 2)]
-    threads: usize,
     /// Stop after so many states, the search unfinished.
     #[arg(long)]
     states: Option<usize>,
@@ -90,7 +87,7 @@ fn main() -> anyhow::Result<()> {
         println!("{name}: {bounds:?}");
         #[expect(clippy::disallowed_methods, reason = "the one clock of this binary")]
         let begun = Instant::now();
-        let found = search(Protocol::new(bounds)?, options.threads, options.states);
+        let found = search(Protocol::new(bounds)?, options.states);
         print!("{found}");
         println!(
             "{} states, {} ways to them, {} steps deep, {} s: {}\n",

@@ -37,8 +37,9 @@ pub struct Finding {
 
 /// Search breadth first, until all is searched, something is broken, or about `most` states are known.
 #[must_use]
-pub fn search(model: Protocol, threads: usize, most: Option<usize>) -> Findings {
-    let checker = model.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
+pub fn search(model: Protocol, most: Option<usize>) -> Findings {
+    // One thread: of several, one that ends early leaves the others waiting for ever.
+    let checker = model.checker().threads(1).finish_when(HasDiscoveries::AnyFailures);
     let checker = match most {
         Some(most) => checker.target_state_count(most),
         None => checker,
