@@ -68,10 +68,12 @@ fn searches(all: Counts) -> Vec<(&'static str, Bounds)> {
     let one = Bounds { each: all, together: 1, looks: 1 };
     let processes = Counts { crashes: 1, losses: 1, stale: 1, ..quiet };
     let people = Counts { stale: 1, orders: 1, ..quiet };
+    let leaders = Counts { hand_overs: 1, edits: 1, time: 2, ..quiet };
     vec![
         ("a release, and one mishap anywhere", one),
         ("two of crash, lost reply and stale view", Bounds { each: processes, together: 2, ..one }),
         ("a stale view and a command", Bounds { each: people, together: 2, ..one }),
+        ("a hand-over and an outside edit", Bounds { each: leaders, together: 2, ..one }),
     ]
 }
 
