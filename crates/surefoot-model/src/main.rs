@@ -41,9 +41,6 @@ struct Options {
     /// Looks of a leader between losing the lead and noticing.
     #[arg(long, default_value_t = 1)]
     looks: u8,
-    /// Threads.
-    #[arg(long, default_value_t = 2)]
-    threads: usize,
     /// Stop after so many states, the search unfinished.
     #[arg(long)]
     states: Option<usize>,
@@ -67,16 +64,16 @@ impl Options {
 
 /// The searches of `make model`.
 fn searches(all: Counts) -> Vec<(&'static str, Bounds)> {
-    let none = Counts { hand_overs: 0, ..all };
+    let quiet = Counts { time: all.time, ..Counts::default() };
     let one = Bounds { each: all, together: 1, looks: 1 };
-    let two = Bounds { together: 2, ..one };
+    let processes = Counts { crashes: 1, losses: 1, stale: 1, ..quiet };
+    let people = Counts { stale: 1, orders: 1, ..quiet };
+    let leaders = Counts { hand_overs: 1, edits: 1, time: 2, ..quiet };
     vec![
         ("a release, and one mishap anywhere", one),
-        ("a release, and two mishaps but no hand-over", Bounds { each: none, ..two }),
-        (
-            "the first step, and a hand-over with one mishap more",
-            Bounds { each: Counts { time: 2, ..all }, ..two },
-        ),
+        ("two of crash, lost reply and stale view", Bounds { each: processes, together: 2, ..one }),
+        ("a stale view and a command", Bounds { each: people, together: 2, ..one }),
+        ("a hand-over and an outside edit", Bounds { each: leaders, together: 2, ..one }),
     ]
 }
 
@@ -92,7 +89,7 @@ fn main() -> anyhow::Result<()> {
         println!("{name}: {bounds:?}");
         #[expect(clippy::disallowed_methods, reason = "the one clock of this binary")]
         let begun = Instant::now();
-        let found = search(Protocol::new(bounds)?, options.threads, options.states);
+        let found = search(Protocol::new(bounds)?, options.states);
         print!("{found}");
         println!(
             "{} states, {} ways to them, {} steps deep, {} s: {}\n",

@@ -159,9 +159,6 @@ fn reached() -> Vec<Property<Protocol>> {
             let hold = world.store.status.step.as_ref().and_then(|step| step.hold.as_ref());
             hold.is_some_and(|hold| hold.reason == HoldReason::WeightLowered)
         }),
-        Property::sometimes("a retried release is promoted", |_, world: &World| {
-            kind_ended(world, ReleaseKind::Retry)
-        }),
         Property::sometimes("a release is undone", |_, world: &World| {
             kind_ended(world, ReleaseKind::Undo)
         }),

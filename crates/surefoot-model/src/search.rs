@@ -37,8 +37,9 @@ pub struct Finding {
 
 /// Search breadth first, until all is searched, something is broken, or about `most` states are known.
 #[must_use]
-pub fn search(model: Protocol, threads: usize, most: Option<usize>) -> Findings {
-    let checker = model.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
+pub fn search(model: Protocol, most: Option<usize>) -> Findings {
+    // One thread: of several, one that ends early leaves the others waiting for ever.
+    let checker = model.checker().threads(1).finish_when(HasDiscoveries::AnyFailures);
     let checker = match most {
         Some(most) => checker.target_state_count(most),
         None => checker,
@@ -61,12 +62,15 @@ pub fn search(model: Protocol, threads: usize, most: Option<usize>) -> Findings 
         };
         Finding { name: property.name, good, said, steps }
     });
+    let properties: Vec<Finding> = findings.collect();
+    let early = properties.iter().any(|f| !f.good && !f.steps.is_empty())
+        || most.is_some_and(|most| checker.state_count() >= most);
     Findings {
         states: checker.unique_state_count(),
         reached: checker.state_count(),
         depth: checker.max_depth(),
-        properties: findings.collect(),
-        all: checker.is_done(),
+        all: checker.is_done() && !early,
+        properties,
     }
 }
 

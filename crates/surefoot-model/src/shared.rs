@@ -79,7 +79,7 @@ impl<T: fmt::Debug> fmt::Debug for Shared<T> {
 pub struct Known<T>(RwLock<HashMap<u64, Arc<T>>>);
 
 /// Answers that are remembered.
-const MANY: usize = 60_000;
+const MANY: usize = 20_000;
 
 impl<T> Default for Known<T> {
     fn default() -> Self {

@@ -4,7 +4,7 @@ use surefoot_model::model::{Bounds, Counts, Protocol};
 use surefoot_model::search::{Findings, search};
 
 fn found(bounds: Bounds) -> Result<Findings, serde_json::Error> {
-    Ok(search(Protocol::new(bounds)?, 2, None))
+    Ok(search(Protocol::new(bounds)?, None))
 }
 
 fn reached(found: &Findings, what: &str) -> bool {
