@@ -399,7 +399,7 @@ fn the_formula_gives_the_numbers_that_are_shown() {
                     let r = [0.05, 0.25, 0.5, 0.75, 0.9, 1.0];
                     w.into_iter().zip(r.map(ratio)).collect()
                 }
-                (_, BoundKind::Objective) => panic!("none of these has one"),
+                (_, BoundKind::Objective | BoundKind::Pairs) => panic!("none of these has one"),
             };
             let e: f64 = mixed.iter().map(|(w, log)| w * (log / phi).exp()).sum();
             let shown = number(&test.in_one_block);

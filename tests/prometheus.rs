@@ -27,7 +27,8 @@ use surefoot_core::api::source::PrometheusSource;
 use surefoot_core::metrics::Wanted;
 use surefoot_core::metrics::query::{By, Series};
 use surefoot_core::metrics::replica::Pinned;
-use surefoot_core::samples::{Health, Samples};
+use surefoot_core::metrics::wanted::Question;
+use surefoot_core::samples::{Health, Samples, Scalar};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -54,7 +55,7 @@ enum Asked {
 impl Asked {
     fn of(query: &str) -> Self {
         match query {
-            q if q == OWN => Self::Own,
+            q if q == OWN || q == OWN_OF_STABLE => Self::Own,
             q if q.contains("timestamp(") => Self::Freshness,
             q if q.starts_with("count by (job, instance) (group without") => Self::Doubled,
             q if q.starts_with("up{") => Self::Copies,
@@ -72,6 +73,8 @@ impl Asked {
 
 /// The query of a user's own.
 const OWN: &str = "max(queue_depth)";
+/// The same of stable.
+const OWN_OF_STABLE: &str = "max(queue_depth_of_stable)";
 
 type Script = Arc<dyn Fn(Asked, f64) -> Option<Response> + Send + Sync>;
 
@@ -141,6 +144,7 @@ struct Bench {
 }
 
 fn wanted() -> Wanted {
+    let question = Question { query: OWN.to_owned(), stable: Some(OWN_OF_STABLE.to_owned()) };
     Wanted {
         source: SourceRef { kind: SourceKind::MetricsSource, name: "default".into() },
         series: Series {
@@ -155,7 +159,7 @@ fn wanted() -> Wanted {
         ticks_from: Some(Clock.now()),
         latency: true,
         baseline: false,
-        queries: [("queue".to_owned(), OWN.to_owned())].into(),
+        queries: [("queue".to_owned(), question)].into(),
     }
 }
 
@@ -212,7 +216,8 @@ async fn refused(
     let Bench { sampler, server } = bench(script).await;
     let samples = until(&sampler, says, |s| reason(s).contains(says)).await;
     assert!(samples.ticks.is_empty(), "it counts as evidence: {:?}", samples.ticks);
-    assert!(samples.scalars.values().all(|answers| answers.iter().all(|a| a.value == 3.0)));
+    let both = |a: &Scalar| a.value == 3.0 && a.stable == Some(3.0);
+    assert!(samples.scalars.values().flatten().all(both), "{:?}", samples.scalars);
     server.bad.store(false, Ordering::SeqCst);
     heals(&sampler).await;
 }

@@ -18,7 +18,7 @@ use crate::app::{self, ISTIO};
 use crate::apply;
 use crate::backend::Behaviour;
 use crate::controllers::{self, Another};
-use crate::load::{Load, Report, Sample};
+use crate::load::{Load, PATIENCE, Report, Sample};
 use crate::parts::{Launch, Process};
 use crate::proxy::Proxy;
 use crate::record::Change;
@@ -40,6 +40,8 @@ pub const LIMIT: Duration = Duration::from_secs(150);
 pub struct Setup {
     /// Requests per second.
     pub rate: u32,
+    /// How long a client waits for an answer.
+    pub patience: Duration,
     /// Pods.
     pub replicas: u32,
     /// Whether Deployments are held by staying paused at rest.
@@ -60,6 +62,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             rate: 200,
+            patience: PATIENCE,
             replicas: 4,
             paused_at_rest: false,
             spec: json!({}),
@@ -187,7 +190,7 @@ impl Delivery {
         objects.extend((setup.routing)(&namespace)?);
         scene.apply(&objects.join("\n---\n")).await?;
         app::available(&scene, APP).await?;
-        let load = serving(&scene, setup.rate).await?;
+        let load = serving(&scene, &setup).await?;
         let kubeconfig = scene.world.folders.data.join(format!("{namespace}.kubeconfig"));
         let api = match setup.proxied {
             Some(seed) => {
@@ -614,14 +617,14 @@ pub fn repository() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
-async fn serving(scene: &Scene, rate: u32) -> Result<Load> {
+async fn serving(scene: &Scene, setup: &Setup) -> Result<Load> {
     let probe = scene.load(APP, 20)?;
     wait_until("the route to work", Duration::from_secs(60), || async {
         Ok(probe.report().version("v1").requests > 0)
     })
     .await?;
     drop(probe);
-    scene.load(APP, rate)
+    Load::start(&scene.host(APP), setup.rate, setup.patience)
 }
 
 /// The controller keeps its Lease in its scenario's namespace: each has one of its own.

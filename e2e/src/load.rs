@@ -16,7 +16,8 @@ use crate::parts::envoy::GATEWAY;
 const MAX_SAMPLES: usize = 1_000_000;
 const MAX_DURATION: Duration = Duration::from_secs(1800);
 const MAX_IN_FLIGHT: usize = 512;
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client usually waits for an answer.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What came of one request.
 #[derive(Clone, Debug)]
@@ -59,24 +60,17 @@ struct Shared {
 }
 
 impl Load {
-    /// Starts `per_second` requests to the gateway for `host`.
-    pub fn start(host: &str, per_second: u32) -> Result<Load> {
-        Load::with_headers(host, per_second, &[])
-    }
-
-    /// [`Load::start`] with more headers, for routes that match on them.
-    pub fn with_headers(host: &str, per_second: u32, headers: &[(&str, &str)]) -> Result<Load> {
+    /// Starts `per_second` requests to the gateway for `host`, by clients that leave when an answer
+    /// takes longer than `patience`, at most [`PATIENCE`].
+    pub fn start(host: &str, per_second: u32, patience: Duration) -> Result<Load> {
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            .timeout(REQUEST_TIMEOUT)
+            .timeout(patience)
             .tcp_nodelay(true)
             .build()
             .context("building the load's client")?;
-        let mut request = client.get(format!("http://{GATEWAY}/")).header("host", host);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
+        let request = client.get(format!("http://{GATEWAY}/")).header("host", host);
         let request = request.build().context("building the load's request")?;
         let started = clock::instant();
         let shared = Arc::new(Shared::default());
@@ -105,11 +99,9 @@ impl Load {
         self.task.abort();
         let _ = (&mut self.task).await;
         // The sender is gone, so each open request holds one of these.
-        crate::wait::wait_until(
-            "the last answers",
-            REQUEST_TIMEOUT + Duration::from_secs(1),
-            || std::future::ready(Ok(Arc::strong_count(&self.shared) == 1)),
-        )
+        crate::wait::wait_until("the last answers", PATIENCE + Duration::from_secs(1), || {
+            std::future::ready(Ok(Arc::strong_count(&self.shared) == 1))
+        })
         .await?;
         Ok(self.report())
     }

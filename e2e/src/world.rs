@@ -12,7 +12,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::backend::{Behaviour, Behaviours};
-use crate::load::Load;
+use crate::load::{Load, PATIENCE};
 use crate::parts::controlplane::ControlPlane;
 use crate::parts::kubelet::Kubelet;
 use crate::parts::prometheus::{self, Prometheus};
@@ -253,7 +253,7 @@ impl Scene {
 
     /// Starts requests for `app` through the gateway.
     pub fn load(&self, app: &str, per_second: u32) -> Result<Load> {
-        Load::start(&self.host(app), per_second)
+        Load::start(&self.host(app), per_second, PATIENCE)
     }
 
     /// A way to Prometheus that this scenario alone may cut.

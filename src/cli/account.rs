@@ -218,6 +218,7 @@ pub fn bound(test: &TestStatus) -> Option<String> {
         BoundKind::Ratio if test.value == "1" => format!("no more than stable{slow}"),
         BoundKind::Ratio => format!("up to {} times stable's share{slow}", test.value),
         BoundKind::Objective => format!("at most {}{slow}", words::percent(number(&test.value)?)),
+        BoundKind::Pairs => format!("not above {} times stable's more often than not", test.value),
     })
 }
 

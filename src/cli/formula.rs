@@ -131,6 +131,8 @@ fn test(test: &TestStatus, phi: &str) -> Option<String> {
         (TestSide::Safety, BoundKind::Ratio) => format!("p1 ≥ {value}·p0"),
         (TestSide::Harm, BoundKind::Objective) => format!("p1 ≤ {value}"),
         (TestSide::Safety, BoundKind::Objective) => format!("p1 ≥ {value}"),
+        (TestSide::Harm, BoundKind::Pairs) => "p1 ≤ 1/2".to_owned(),
+        (TestSide::Safety, BoundKind::Pairs) => "p1 ≥ 1/2".to_owned(),
     };
     let side = match test.side {
         TestSide::Harm => "Harm",
@@ -151,6 +153,18 @@ fn test(test: &TestStatus, phi: &str) -> Option<String> {
                 TestSide::Safety => &grid::OBJECTIVE_SAFE,
             })
         ),
+        BoundKind::Pairs => {
+            let (with, against) = match test.side {
+                TestSide::Harm => (*k1, n1.saturating_sub(*k1)),
+                TestSide::Safety => (n1.saturating_sub(*k1), *k1),
+            };
+            format!(
+                "n1 are pairs of numbers taken at the same time, k1 those in which the canary's was \
+                 above {value} times stable's. ln e(λ) = ({with}·ln(1 + λ) + {against}·ln(1 − λ))/{phi}, \
+                 λ = {} with equal weights",
+                list(&surefoot_stats::sign::STAKES)
+            )
+        }
     };
     let votes = test.votes.as_ref().map(|votes| format!(" The minutes' votes: ln E = {votes}."));
     Some(format!(

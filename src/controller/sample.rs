@@ -4,7 +4,7 @@
 mod live;
 pub mod past;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use surefoot_core::metrics::answer::{self, Point};
 use surefoot_core::metrics::query::{By, Family, POD_LABELS, Series};
 use surefoot_core::metrics::replica::{Pinned, Target, target};
 use surefoot_core::metrics::tick;
+use surefoot_core::metrics::wanted::Question;
 use surefoot_core::samples::{BaselineSample, Health, Samples, Scalar, Tick};
 use tokio::sync::watch;
 
@@ -428,26 +429,38 @@ impl Worker {
         wanted: &Wanted,
         now: Timestamp,
     ) -> Result<bool, String> {
-        let due: BTreeMap<&String, &String> = wanted
-            .queries
-            .iter()
-            .filter(|(name, _)| {
-                self.asked.get(*name).is_none_or(|at| now.duration_since(*at) >= SCALAR_EVERY)
-            })
-            .collect();
+        let due = wanted.queries.iter().filter(|(name, _)| {
+            self.asked.get(*name).is_none_or(|at| now.duration_since(*at) >= SCALAR_EVERY)
+        });
+        let due: Vec<(&String, &Question)> = due.collect();
         let mut news = false;
-        for (name, query) in due {
+        for (name, question) in due {
             self.asked.insert(name.clone(), now);
-            let body = self.prometheus.query(url, query, now).await.map_err(|e| say(&e))?;
-            let value = answer::scalar(&body).map_err(|e| format!("metric {name}: {e}"))?;
+            let value = self.number(url, name, &question.query, now).await?;
+            let stable = match &question.stable {
+                Some(query) => Some(self.number(url, name, query, now).await?),
+                None => None,
+            };
             let mut samples = lock(&self.samples);
             let answers = samples.scalars.entry(name.clone()).or_default();
-            answers.push(Scalar { at: now, value });
+            answers.push(Scalar { at: now, value, stable });
             let extra = answers.len().saturating_sub(MOST_TICKS);
             answers.drain(..extra);
             news = true;
         }
         Ok(news)
+    }
+
+    /// The one number that a metric's query gives.
+    async fn number(
+        &self,
+        url: &str,
+        metric: &str,
+        query: &str,
+        at: Timestamp,
+    ) -> Result<f64, String> {
+        let body = self.prometheus.query(url, query, at).await.map_err(|e| say(&e))?;
+        answer::scalar(&body).map_err(|e| format!("metric {metric}: {e}"))
     }
 }
 

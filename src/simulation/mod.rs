@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use surefoot_core::plan::{MetricKind, Plan};
 
 use crate::cli::terminal::Terminal;
 
@@ -25,6 +26,18 @@ pub enum Output {
     Yaml,
     /// Markdown, for documents and pull requests.
     Markdown,
+}
+
+/// Metrics of the plan that no simulation and no replay judges, each with why.
+fn left_out(plan: &Plan) -> impl Iterator<Item = String> {
+    plan.metrics.iter().filter_map(|metric| {
+        let why = match metric.kind {
+            MetricKind::Pairs { .. } => "nobody answers its queries here: it isn't judged",
+            _ if metric.is_sequential() => return None,
+            _ => "its judge stands outside of falseRollback and falsePass and isn't asked here",
+        };
+        Some(format!("{}: {why}", metric.name))
+    })
 }
 
 /// How rows of cells become a table; the first is the header.

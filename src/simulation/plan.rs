@@ -18,7 +18,7 @@ use surefoot_sim::traffic::{Failures, Latency, Traffic};
 use surefoot_stats::calibration::{ASSUMED_ETA, ASSUMED_PHI};
 
 use super::manifest::Manifest;
-use super::{Lines, Output, bar, each, seconds, written};
+use super::{Lines, Output, bar, each, left_out, seconds, written};
 use crate::cli::measure::Measured;
 
 /// Options of `surefoot plan`.
@@ -338,15 +338,11 @@ fn warnings(plan: &Plan, traffic: &Traffic, seed: u64, steps: &[Step]) -> Vec<St
             ));
         }
     }
-    for metric in plan.metrics.iter().filter(|m| !m.is_sequential()) {
-        warnings.push(format!(
-            "{}: its judge stands outside of falseRollback and falsePass and isn't simulated here",
-            metric.name
-        ));
-    }
+    warnings.extend(left_out(plan));
     let last_judges = plan.metrics.iter().any(|m| match &m.kind {
         MetricKind::SuccessRate { max_failure_rate, .. } => max_failure_rate.is_some(),
         MetricKind::Latency { max_ms, .. } => max_ms.is_some(),
+        MetricKind::Abandoned { .. } | MetricKind::Pairs { .. } => false,
         MetricKind::Query { .. } => true,
     });
     if !last_judges {

@@ -4,14 +4,31 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use surefoot_stats::Arm;
 
 /// Requests of one version.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Requests.
+    /// Requests that were answered, well or not.
     pub requests: u64,
-    /// Failed ones.
+    /// Failed ones of them.
     pub failed: u64,
+    /// Requests beside them whose client went away before the answer.
+    pub abandoned: u64,
+}
+
+impl Count {
+    /// Failed ones among those answered; `None` where more failed than there were.
+    #[must_use]
+    pub fn answered(self) -> Option<Arm> {
+        Arm::new(self.requests, self.failed).ok()
+    }
+
+    /// Abandoned ones among all; `None` where those are too many to count.
+    #[must_use]
+    pub fn sent(self) -> Option<Arm> {
+        Arm::new(self.requests.checked_add(self.abandoned)?, self.abandoned).ok()
+    }
 }
 
 /// Latencies of one version: how many requests took at most each boundary.
@@ -90,6 +107,8 @@ pub struct Scalar {
     pub at: Timestamp,
     /// The answer; not a finite number means no data.
     pub value: f64,
+    /// That of stable's query at the same instant, where there is one.
+    pub stable: Option<f64>,
 }
 
 /// Whether metrics can be had.

@@ -87,7 +87,7 @@ mod tests {
         let release = |end, seconds, peer| Release {
             end,
             took: Duration::from_secs(seconds),
-            canary: Count { requests: 100, failed: 1 },
+            canary: Count { requests: 100, failed: 1, abandoned: 0 },
             peers: [peer; PEERS.len()],
         };
         let releases = [

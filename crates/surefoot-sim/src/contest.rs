@@ -17,7 +17,7 @@ use surefoot_core::engine::{ISTIO_BOUNDARIES, Run, dispersions};
 use surefoot_core::plan::Plan;
 use surefoot_core::samples::{Count, Histogram, Tick};
 use surefoot_stats::judge::peers::{Argo, Call, FisherPeeked, Flagger, Kayenta, Limits, Poll};
-use surefoot_stats::{Arm, Block, SlowArm, SlowBlock};
+use surefoot_stats::{Block, SlowArm, SlowBlock};
 
 use crate::past;
 use crate::tally::{Share, quantile};
@@ -37,18 +37,19 @@ pub(crate) const KAYENTA_LOOKS: [usize; 4] = [30, 60, 90, 120];
 const TICK: Duration = Duration::from_secs(5);
 
 /// The rules, in the order of a [`Row`]: our four last.
-pub const RULES: [&str; 8] = [
+pub const RULES: [&str; 9] = [
     "Flagger",
     "Argo",
     "Kayenta",
-    "Fisher, peeked",
+    "Fisher at 5%, peeked",
+    "Fisher at 1%, peeked",
     "Surefoot, φ assumed",
     "Surefoot, calibrated",
     "strict, φ assumed",
     "strict, calibrated",
 ];
 /// How many of them aren't ours.
-const PEERS: usize = 4;
+const PEERS: usize = 5;
 
 /// Traffic under a name.
 #[derive(Debug, Clone, PartialEq)]
@@ -181,7 +182,7 @@ pub fn release(plans: [&Plan; 2], traffic: &Traffic, seed: u64) -> Release {
     let mut argo = Argo::new(limits(), 3);
     let boundaries = ISTIO_BOUNDARIES.to_vec();
     let mut kayenta = Kayenta::new(POLLS_A_MINUTE, KAYENTA_LOOKS.to_vec(), boundaries, 0.99);
-    let mut fisher = FisherPeeked::new(0.05);
+    let mut fisher = [0.05, 0.01].map(FisherPeeked::new);
     let [usual, strict] = plans;
     let begin = |plan, past| Run::begin(plan, Some(past), Timestamp::UNIX_EPOCH);
     let mut calibrated = [(f64::NAN, f64::NAN); 2];
@@ -212,7 +213,8 @@ pub fn release(plans: [&Plan; 2], traffic: &Traffic, seed: u64) -> Release {
                 over(flagger.look(&poll)),
                 over(argo.look(&poll)),
                 over(kayenta.look(&poll)),
-                over(fisher.look(&poll)),
+                over(fisher[0].look(&poll)),
+                over(fisher[1].look(&poll)),
             ];
             now[..PEERS].copy_from_slice(&peers);
             for (now, run) in now[PEERS..].iter_mut().zip(&ours) {
@@ -249,7 +251,7 @@ impl Sums {
 
     /// Add what can be: counts of simulated ticks can, and those of a past that was checked.
     fn add(&mut self, tick: &Tick) {
-        let arm = |c: Count| Arm::new(c.requests, c.failed).unwrap_or_default();
+        let arm = |c: Count| c.answered().unwrap_or_default();
         let more = Block::new(arm(tick.canary), arm(tick.stable));
         self.requests = self.requests.checked_add(more).unwrap_or(self.requests);
         let slow = |h: &Histogram| {

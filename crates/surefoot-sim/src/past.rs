@@ -86,8 +86,8 @@ mod tests {
                 let each = dispersions(&plan, past).into_iter();
                 each.map(|known| known.phi).collect::<Vec<_>>()
             };
-            assert_eq!(judged(&sum_of(&past)), [3.0, 3.0], "assumed");
-            let [failed, slow] = judged(&past)[..] else { panic!("two metrics") };
+            assert_eq!(judged(&sum_of(&past)), [3.0, 3.0, 3.0], "assumed");
+            let [failed, slow, _abandoned] = judged(&past)[..] else { panic!("three metrics") };
             assert!((1.0..1.4).contains(&slow), "{failures:?}: latencies are independent, {slow}");
             failed
         };

@@ -275,7 +275,7 @@ impl Flow {
                     let more = sizes.as_ref().map_or(0, |d| d.sample(&mut self.chance));
                     failed = failed.saturating_add(more).saturating_add(1);
                 }
-                Count { requests, failed: failed.min(requests) }
+                Count { requests, failed: failed.min(requests), abandoned: 0 }
             }
         }
     }
@@ -301,7 +301,7 @@ impl Flow {
 
     fn independent(&mut self, expected: f64, rate: f64) -> Count {
         let requests = poisson(&mut self.chance, expected);
-        Count { requests, failed: binomial(&mut self.chance, requests, rate) }
+        Count { requests, failed: binomial(&mut self.chance, requests, rate), abandoned: 0 }
     }
 }
 

@@ -60,7 +60,7 @@ pub use crash::CrashGuard;
 pub use history::History;
 pub use latency::{Baseline, BaselineError, SlowArm, SlowBlock};
 pub use policy::{
-    CountTest, LatencyTest, MetricPolicy, Objective, Policy, PolicyError, Role, Test,
+    CountTest, LatencyTest, MetricPolicy, Objective, PairTest, Policy, PolicyError, Role, Test,
 };
 pub use reach::Reach;
 pub use show::{Rate, Rates, Show};

@@ -4,10 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::absolute;
 use crate::block::{Arm, Block, count};
-use crate::evidence::{ARM, CountHarm, CountPromote, LENGTH, LatencyHarm, LatencyPromote, TAG};
+use crate::evidence::{
+    ARM, CountHarm, CountPromote, FLOAT, LENGTH, LatencyHarm, LatencyPromote, TAG,
+};
 use crate::grid::log_mix;
 use crate::latency::SlowBlock;
-use crate::policy::{CountTest, LatencyTest, MetricPolicy, Policy, Test};
+use crate::policy::{CountTest, LatencyTest, MetricPolicy, PairTest, Policy, Test};
+use crate::sign::{STAKES, SignTest, above};
 use crate::state::FoldError;
 use crate::vote::{self, WINDOW_MILLIS};
 use crate::window::{CountVotes, LatencyVotes};
@@ -16,6 +19,7 @@ use crate::window::{CountVotes, LatencyVotes};
 pub(crate) enum MetricState {
     Counts(CountState),
     Latency(LatencyState),
+    Pairs(PairState),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +45,17 @@ pub(crate) struct LatencyState {
     window: Window<SlowBlock>,
     /// What the window would tell if it was over.
     pub(crate) pending: LatencyVotes,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PairState {
+    /// For every step of the policy, the evidence since it began that the canary's value is too high
+    /// more often than not.
+    harm: Vec<Option<SignTest>>,
+    /// That it is not.
+    pub(crate) promote: SignTest,
+    /// Pairs of the step in which it was, and in which it was not.
+    pub(crate) step: (u64, u64),
 }
 
 /// The window that is not over: since when judged time adds up to it, and what it has counted.
@@ -79,6 +94,11 @@ impl MetricState {
                 window: Window { millis: 0, counts: SlowBlock::empty(test.boundaries.len()) },
                 pending: LatencyVotes::none(test),
             }),
+            Test::Pairs(_) => Self::Pairs(PairState {
+                harm: vec![None; steps],
+                promote: SignTest::default(),
+                step: (0, 0),
+            }),
         }
     }
 
@@ -107,6 +127,7 @@ impl MetricState {
             Self::Latency(state) => {
                 state.harm_since_step(step)?.log_e(&state.pending, metric.eta, stable)
             }
+            Self::Pairs(state) => state.harm_since_step(step)?.log_e(),
         })
     }
 
@@ -121,6 +142,7 @@ impl MetricState {
                     && state.release.boundaries() == test.boundaries.len()
                     && LatencyHarm::same_tests(state.harm.iter().flatten(), test)
             }
+            (Self::Pairs(state), Test::Pairs(_)) => state.harm.len() == steps,
             _ => false,
         }
     }
@@ -139,6 +161,7 @@ impl MetricState {
                 let (harm, promote) = (LatencyHarm::bytes_bound(b), LatencyPromote::bytes_bound());
                 (harm, promote, LatencyVotes::bytes_bound(b), counts)
             }
+            Test::Pairs(_) => (STAKES.len() * FLOAT, STAKES.len() * FLOAT, 0, 2 * LENGTH),
         };
         TAG + LENGTH + steps * (TAG + harm) + promote + LENGTH + window + counts
     }
@@ -258,5 +281,30 @@ impl LatencyState {
         self.window.millis = 0;
         self.window.counts.clear();
         self.pending.clear();
+    }
+}
+
+impl PairState {
+    /// Evidence of harm since a step began; `None` if it hasn't.
+    pub(crate) fn harm_since_step(&self, step: usize) -> Option<&SignTest> {
+        self.harm.get(step)?.as_ref()
+    }
+
+    pub(crate) fn begin(&mut self, step: usize) {
+        if let Some(since) = self.harm.get_mut(step) {
+            since.get_or_insert_default();
+        }
+        self.promote = SignTest::default();
+        self.step = (0, 0);
+    }
+
+    pub(crate) fn fold(&mut self, rules: &MetricPolicy, test: &PairTest, canary: f64, stable: f64) {
+        let Some(above) = above(canary, stable, test.times) else { return };
+        for since in self.harm.iter_mut().flatten() {
+            since.fold(above, rules.phi);
+        }
+        self.promote.fold(!above, rules.phi);
+        let seen = if above { &mut self.step.0 } else { &mut self.step.1 };
+        *seen = seen.saturating_add(1);
     }
 }

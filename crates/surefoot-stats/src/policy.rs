@@ -52,6 +52,16 @@ pub enum Test {
     Counts(CountTest),
     /// Slow requests, from a histogram.
     Latency(LatencyTest),
+    /// Pairs of numbers that are no counts.
+    Pairs(PairTest),
+}
+
+/// Tolerance for pairs of numbers taken at the same time, of which less is better: the canary's is
+/// at most so many times stable's, as often as not ([`crate::sign`]).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PairTest {
+    /// How many times, above 0.
+    pub times: f64,
 }
 
 /// Tolerances for the share of bad requests. With none, the canary is only watched for failing more
@@ -327,6 +337,10 @@ impl MetricPolicy {
                     return Err(PolicyError::BaselineBoundaries { metric });
                 }
                 test.max_slowdown.is_some() || test.objective.is_some()
+            }
+            Test::Pairs(test) => {
+                range("times", Some(test.times), "above 0", |v| v > 0.0)?;
+                true
             }
         };
         if self.role == Role::Required && !passable {

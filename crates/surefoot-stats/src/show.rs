@@ -32,7 +32,7 @@ pub struct Show {
     pub role: Role,
     /// For a latency, the boundary in milliseconds that slow requests exceed.
     pub boundary_ms: Option<f64>,
-    /// Since the present step began; `None` for a latency without a boundary to show.
+    /// Since the present step began; `None` for a latency without a boundary to show, and for pairs.
     pub step: Option<Rates>,
     /// Since the release began, over all weights: for totals, never for comparing.
     pub release: Option<Rates>,
@@ -65,7 +65,7 @@ impl State {
             Test::Latency(test) => {
                 test.shown_boundary().and_then(|i| test.boundaries.get(i)).copied()
             }
-            Test::Counts(_) => None,
+            Test::Counts(_) | Test::Pairs(_) => None,
         };
         let harm = *self.harm(policy).by_metric.get(metric)?;
         let (alpha, phi) = (policy.false_rollback, rules.phi);

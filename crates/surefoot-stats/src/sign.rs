@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::block::count;
 use crate::grid::{add, log_mean};
 
 /// Stakes λ; mixed with equal weights.
@@ -18,40 +19,45 @@ pub fn log_e(above: bool) -> [f64; STAKES.len()] {
     STAKES.map(|stake| if above { stake.ln_1p() } else { (-stake).ln_1p() })
 }
 
-/// Evidence that the canary's values lie above those tolerated.
+/// X of a pair taken at the same time: whether the canary's value lies above `times` as much as
+/// stable's. `None` for a tie, and for a value that is no finite number: an error of the query says
+/// nothing of the canary.
+#[must_use]
+pub fn above(canary: f64, stable: f64, times: f64) -> Option<bool> {
+    let limit = times * stable;
+    (canary.is_finite() && limit.is_finite() && canary != limit).then_some(canary > limit)
+}
+
+/// Evidence that one outcome comes more often than not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct SignTest {
     logs: [f64; STAKES.len()],
-    above: u64,
-    below: u64,
 }
 
 impl SignTest {
-    /// Fold one pair of values taken at the same time. A tie is skipped, and so is a pair with a
-    /// value that is no finite number: an error of the query says nothing of the canary.
-    ///
-    /// `times` is the multiple of stable's value that is tolerated, above 0.
-    pub fn fold(&mut self, canary: f64, stable: f64, times: f64) {
-        let limit = times * stable;
-        if !canary.is_finite() || !limit.is_finite() || canary == limit {
-            return;
-        }
-        let above = canary > limit;
-        let counter = if above { &mut self.above } else { &mut self.below };
-        *counter = counter.saturating_add(1);
-        add(&mut self.logs, &log_e(above));
+    /// Fold whether it came. φ ≥ 1 divides ln e: where outcomes that follow each other hang together,
+    /// they are so many times fewer witnesses.
+    pub fn fold(&mut self, came: bool, phi: f64) {
+        add(&mut self.logs, &log_e(came).map(|log_e| log_e / phi));
     }
 
     /// ln E.
     #[must_use]
     pub fn log_e(&self) -> f64 {
-        log_mean(&self.logs)
+        self.log_e_if(1.0)
     }
 
-    /// How many pairs lay above, and how many below.
+    /// The same if all outcomes had come so many times.
+    pub(crate) fn log_e_if(&self, times: f64) -> f64 {
+        log_mean(&self.logs.map(|log_e| log_e * times))
+    }
+
+    /// After so many outcomes, of which it came `came` times.
     #[must_use]
-    pub fn counts(&self) -> (u64, u64) {
-        (self.above, self.below)
+    pub fn of(came: u64, not: u64, phi: f64) -> Self {
+        let (up, down) = (log_e(true), log_e(false));
+        let log_e = |i: usize| (count(came) * up[i] + count(not) * down[i]) / phi;
+        Self { logs: std::array::from_fn(log_e) }
     }
 }
 
@@ -62,16 +68,16 @@ mod tests {
     #[test]
     fn expectation_is_one_at_the_edge_and_less_inside() {
         for (up, down) in log_e(true).into_iter().zip(log_e(false)) {
-            for p in [0.0, 0.2, 0.5] {
-                let e = p * up.exp() + (1.0 - p) * down.exp();
-                assert!(e <= 1.0 + 1e-15 && (p < 0.5 || (e - 1.0).abs() < 1e-15), "{p}: {e}");
+            for (p, phi) in [(0.0, 1.0), (0.2, 1.0), (0.5, 1.0), (0.5, 3.0)] {
+                let e = p * (up / phi).exp() + (1.0 - p) * (down / phi).exp();
+                let edge = p == 0.5 && phi == 1.0;
+                assert!(e <= 1.0 + 1e-15 && (!edge || (e - 1.0).abs() < 1e-15), "{p} {phi}: {e}");
             }
         }
     }
 
     #[test]
     fn ties_and_what_is_no_number_tell_nothing() {
-        let mut test = SignTest::default();
         for (canary, stable) in [
             (3.0, 2.0),
             (f64::NAN, 1.0),
@@ -80,32 +86,31 @@ mod tests {
             (1.0, f64::NEG_INFINITY),
             (1.0, f64::MAX),
         ] {
-            test.fold(canary, stable, 1.5);
+            assert_eq!(above(canary, stable, 1.5), None, "{canary} {stable}");
         }
-        assert_eq!(test, SignTest::default());
-        test.fold(3.1, 2.0, 1.5);
-        test.fold(2.9, 2.0, 1.5);
-        assert_eq!(test.counts(), (1, 1));
+        assert_eq!(above(3.1, 2.0, 1.5), Some(true));
+        assert_eq!(above(2.9, 2.0, 1.5), Some(false));
     }
 
     #[test]
-    fn the_order_of_pairs_does_not_matter() {
-        let pairs: Vec<f64> = (0..40).map(|i| f64::from(i * 7 % 40)).collect();
-        let of = |pairs: &mut dyn Iterator<Item = &f64>| {
+    fn the_order_of_outcomes_does_not_matter() {
+        let came: Vec<bool> = (0..40).map(|i| i * 7 % 40 > 12).collect();
+        let of = |all: &mut dyn Iterator<Item = &bool>| {
             let mut test = SignTest::default();
-            pairs.for_each(|canary| test.fold(*canary, 10.0, 1.2));
-            test
+            all.for_each(|came| test.fold(*came, 2.0));
+            test.log_e()
         };
-        let (one, two) = (of(&mut pairs.iter()), of(&mut pairs.iter().rev()));
-        assert_eq!(one.counts(), (27, 12));
-        assert!((one.log_e() - two.log_e()).abs() < 1e-12);
+        let (one, two) = (of(&mut came.iter()), of(&mut came.iter().rev()));
+        assert!(
+            (one - two).abs() < 1e-12 && (one - SignTest::of(27, 13, 2.0).log_e()).abs() < 1e-12
+        );
     }
 
     #[test]
-    fn it_survives_any_number_of_pairs() {
+    fn it_survives_any_number_of_outcomes() {
         let mut test = SignTest::default();
         for _ in 0..100_000 {
-            test.fold(1.0, 0.5, 1.0);
+            test.fold(true, 1.0);
         }
         assert!(test.log_e().is_finite() && test.log_e() > 50_000.0);
     }

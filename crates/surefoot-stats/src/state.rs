@@ -32,7 +32,7 @@ pub enum FoldError {
         /// How many there are.
         metrics: usize,
     },
-    /// Counts for a latency, or latencies for a count.
+    /// Counts for a latency, latencies for a count, or a pair for either.
     #[error("metric {metric} judges another kind of block")]
     WrongKind {
         /// The metric.
@@ -57,12 +57,19 @@ pub enum FoldError {
 }
 
 /// A block of one metric.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum MetricBlock {
     /// For [`Test::Counts`].
     Counts(Block),
     /// For [`Test::Latency`].
     Latency(SlowBlock),
+    /// For [`Test::Pairs`]: a pair of numbers taken at the same time.
+    Pair {
+        /// The canary's.
+        canary: f64,
+        /// Stable's.
+        stable: f64,
+    },
 }
 
 /// The evidence of one release.
@@ -169,7 +176,7 @@ impl State {
     }
 
     /// Give stable's requests before the release, from calibration, for the prediction of its rate.
-    /// Does nothing for a latency, which predicts nothing.
+    /// Does nothing for a latency or for pairs, which predict nothing.
     ///
     /// # Errors
     /// When the policy has no such metric, or the counts overflow.
@@ -177,7 +184,7 @@ impl State {
         let metrics = self.metrics.len();
         match self.metrics.get_mut(metric) {
             None => return Err(FoldError::UnknownMetric { metric, metrics }),
-            Some(MetricState::Latency(_)) => {}
+            Some(MetricState::Latency(_) | MetricState::Pairs(_)) => {}
             Some(MetricState::Counts(state)) => {
                 stable.checked_add(state.release.stable).ok_or(FoldError::Overflow)?;
                 state.seed = stable;
@@ -213,6 +220,7 @@ impl State {
             match (state, &metric.test) {
                 (MetricState::Counts(state), Test::Counts(test)) => state.begin(test, step),
                 (MetricState::Latency(state), Test::Latency(test)) => state.begin(test, step),
+                (MetricState::Pairs(state), Test::Pairs(_)) => state.begin(step),
                 _ => return Err(FoldError::OtherPolicy),
             }
         }
@@ -250,6 +258,13 @@ impl State {
                     return Err(FoldError::Boundaries { metric, want, have });
                 }
                 state.fold(rules, test, block, millis)?;
+            }
+            (
+                MetricState::Pairs(state),
+                Test::Pairs(test),
+                MetricBlock::Pair { canary, stable },
+            ) => {
+                state.fold(rules, test, *canary, *stable);
             }
             _ => return Err(FoldError::WrongKind { metric }),
         }
@@ -329,7 +344,17 @@ impl State {
     pub fn step_latency(&self, metric: usize) -> Option<&SlowBlock> {
         match self.metrics.get(metric)? {
             MetricState::Latency(state) => Some(&state.step),
-            MetricState::Counts(_) => None,
+            MetricState::Counts(_) | MetricState::Pairs(_) => None,
+        }
+    }
+
+    /// Of the pairs since the present step began those in which the canary's value was too high, and
+    /// those in which it was not. `None` for a metric without pairs.
+    #[must_use]
+    pub fn step_pairs(&self, metric: usize) -> Option<(u64, u64)> {
+        match self.metrics.get(metric)? {
+            MetricState::Pairs(state) => Some(state.step),
+            MetricState::Counts(_) | MetricState::Latency(_) => None,
         }
     }
 
@@ -374,6 +399,9 @@ impl State {
                     (test.max_slowdown.is_some(), state.promote.comparison(times).ok_or(why)),
                     (test.objective.is_some(), aim.ok_or(Unmeasurable::NoBoundaryBelowObjective)),
                 )
+            }
+            Some((MetricState::Pairs(state), Test::Pairs(_))) => {
+                ((true, Ok(state.promote.log_e_if(times))), (false, Err(Unmeasurable::NoTolerance)))
             }
             _ => return Err(Unmeasurable::UnknownMetric),
         };

@@ -1,13 +1,14 @@
 //! The tests behind a metric's evidence, with all that it takes to do the sums again.
 
-use crate::block::Block;
+use crate::block::{Arm, Block};
 use crate::evidence::{CountHarm, CountPromote, LatencyHarm, LatencyPromote};
 use crate::grid::{
     ABSOLUTE, ABSOLUTE_SAFE_WEIGHTS, HARM, OBJECTIVE_SAFE, SAFE, SAFE_WEIGHTS, SLOW, log_mean,
     log_weighted,
 };
-use crate::metric::{CountState, LatencyState, MetricState};
-use crate::policy::{CountTest, LatencyTest, Policy, Test};
+use crate::metric::{CountState, LatencyState, MetricState, PairState};
+use crate::policy::{CountTest, LatencyTest, PairTest, Policy, Test};
+use crate::sign::{STAKES, SignTest};
 use crate::state::State;
 use crate::{absolute, objective, share};
 
@@ -32,6 +33,11 @@ pub enum Bound {
         /// p*, in (0, 1).
         p: f64,
     },
+    /// The canary's number is at most so many times stable's, as often as not.
+    Pairs {
+        /// How many times.
+        times: f64,
+    },
 }
 
 /// What a test's evidence speaks for.
@@ -52,7 +58,7 @@ pub struct Told {
     pub bound: Bound,
     /// The latency that slow requests exceed, milliseconds; `None` where failures are counted.
     pub boundary_ms: Option<f64>,
-    /// The counts.
+    /// The counts; of pairs all as the canary's, those with too high a value as the bad ones.
     pub counts: Block,
     /// ln E of the mixture over the alternatives, as added up block by block.
     pub log_e: f64,
@@ -88,15 +94,25 @@ impl Told {
             (Side::Safety, Bound::Objective { p }) => {
                 log_mean(&objective::test(block.canary, p, &OBJECTIVE_SAFE, phi))
             }
+            (side, Bound::Pairs { .. }) => {
+                let above = block.canary.k();
+                let below = block.canary.n() - above;
+                let (came, not) = match side {
+                    Side::Harm => (above, below),
+                    Side::Safety => (below, above),
+                };
+                SignTest::of(came, not, phi).log_e()
+            }
         }
     }
 
     /// The alternatives that it mixes: multiples of d, R0 or the odds of p* for harm; for safety
-    /// ratios to stable's rate, or of odds. Those of a difference's safety are θ0/2, θ0 and θ0 + d/4:
-    /// none are given.
+    /// ratios to stable's rate, or of odds; of pairs the stakes. Those of a difference's safety are
+    /// θ0/2, θ0 and θ0 + d/4: none are given.
     #[must_use]
     pub fn alternatives(&self) -> &'static [f64] {
         match (self.side, self.bound) {
+            (_, Bound::Pairs { .. }) => &STAKES,
             (Side::Harm, Bound::Difference { .. }) => &ABSOLUTE,
             (Side::Safety, Bound::Difference { .. }) => &[],
             (Side::Harm, Bound::Ratio { .. }) if self.boundary_ms.is_some() => &SLOW,
@@ -130,6 +146,7 @@ impl State {
                 counts(state, test, policy, step)
             }
             Some((MetricState::Latency(state), Test::Latency(test))) => latency(state, test, step),
+            Some((MetricState::Pairs(state), Test::Pairs(test))) => pairs(state, test, step),
             _ => Vec::new(),
         }
     }
@@ -176,6 +193,21 @@ fn counts(state: &CountState, test: &CountTest, policy: &Policy, step: usize) ->
     let aims = test.max_failure_rate.zip(objective.as_ref());
     all.extend(aims.map(|(p, l)| safe(Bound::Objective { p }, log_mean(l))));
     all
+}
+
+fn pairs(state: &PairState, test: &PairTest, step: usize) -> Vec<Told> {
+    let (above, below) = state.step;
+    let canary = Arm::new(above.saturating_add(below), above).unwrap_or_default();
+    let told = |side, evidence: &SignTest| Told {
+        side,
+        bound: Bound::Pairs { times: test.times },
+        boundary_ms: None,
+        counts: Block::new(canary, Arm::default()),
+        log_e: evidence.log_e(),
+        votes: None,
+    };
+    let harm = state.harm_since_step(step).map(|evidence| told(Side::Harm, evidence));
+    harm.into_iter().chain([told(Side::Safety, &state.promote)]).collect()
 }
 
 fn latency(state: &LatencyState, test: &LatencyTest, step: usize) -> Vec<Told> {
@@ -228,7 +260,6 @@ fn latency(state: &LatencyState, test: &LatencyTest, step: usize) -> Vec<Told> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::Arm;
     use crate::latency::{Baseline, SlowArm, SlowBlock};
     use crate::policy::{MetricPolicy, Objective, Role};
     use crate::state::MetricBlock;

@@ -236,6 +236,37 @@ const ROWS: &[Row] = &[
         "a query gives one number, which a threshold judges",
     ),
     row(
+        "admission-query-of-stable-without-ratio",
+        || metrics(&json!({"name": "up", "prometheus": {"query": "a", "stable": "b"}})),
+        "stable and maxRatio belong together",
+    ),
+    row(
+        "admission-query-of-stable-with-max",
+        || {
+            let query = json!({"query": "a", "stable": "b", "maxRatio": "2", "max": "3"});
+            metrics(&json!({"name": "up", "prometheus": query}))
+        },
+        "leave them out beside stable",
+    ),
+    row(
+        "admission-query-of-stable-by-threshold",
+        || {
+            let query = json!({"query": "a", "stable": "b", "maxRatio": "2"});
+            metrics(&json!({"name": "up", "judge": "threshold", "prometheus": query}))
+        },
+        "or sequential beside stable's: leave judge out",
+    ),
+    row(
+        "admission-abandoned-compared",
+        || metrics(&json!({"name": "left", "judge": "fisher", "abandoned": {}})),
+        "abandoned requests are judged by sequential alone",
+    ),
+    row(
+        "admission-abandoned-required",
+        || metrics(&json!({"name": "left", "role": "required", "abandoned": {}})),
+        "leave role out, it guards; or give maxRatio",
+    ),
+    row(
         "admission-threshold-on-drop",
         || {
             let rate = json!({"min": "99%", "maxDrop": "1pp"});

@@ -58,6 +58,43 @@ pub async fn as_bad_as_before(scene: Arc<Scene>) -> Result<()> {
     Ok(())
 }
 
+/// A number of the user's own, here the mean latency by the pods' own proxies, is held against
+/// stable's at the same instants.
+pub async fn by_pairs(scene: Arc<Scene>) -> Result<()> {
+    let mean = |pods: &str| {
+        let of = |what: &str| {
+            format!(
+                "sum(rate(istio_request_duration_milliseconds_{what}{{reporter=\"destination\", \
+                 pod=~\"{pods}\"}}[10s]))"
+            )
+        };
+        format!("{} / {}", of("sum"), of("count"))
+    };
+    let spec = json!({
+        "steps": [{"weight": 50}, {"weight": 100}],
+        "gate": {"maxDuration": "5m"},
+        // A query is asked every 15 s: so that few answers are enough.
+        "analysis": {"falseRollback": "50%", "metrics": [{
+            "name": "mean-latency", "importance": 100, "calibration": {"dispersion": "1"},
+            "prometheus": {
+                "query": mean("{{canaryPods}}"), "stable": mean("{{stablePods}}"), "maxRatio": "1.5",
+            },
+        }]},
+    });
+    let delivery = Delivery::start(scene, Setup { spec, ..Setup::default() }).await?;
+    delivery.behave("v1", Behaviour::slow(Duration::from_millis(20)));
+    delivery.pods_scraped().await?;
+    delivery.behave("v2", Behaviour::slow(Duration::from_millis(60)));
+    delivery.set_version("v2").await?;
+    let status = delivery.rolled_back(1).await?;
+    let why = &status.history[0].why;
+    let told = "mean-latency: the canary's number was above 1.5 times stable's in ";
+    ensure!(why.starts_with(told), "the reason isn't the pairs: {why}");
+    delivery.nothing_lost(&[])?;
+    delivery.audit()?;
+    Ok(())
+}
+
 /// `kubectl surefoot plan` asks the same Prometheus what there is now, and plans with stable's part.
 async fn forecast(delivery: &Delivery) -> Result<()> {
     let url = delivery.prometheus.url();

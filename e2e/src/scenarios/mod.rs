@@ -34,6 +34,7 @@ fn all() -> Vec<Scenario> {
     let stories = vec![
         scenario!("at-rest", figures::at_rest),
         scenario!("as-bad-as-before", judged::as_bad_as_before),
+        scenario!("judged-by-pairs", judged::by_pairs),
         scenario!("prometheus-down", faults::prometheus_down, fault = "Prometheus down"),
         scenario!("a-b-a-b", people::a_b_a_b),
         scenario!("a-b-a-b-paused-at-rest", people::a_b_a_b_paused_at_rest),
@@ -46,6 +47,7 @@ fn all() -> Vec<Scenario> {
         scenario!("rolled-back-at-100", rolled_back::at_100),
         scenario!("rolled-back-on-latency", rolled_back::on_latency),
         scenario!("fails-everything", rolled_back::fails_everything),
+        scenario!("clients-give-up", rolled_back::clients_give_up),
         scenario!("never-ready", rolled_back::never_ready),
         scenario!("no-traffic", faults::no_traffic, fault = "no traffic"),
         scenario!("abort", people::abort),

@@ -128,6 +128,32 @@ pub async fn fails_everything(scene: Arc<Scene>) -> Result<()> {
     stays_on_v1(&delivery, &stable).await
 }
 
+/// Answers nobody, and clients leave before the route's timeout makes that a failure: the success
+/// rate sees none of it.
+pub async fn clients_give_up(scene: Arc<Scene>) -> Result<()> {
+    let setup = Setup { patience: Duration::from_millis(500), ..Setup::default() };
+    let delivery = Delivery::start(scene, setup).await?;
+    delivery.behave("v2", Behaviour::slow(Duration::from_secs(60)));
+    delivery.set_version("v2").await?;
+    let status = delivery.rolled_back(1).await?;
+    let past = &status.history[0];
+    ensure!(past.why.starts_with("abandoned: the canary lets clients wait"), "{}", past.why);
+    let metric = |name: &str| past.analysis.iter().find(|metric| metric.name == name);
+    let failures = metric("success-rate").and_then(|m| m.canary.as_ref()).map(|canary| canary.bad);
+    ensure!(failures.unwrap_or(0) == 0, "{failures:?} are told as failures");
+    let all_on_v1 = || async {
+        let report = delivery.load.report().since(delivery.load.elapsed() - Duration::from_secs(1));
+        let v1 = report.version("v1");
+        Ok(v1.requests > 100 && v1.requests == report.samples.len() && v1.failed == 0)
+    };
+    crate::wait::wait_until("all traffic on v1", Duration::from_secs(30), all_on_v1).await?;
+    let told = delivery.load.report();
+    ensure!(told.version("v1").failed == 0, "stable failed: {:?}", told.failures());
+    ensure!(told.version("v2").requests == 0, "the canary answered");
+    delivery.audit()?;
+    Ok(())
+}
+
 /// Pods that never get ready: no request ever reaches them.
 pub async fn never_ready(scene: Arc<Scene>) -> Result<()> {
     let spec = json!({"progressDeadline": "5s"});

@@ -2,6 +2,8 @@ use surefoot_core::api::analysis::{SourceKind, SourceRef};
 use surefoot_core::metrics::query::By;
 use surefoot_core::samples::{Count, Histogram, PodHistory};
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::outbound::Outbound;
 
@@ -33,7 +35,7 @@ async fn stables_past_is_let_go_of_once_the_release_has_begun() {
     sampler.set("uid", 1, Some(task(None)), || {});
     let past = BaselineSample {
         over: Duration::from_secs(600),
-        requests: Count { requests: 10, failed: 0 },
+        requests: Count { requests: 10, failed: 0, abandoned: 0 },
         boundaries: Vec::new(),
         latency: Histogram::default(),
         pods: Ok(PodHistory::default()),

@@ -10,7 +10,7 @@ use surefoot_sim::contest::Judged;
 use surefoot_stats::calibration::ASSUMED_PHI;
 use surefoot_stats::dispersion::FEWEST_BAD;
 
-use super::super::{Lines, seconds};
+use super::super::{Lines, left_out, seconds};
 use super::{Report, calibration::is_short};
 
 /// Releases as they were, below which a share of them says little.
@@ -207,11 +207,6 @@ pub fn warnings(
             percent(ratio(past.silent() as u64, past.slots() as u64))
         ));
     }
-    for metric in plan.metrics.iter().filter(|m| !m.is_sequential()) {
-        warnings.push(format!(
-            "{}: its judge stands outside of falseRollback and falsePass and isn't replayed",
-            metric.name
-        ));
-    }
+    warnings.extend(left_out(plan));
     warnings
 }

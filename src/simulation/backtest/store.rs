@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use surefoot_core::samples::{Count, Histogram, PodHistory};
 
 /// Of the file's shape.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// No file may be larger.
 const LARGEST: u64 = 512 * 1024 * 1024;
 
@@ -43,8 +43,8 @@ struct Line {
     piece: usize,
     from: Timestamp,
     boundaries: Vec<f64>,
-    /// Slot after slot, pod after pod: requests, failures, then of latencies all requests and those
-    /// at most each boundary. Empty where there was nothing.
+    /// Slot after slot, pod after pod: requests, failures, abandoned ones, then of latencies all
+    /// requests and those at most each boundary. Empty where there was nothing.
     counts: Vec<Vec<Vec<u64>>>,
 }
 
@@ -154,11 +154,11 @@ impl Line {
             let latency = history.latency.get(slot);
             let pod = |(pod, count): (usize, &Count)| {
                 let latency = latency.and_then(|slot| slot.get(pod));
-                let all = count.requests + latency.map_or(0, |l| l.requests);
+                let all = count.requests + count.abandoned + latency.map_or(0, |l| l.requests);
                 if all == 0 {
                     return Vec::new();
                 }
-                let mut counts = vec![count.requests, count.failed];
+                let mut counts = vec![count.requests, count.failed, count.abandoned];
                 counts.extend(latency.iter().map(|l| l.requests));
                 counts.extend(latency.iter().flat_map(|l| &l.at_most));
                 counts
@@ -176,11 +176,15 @@ impl Line {
     /// Whether the counts can be is looked at where they are used, as with those of Prometheus.
     fn history(self) -> PodHistory {
         let at = |counts: &[u64], i: usize| counts.get(i).copied().unwrap_or(0);
-        let requests = |counts: &Vec<u64>| Count { requests: at(counts, 0), failed: at(counts, 1) };
+        let requests = |counts: &Vec<u64>| Count {
+            requests: at(counts, 0),
+            failed: at(counts, 1),
+            abandoned: at(counts, 2),
+        };
         let boundaries = self.boundaries.len();
         let latency = |counts: &Vec<u64>| Histogram {
-            requests: at(counts, 2),
-            at_most: (0..boundaries).map(|i| at(counts, i + 3)).collect(),
+            requests: at(counts, 3),
+            at_most: (0..boundaries).map(|i| at(counts, i + 4)).collect(),
         };
         let slots = || self.counts.iter();
         PodHistory {
@@ -197,7 +201,7 @@ mod tests {
     use super::*;
 
     fn history(requests: u64) -> PodHistory {
-        let count = Count { requests, failed: 1 };
+        let count = Count { requests, failed: 1, abandoned: 2 };
         let latency = Histogram { requests, at_most: vec![requests / 2, requests] };
         let none = Histogram { requests: 0, at_most: vec![0, 0] };
         PodHistory {
@@ -266,7 +270,7 @@ mod tests {
         open(&file.0, "q").unwrap().find(&found()).unwrap();
         assert!(why("another").contains("another question"));
         let text = std::fs::read_to_string(&file.0).unwrap();
-        std::fs::write(&file.0, text.replace("\"version\":1", "\"version\":9")).unwrap();
+        std::fs::write(&file.0, text.replace("\"version\":2", "\"version\":9")).unwrap();
         assert!(why("q").contains("another version"));
         std::fs::write(&file.0, text + "{\"piece\":\n").unwrap();
         assert!(why("q").contains("broken at line 2"));

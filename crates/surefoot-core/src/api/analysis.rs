@@ -177,18 +177,22 @@ pub enum NoDataAction {
     Rollback,
 }
 
-/// One metric and its judge. Exactly one of successRate, latency and prometheus.
+/// One metric and its judge. Exactly one of successRate, latency, abandoned and prometheus.
 #[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules(&[
-    ("[has(self.successRate), has(self.latency), has(self.prometheus)].filter(x, x).size() == 1",
-     "give exactly one of successRate, latency and prometheus"),
+    ("[has(self.successRate), has(self.latency), has(self.abandoned), has(self.prometheus)].filter(x, x).size() == 1",
+     "give exactly one of successRate, latency, abandoned and prometheus"),
+    ("!has(self.abandoned) || !has(self.judge) || self.judge == 'sequential'",
+     "abandoned requests are judged by sequential alone: leave judge out"),
+    ("!has(self.abandoned) || !has(self.role) || self.role != 'required' || has(self.abandoned.maxRatio)",
+     "that no more requests are abandoned than of stable's can't be shown: leave role out, it guards; or give maxRatio"),
     ("(has(self.role) && self.role != 'required') || (has(self.judge) && self.judge != 'sequential') || !has(self.successRate) || has(self.successRate.maxDrop) || has(self.successRate.min)",
      "a required success rate needs maxDrop or min: with two perfect versions a ratio alone never passes"),
-    ("!has(self.importance) || (!has(self.prometheus) && (!has(self.judge) || self.judge == 'sequential'))",
+    ("!has(self.importance) || ((!has(self.prometheus) || has(self.prometheus.stable)) && (!has(self.judge) || self.judge == 'sequential'))",
      "importance shares the falseRollback budget, which only sequential metrics have part in: leave it out"),
-    ("!has(self.prometheus) || !has(self.judge) || self.judge == 'threshold'",
-     "a query gives one number, which a threshold judges: leave judge out, or compare versions by successRate or latency"),
+    ("!has(self.prometheus) || !has(self.judge) || self.judge == (has(self.prometheus.stable) ? 'sequential' : 'threshold')",
+     "a query gives one number, which a threshold judges, or sequential beside stable's: leave judge out"),
     ("(has(self.judge) && self.judge != 'sequential') || !has(self.successRate) || has(self.successRate.min) || has(self.successRate.maxDrop) || has(self.successRate.maxFailureRatio)",
      "give at least one of min, maxDrop and maxFailureRatio"),
     ("(has(self.judge) && self.judge != 'sequential') || !has(self.latency) || has(self.latency.max) || has(self.latency.maxSlowdown)",
@@ -211,8 +215,8 @@ pub enum NoDataAction {
      "fisher is one-sided, it looks for more failures: leave direction out"),
     ("!has(self.checks) || (has(self.judge) && self.judge == 'threshold' && !has(self.prometheus))",
      "checks are for judge threshold on successRate or latency; a query has its own failureLimit"),
-    ("!has(self.calibration) || (!has(self.prometheus) && (!has(self.judge) || self.judge == 'sequential'))",
-     "calibration is for the sequential judge of successRate and latency: leave it out"),
+    ("!has(self.calibration) || ((!has(self.prometheus) || has(self.prometheus.stable)) && (!has(self.judge) || self.judge == 'sequential'))",
+     "calibration is for the sequential judge: leave it out"),
 ])))]
 pub struct Metric {
     /// Name, shown in status and explain.
@@ -245,7 +249,13 @@ pub struct Metric {
     /// Requests that aren't slow, from the mesh's latency histogram.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
-    /// One number of your own, against fixed limits.
+    /// Requests whose client went away before the answer (Istio's response code 0, flag DC), which are
+    /// left out of the success rate. Every release is guarded by them, against stable's share and
+    /// with a fifth of another metric's importance; named here to change that: another importance,
+    /// a ratio that is tolerated, or role observe. Default role guard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abandoned: Option<Abandoned>,
+    /// A number of your own, against fixed limits or against stable's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<PrometheusQuery>,
 }
@@ -296,6 +306,15 @@ pub struct SuccessRate {
     pub max_failure_ratio: Option<Ratio>,
 }
 
+/// Tolerance for requests whose client went away before the answer.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Abandoned {
+    /// How many times stable's share the canary's may be: "1.5". Default: no more than stable's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_ratio: Option<Ratio>,
+}
+
 /// Tolerances for slow requests.
 #[derive(JsonSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -318,18 +337,30 @@ pub struct Latency {
     pub max_slowdown: Option<Ratio>,
 }
 
-/// A query that gives one number, asked about every 15 seconds and held against fixed limits. Such
-/// a threshold stands outside of falseRollback and falsePass: nothing is promised about how often
-/// it errs.
+/// A query that gives one number, asked about every 15 seconds, and held against fixed limits or
+/// against stable's number. A limit stands outside of falseRollback and falsePass: nothing is
+/// promised about how often it errs. Beside stable's number it is judged sequentially: is the
+/// canary's above so many times stable's more often than not? `{{canaryPods}}` and `{{stablePods}}` in a query
+/// become regular expressions of the names of their pods.
 #[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules(&[
-    ("has(self.min) || has(self.max)", "give at least one of min and max"),
+    ("has(self.stable) || has(self.min) || has(self.max)", "give at least one of min and max, or stable's query"),
+    ("has(self.stable) == has(self.maxRatio)", "stable and maxRatio belong together: give both or neither"),
+    ("!has(self.stable) || (!has(self.min) && !has(self.max) && !has(self.failureLimit))",
+     "min, max and failureLimit are for a query alone: leave them out beside stable"),
 ])))]
 pub struct PrometheusQuery {
     /// PromQL with exactly one series as its answer.
     #[schemars(length(min = 1, max = 4096))]
     pub query: String,
+    /// PromQL with exactly one series as its answer: stable's number, of which less is better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub stable: Option<String>,
+    /// How many times stable's number the canary's may be: "1.2".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_ratio: Option<Ratio>,
     /// The number must not be below this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min: Option<Number>,

@@ -105,7 +105,8 @@ pub struct TestStatus {
     /// Milliseconds, where bad requests are those slower than that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slower_than: Option<String>,
-    /// Requests and bad ones of the canary, then of stable.
+    /// Requests and bad ones of the canary, then of stable; of Pairs all, those in which the canary's
+    /// number was too high, and zeros.
     #[schemars(length(min = 4, max = 4))]
     pub counts: Vec<i64>,
     /// ln E since this step began, added up block by block, of requests each by itself.
@@ -136,6 +137,8 @@ pub enum BoundKind {
     Ratio,
     /// A rate of its own, whatever stable does.
     Objective,
+    /// So many times stable's number, as often as not.
+    Pairs,
 }
 
 /// A part of a step's gate that can't be met at the traffic that was known when the step began.

@@ -12,15 +12,14 @@ use surefoot_stats::history::History;
 use surefoot_stats::{Arm, Test};
 
 use crate::metrics::history::{after, is_short, slot};
-use crate::plan::{MetricPlan, Plan};
-use crate::samples::{BaselineSample, Histogram, PodHistory};
+use crate::plan::{MetricKind, MetricPlan, Plan};
+use crate::samples::{BaselineSample, Count, Histogram, PodHistory};
 use crate::words;
 
-/// Characters of a reason that are kept.
+/// Bytes of a reason that are kept.
 const REASON: usize = 160;
-/// No metric's is longer in the state, in bytes: the reason, whose characters may have four, and
-/// numbers.
-pub(super) const MOST_BYTES: usize = REASON * 4 + 32;
+/// No metric's is longer in the state, in bytes: the reason, and numbers.
+pub(super) const MOST_BYTES: usize = REASON + 32;
 
 /// φ and η of a metric, and where they are from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,7 +44,7 @@ pub(super) enum Source {
 
 impl Calibrated {
     fn assumed(why: &str) -> Self {
-        let why = why.chars().take(REASON).collect();
+        let why = why[..why.floor_char_boundary(REASON)].to_owned();
         Self { phi: ASSUMED_PHI, eta: ASSUMED_ETA, source: Source::Assumed(why) }
     }
 
@@ -75,13 +74,17 @@ pub(super) fn of(
     if let Some((phi, eta)) = metric.calibration {
         return Calibrated { phi, eta, source: Source::Given };
     }
+    if matches!(test, Test::Pairs(_)) {
+        return Calibrated::assumed("nothing tells how the answers of a query hang together");
+    }
     let pods = match baseline.map(|b| &b.pods) {
         None => return Calibrated::assumed("stable's past is unknown"),
         Some(Err(why)) => return Calibrated::assumed(why),
         Some(Ok(pods)) => pods,
     };
     let counts = match test {
-        Test::Counts(_) => requests(pods).map(|history| vec![history]),
+        // Of pairs it has been said.
+        Test::Counts(_) | Test::Pairs(_) => requests(pods, metric).map(|history| vec![history]),
         // A boundary that only one of two kinds of proxies has says nothing here.
         Test::Latency(test) => {
             let each = test.boundaries.iter().filter_map(|ms| slower(pods, *ms));
@@ -117,13 +120,18 @@ pub(super) fn of(
 
 /// From the first slot with a request on.
 fn seen(pods: &PodHistory) -> Duration {
-    let first = pods.requests.iter().position(|slot| slot.iter().any(|count| count.requests > 0));
+    let any = |count: &Count| count.requests + count.abandoned > 0;
+    let first = pods.requests.iter().position(|slot| slot.iter().any(any));
     let slots = first.map_or(0, |first| pods.requests.len() - first);
     slot() * u32::try_from(slots).unwrap_or(u32::MAX)
 }
 
-fn requests(pods: &PodHistory) -> Result<History, String> {
-    let arms = |slot: &Vec<_>| slot.iter().map(|count| super::arm(*count)).collect();
+fn requests(pods: &PodHistory, metric: &MetricPlan) -> Result<History, String> {
+    let arm = match metric.kind {
+        MetricKind::Abandoned { .. } => Count::sent,
+        _ => Count::answered,
+    };
+    let arms = |slot: &Vec<Count>| slot.iter().map(|count| arm(*count)).collect();
     let slots: Option<Vec<Vec<Arm>>> = pods.requests.iter().map(arms).collect();
     history(slots)
 }
@@ -159,7 +167,6 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::samples::Count;
 
     fn plan() -> Plan {
         let spec = "
@@ -179,20 +186,23 @@ steps: [{weight: 10}, {weight: 100}]
         let pods = PodHistory {
             from: Timestamp::UNIX_EPOCH,
             requests: (0..slots)
-                .map(|s| each(s).map(|failed| Count { requests: 100, failed }).collect())
+                .map(|s| {
+                    each(s).map(|failed| Count { requests: 100, failed, abandoned: 0 }).collect()
+                })
                 .collect(),
             boundaries: vec![100.0],
             latency: (0..slots).map(|s| each(s).map(latency).collect()).collect(),
         };
         BaselineSample {
             over: Duration::from_secs(600),
-            requests: Count { requests: 60_000, failed: 60 },
+            requests: Count { requests: 60_000, failed: 60, abandoned: 0 },
             boundaries: vec![100.0],
             latency: Histogram { requests: 60_000, at_most: vec![59_000] },
             pods: Ok(pods),
         }
     }
 
+    /// Of success rate and latency.
     fn calibrated(baseline: &BaselineSample) -> [Calibrated; 2] {
         of_plan(&plan(), baseline)
     }
@@ -202,7 +212,20 @@ steps: [{weight: 10}, {weight: 100}]
         for (metric, known) in policy.metrics.iter().zip(&known) {
             assert_eq!((metric.phi, metric.eta), (known.phi, known.eta), "the policy judges by it");
         }
-        known.try_into().unwrap()
+        let [counts, latency, _abandoned] = known.try_into().unwrap();
+        [counts, latency]
+    }
+
+    #[test]
+    fn abandoned_requests_are_calibrated_on_their_own() {
+        let mut past = baseline(720, 4, 1);
+        for (slot, pods) in past.pods.as_mut().unwrap().requests.iter_mut().enumerate() {
+            pods[slot % 4].abandoned = 3;
+        }
+        let (_, known) = super::super::policy(&plan(), Some(&past));
+        let [counts, _, abandoned] = &known[..] else { panic!("{known:?}") };
+        assert!((counts.phi - 1.0).abs() < 1e-9, "{counts:?}");
+        assert!((2.9..3.1).contains(&abandoned.phi), "three leave at a time: {abandoned:?}");
     }
 
     #[test]

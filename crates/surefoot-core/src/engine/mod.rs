@@ -20,8 +20,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use surefoot_stats::threshold::{Tally, Threshold};
 use surefoot_stats::{
-    Arm, Baseline, Block, CountTest, LatencyTest, MetricBlock, MetricPolicy, Objective, Policy,
-    Role, SlowArm, SlowBlock, State, Test,
+    Arm, Baseline, Block, CountTest, LatencyTest, MetricBlock, MetricPolicy, Objective, PairTest,
+    Policy, Role, SlowArm, SlowBlock, State, Test,
 };
 
 use self::calibrate::Calibrated;
@@ -37,13 +37,15 @@ pub const ISTIO_BOUNDARIES: [f64; 15] = [
     0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0,
     30_000.0, 60_000.0,
 ];
-const VERSION: u8 = 6;
+const VERSION: u8 = 7;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Engine {
     policy: Policy,
     /// Where each of the policy's metrics has its φ and η from.
     calibrated: Vec<Calibrated>,
+    /// Which of them counts abandoned requests.
+    abandoned: Option<usize>,
     state: State,
     /// Milliseconds since the epoch up to which ticks have been folded.
     folded_until: i64,
@@ -61,6 +63,8 @@ struct Engine {
     canary_seen: Option<i64>,
     /// One for each threshold, in the plan's order: its count, and the last answer counted.
     tallies: Vec<(Tally, i64)>,
+    /// One for each metric of pairs, in the plan's order: the last pair counted.
+    paired: Vec<i64>,
     /// What the judges of other tools have seen.
     judges: Judges,
 }
@@ -69,6 +73,8 @@ struct Engine {
 struct Pending {
     millis: u64,
     requests: Block,
+    /// All requests, and those that were abandoned.
+    sent: Block,
     /// Latencies at the policy's boundaries; `None` before the first.
     slow: Option<SlowBlock>,
     /// The canary's requests by its own pods' count, and by the route's for the same time.
@@ -126,9 +132,11 @@ pub struct Judgement {
 #[must_use]
 pub fn most_bytes(plan: &Plan) -> usize {
     let latencies = plan.metrics.iter().filter(|m| matches!(m.kind, MetricKind::Latency { .. }));
-    // Stable's past, once a metric, and what latencies are pending.
-    let known = (latencies.count() + 1) * 20 * 4 * ISTIO_BOUNDARIES.len();
-    let known = known + plan.metrics.len() * calibrate::MOST_BYTES;
+    // Stable's past, once a metric, and what latencies are pending: at each boundary at most two
+    // counts and the boundary itself. A count takes at most ten bytes.
+    let known = (latencies.count() + 1) * (2 * 10 + 8) * (ISTIO_BOUNDARIES.len() + 1);
+    let counts = 10 * 64;
+    let known = known + counts + plan.metrics.len() * calibrate::MOST_BYTES;
     let evidence = policy(plan, None).0.state_bytes_bound();
     begin(plan, None, Timestamp::default()).len() + (known + evidence) * 4 / 3
 }
@@ -137,12 +145,14 @@ pub fn most_bytes(plan: &Plan) -> usize {
 #[must_use]
 pub fn begin(plan: &Plan, baseline: Option<&BaselineSample>, now: Timestamp) -> String {
     let (policy, calibrated) = policy(plan, baseline);
-    let past = baseline.and_then(|b| arm(b.requests)).unwrap_or_default();
+    let past = baseline.and_then(|b| b.requests.answered()).unwrap_or_default();
     let mut state = State::new(&policy);
     // Only an overflow or a policy without steps could refuse; neither has evidence to begin with.
     let _ = state.seed_crash_guard(past);
+    let abandoned = abandoned(plan);
     for metric in 0..policy.metrics.len() {
-        let _ = state.seed(metric, past);
+        let gone = baseline.filter(|_| Some(metric) == abandoned).and_then(|b| b.requests.sent());
+        let _ = state.seed(metric, gone.unwrap_or(past));
     }
     let _ = state.begin_step(&policy, 0);
     let thresholds = plan.metrics.iter().filter(|m| m.judge == JudgePlan::Query).count();
@@ -150,6 +160,7 @@ pub fn begin(plan: &Plan, baseline: Option<&BaselineSample>, now: Timestamp) -> 
         state,
         policy,
         calibrated,
+        abandoned,
         folded_until: now.as_millisecond(),
         pending: Pending::default(),
         judged: 0,
@@ -158,6 +169,7 @@ pub fn begin(plan: &Plan, baseline: Option<&BaselineSample>, now: Timestamp) -> 
         reached: Reached::default(),
         canary_seen: None,
         tallies: vec![(Tally::default(), 0); thresholds],
+        paired: vec![0; pairs(plan).count()],
         judges: Judges::new(plan, &boundaries(baseline)),
     };
     engine.encode()
@@ -236,6 +248,10 @@ fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> (Policy, Vec<Calibr
                     baseline,
                 })
             }
+            MetricKind::Abandoned { max_ratio } => {
+                Test::Counts(CountTest { max_failure_ratio: *max_ratio, ..CountTest::default() })
+            }
+            MetricKind::Pairs { times, .. } => Test::Pairs(PairTest { times: *times }),
             MetricKind::Query { .. } => return None,
         };
         let role = match metric.role {
@@ -259,6 +275,19 @@ fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> (Policy, Vec<Calibr
     (policy, calibrated)
 }
 
+/// The metrics of pairs, each with its place among the sequential ones.
+fn pairs(plan: &Plan) -> impl Iterator<Item = (usize, &str)> {
+    let sequential = plan.metrics.iter().filter(|m| m.is_sequential()).enumerate();
+    let pairs = sequential.filter(|(_, m)| matches!(m.kind, MetricKind::Pairs { .. }));
+    pairs.map(|(i, metric)| (i, metric.name.as_str()))
+}
+
+/// Which of the sequential metrics counts abandoned requests.
+fn abandoned(plan: &Plan) -> Option<usize> {
+    let mut sequential = plan.metrics.iter().filter(|m| m.is_sequential());
+    sequential.position(|m| matches!(m.kind, MetricKind::Abandoned { .. }))
+}
+
 /// Those of stable's past, else the mesh's usual ones.
 fn boundaries(baseline: Option<&BaselineSample>) -> Vec<f64> {
     let known = baseline.and_then(known).map(|b| b.boundaries().to_vec());
@@ -274,7 +303,7 @@ fn requests_a_second(requests: u64, over: Duration) -> Option<f64> {
 
 fn comparable(test: &Test) -> bool {
     match test {
-        Test::Counts(_) => true,
+        Test::Counts(_) | Test::Pairs(_) => true,
         Test::Latency(test) => test.pass_boundary().is_some(),
     }
 }
@@ -282,11 +311,6 @@ fn comparable(test: &Test) -> bool {
 /// Stable's past; `None` where its counts can't be.
 fn known(sample: &BaselineSample) -> Option<Baseline> {
     Baseline::new(sample.boundaries.clone(), above(&sample.latency, &sample.latency.at_most)?).ok()
-}
-
-/// `None` where more failed than there were.
-fn arm(count: Count) -> Option<Arm> {
-    Arm::new(count.requests, count.failed).ok()
 }
 
 /// Requests above boundaries from those at most at them; `None` where that can't be.
@@ -332,13 +356,15 @@ impl Engine {
     fn take(&mut self, tick: &Tick, judged: bool, longest: Duration) {
         self.folded_until = tick.to.as_millisecond();
         // What can't be is told like what is missing: no evidence, never a clamped one.
-        let (Some(canary), Some(stable), None) =
-            (arm(tick.canary), arm(tick.stable), &tick.partial)
+        let block = |of: fn(Count) -> Option<Arm>| {
+            Some(Block { canary: of(tick.canary)?, stable: of(tick.stable)? })
+        };
+        let (Some(block), Some(sent), None) =
+            (block(Count::answered), block(Count::sent), &tick.partial)
         else {
             return;
         };
-        let block = Block { canary, stable };
-        if block.canary.n() > 0 {
+        if sent.canary.n() > 0 {
             self.canary_seen = Some(tick.to.as_millisecond());
         }
         let Some(total) = self.total.checked_add(block) else { return };
@@ -350,9 +376,12 @@ impl Engine {
             return;
         }
         let millis = tick.to.as_millisecond() - tick.from.as_millisecond();
-        let Some(requests) = self.pending.requests.checked_add(block) else { return };
+        let pending = self.pending.requests.checked_add(block);
+        let Some((requests, sent)) = pending.zip(self.pending.sent.checked_add(sent)) else {
+            return;
+        };
         self.pending.millis += u64::try_from(millis).unwrap_or(0);
-        self.pending.requests = requests;
+        (self.pending.requests, self.pending.sent) = (requests, sent);
         if let Some(pods) = tick.reached {
             let reached = &mut self.pending.reached;
             reached.pods = reached.pods.saturating_add(pods);
@@ -386,7 +415,7 @@ impl Engine {
     fn boundaries(&self) -> Option<Vec<f64>> {
         let sequential = self.policy.metrics.iter().find_map(|m| match &m.test {
             Test::Latency(test) => Some(test.boundaries.clone()),
-            Test::Counts(_) => None,
+            Test::Counts(_) | Test::Pairs(_) => None,
         });
         // Where both need them they are the same: those of stable's past.
         sequential.or((!self.judges.boundaries.is_empty()).then(|| self.judges.boundaries.clone()))
@@ -400,8 +429,13 @@ impl Engine {
         }
         for (i, metric) in self.policy.metrics.iter().enumerate() {
             let block = match &metric.test {
+                Test::Counts(_) if self.abandoned == Some(i) => {
+                    Some(MetricBlock::Counts(pending.sent))
+                }
                 Test::Counts(_) => Some(MetricBlock::Counts(pending.requests)),
                 Test::Latency(_) => pending.slow.clone().map(MetricBlock::Latency),
+                // Each is a block of its own.
+                Test::Pairs(_) => None,
             };
             if let Some(block) = block {
                 // Refused only when the counts overflow: no evidence then, never a wrong one.
@@ -441,6 +475,7 @@ pub fn judge(plan: &Plan, status: &RolloutStatus, samples: &Samples) -> Judgemen
         engine.judges.look(plan, step, engine.judged, engine.step.canary.n());
     }
     let thresholds = thresholds(plan, &mut engine, samples, judged_from);
+    fold_pairs(plan, &mut engine, samples, judged_from);
     verdict(plan, engine, index, status.step.as_ref(), &thresholds, last)
 }
 
@@ -475,6 +510,22 @@ fn thresholds(
         (threshold, *tally, answers.last().map(|a| a.value))
     });
     counted.collect()
+}
+
+/// Fold what users' queries answered of both versions at the same instants.
+fn fold_pairs(plan: &Plan, engine: &mut Engine, samples: &Samples, judged_from: Option<Timestamp>) {
+    for ((metric, name), until) in pairs(plan).zip(&mut engine.paired) {
+        let answers = samples.scalars.get(name).map(Vec::as_slice).unwrap_or_default();
+        for answer in answers {
+            let at = answer.at.as_millisecond();
+            let judged = at > *until && judged_from.is_some_and(|from| answer.at >= from);
+            let Some(stable) = answer.stable.filter(|_| judged) else { continue };
+            let pair = MetricBlock::Pair { canary: answer.value, stable };
+            // Refused only by another policy's state.
+            let _ = engine.state.fold(&engine.policy, metric, &pair, 0);
+            *until = at;
+        }
+    }
 }
 
 fn verdict(

@@ -29,7 +29,7 @@ fn status(engine: String, index: i32, from: i64) -> RolloutStatus {
 
 /// So many requests of each version, none of which fails.
 fn good(from: i64, requests: u64) -> Samples {
-    let count = Count { requests, failed: 0 };
+    let count = Count { requests, failed: 0, abandoned: 0 };
     let (from, to) = (at(from), at(from + 120));
     let tick = Tick {
         from,
@@ -64,16 +64,16 @@ fn the_status_has_what_it_takes_to_compute_again() {
     let plan = plan();
     let baseline = crate::samples::BaselineSample {
         over: Duration::from_secs(600),
-        requests: Count { requests: 1_000_000, failed: 3000 },
+        requests: Count { requests: 1_000_000, failed: 3000, abandoned: 0 },
         boundaries: Vec::new(),
         latency: Histogram::default(),
         pods: Err("only their sum is simulated".to_owned()),
     };
     let mut samples = good(0, 7000);
     samples.ticks[0].stable.failed = 21;
-    samples.ticks[0].canary = Count { requests: 800, failed: 40 };
+    samples.ticks[0].canary = Count { requests: 800, failed: 40, abandoned: 0 };
     let judged = judge(&plan, &status(begin(&plan, Some(&baseline), at(0)), 0, 0), &samples);
-    let [metric] = judged.metrics.as_slice() else { panic!("{:?}", judged.metrics) };
+    let [metric, _abandoned] = judged.metrics.as_slice() else { panic!("{:?}", judged.metrics) };
     let [harm, equal, safety] = metric.tests.as_slice() else { panic!("{:?}", metric.tests) };
     assert_eq!((equal.value.as_str(), equal.votes.is_some()), ("1", true));
     assert_eq!((harm.value.as_str(), harm.counts.as_slice()), ("0.01", &[800, 40, 7000, 21][..]));
@@ -89,6 +89,30 @@ fn the_status_has_what_it_takes_to_compute_again() {
     let guard = log(&evidence.crash_guard.budget) * log(&evidence.crash_guard.log_e).exp();
     let whole = log(metric.budget.as_deref().expect("a share")) * own + guard;
     assert!((whole.ln() - log(&evidence.harm.log_e)).abs() < 0.02, "{whole} {evidence:?}");
+}
+
+/// Hanging requests are no failures: nobody sees an answer of theirs. Their clients leave.
+#[test]
+fn a_canary_whose_clients_give_up_does_harm() {
+    let plan = plan();
+    let begun = begin(&plan, None, at(0));
+    let judged = |canary, stable| {
+        let mut samples = good(0, 900);
+        samples.ticks[0].canary.abandoned = canary;
+        samples.ticks[0].stable.abandoned = stable;
+        judge(&plan, &status(begun.clone(), 0, 0), &samples)
+    };
+    let gone = judged(100, 2);
+    let harm = gone.harm.as_deref().unwrap_or_default();
+    let told = "abandoned: the canary lets clients wait until they leave in 10.0% of 1,000 requests, \
+                stable 0.22% of 902.";
+    assert!(harm.starts_with(told), "{harm}");
+    assert_eq!(gone.canary_requests, 900, "what was abandoned tells nothing of failures");
+    let [success, abandoned] = gone.metrics.as_slice() else { panic!("{:?}", gone.metrics) };
+    assert_eq!((abandoned.role.as_str(), abandoned.verdict.as_str()), ("guard", "Harm"));
+    assert_eq!(success.canary.as_ref().map(|c| (c.requests, c.bad)), Some((900, 0)));
+    // Where stable's leave as often it is no version's doing.
+    assert_eq!(judged(100, 100).harm, None);
 }
 
 #[test]
@@ -120,7 +144,7 @@ steps: [{weight: 10, gate: {onInconclusive: extend}}, {weight: 100}]
     let plan = Plan::of(&serde_saphyr::from_str(spec).unwrap()).unwrap();
     let past = |failed| crate::samples::BaselineSample {
         over: Duration::from_secs(600),
-        requests: Count { requests: 600_000, failed },
+        requests: Count { requests: 600_000, failed, abandoned: 0 },
         boundaries: Vec::new(),
         latency: Histogram::default(),
         pods: Err("only their sum is simulated".to_owned()),
@@ -137,4 +161,48 @@ steps: [{weight: 10, gate: {onInconclusive: extend}}, {weight: 100}]
     assert!(said.contains("stable itself doesn't keep the objective"), "{said}");
     assert_eq!(gates(60), []);
     assert_eq!(reach::before(None), None);
+}
+
+#[test]
+fn numbers_of_both_versions_are_judged_pair_by_pair() {
+    let spec = "
+targetRef: {kind: Deployment, name: shop}
+traffic: {mesh: istio, service: shop, routes: [{kind: VirtualService, name: shop}]}
+analysis:
+  metrics:
+  - {name: success, successRate: {maxDrop: 1pp}}
+  - name: queue
+    prometheus: {query: c, stable: s, maxRatio: '1.2'}
+    calibration: {dispersion: '1'}
+steps: [{weight: 10}, {weight: 100}]
+";
+    let plan = Plan::of(&serde_saphyr::from_str(spec).unwrap()).unwrap();
+    let judged = |engine: String, pairs: i64, canary| {
+        let answer =
+            |i| crate::samples::Scalar { at: at(15 * i), value: canary, stable: Some(10.0) };
+        let mut samples = good(0, 50_000);
+        samples.scalars = [("queue".to_owned(), (1..=pairs).map(answer).collect())].into();
+        judge(&plan, &status(engine, 0, 0), &samples)
+    };
+    let begun = begin(&plan, None, at(0));
+    let wait =
+        |judged: &Judgement| judged.unmet.iter().map(|w| w.message.clone()).collect::<String>();
+    let few = judged(begun.clone(), 3, 9.0);
+    let said = wait(&few);
+    assert!(said.starts_with("queue: ") && said.contains("% of the evidence"), "{said}");
+    // What was folded is not folded again when it is still there at the next look.
+    let again = judged(few.engine.clone(), 3, 9.0);
+    assert_eq!(wait(&again), said);
+    assert_eq!(wait(&judged(few.engine, 12, 9.0)), "", "within its tolerance");
+    let high = judged(begun, 20, 12.1);
+    let harm = high.harm.unwrap_or_default();
+    let told =
+        "queue: the canary's number was above 1.2 times stable's in 20 of 20 pairs. A canary";
+    assert!(harm.starts_with(told), "{harm}");
+    let queue = high.metrics.iter().find(|m| m.name == "queue").unwrap();
+    assert_eq!(
+        (queue.verdict.as_str(), queue.tests[0].counts.as_slice()),
+        ("Harm", &[20, 20, 0, 0][..])
+    );
+    assert_eq!(queue.calibration.as_deref(), Some("given by the Rollout"));
 }

@@ -53,6 +53,7 @@ fn status(test: &Told, phi: f64) -> TestStatus {
         Bound::Difference { d, th0 } => (BoundKind::Difference, d, Some(number(th0))),
         Bound::Ratio { r0 } => (BoundKind::Ratio, r0, None),
         Bound::Objective { p } => (BoundKind::Objective, p, None),
+        Bound::Pairs { times } => (BoundKind::Pairs, times, None),
     };
     TestStatus {
         side: match test.side {

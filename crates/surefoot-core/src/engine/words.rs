@@ -46,7 +46,9 @@ pub(super) fn describe(engine: &Engine, policy: &Policy, index: usize, name: &st
     let stable = show.step.and_then(|rates| shown(rates.stable));
     // A latency without a boundary to show has requests all the same.
     let seen = canary.is_some()
-        || engine.state.step_latency(index).is_some_and(|slow| slow.canary().n() > 0);
+        || engine.state.step_latency(index).is_some_and(|slow| slow.canary().n() > 0)
+        || engine.state.step_pairs(index).is_some_and(|(above, below)| above + below > 0)
+        || pass == Pass::NoStableTraffic;
     let (own, needed) = (show.harm.log_e, show.harm_threshold);
     let verdict = match pass {
         _ if own >= needed && metric.role != Role::Observe => "Harm",
@@ -76,8 +78,20 @@ pub(super) fn describe(engine: &Engine, policy: &Policy, index: usize, name: &st
         },
         requests_to_pass: show.requests_to_pass.map(whole),
         tests: tests(engine, policy, index),
-        note: note(metric, pass),
+        note: note(metric, pass).or_else(|| paired(engine, index)),
     }
+}
+
+/// "the canary's number was above 1.2 times stable's in 3 of 20 pairs".
+fn paired(engine: &Engine, index: usize) -> Option<String> {
+    let Test::Pairs(test) = &engine.policy.metrics.get(index)?.test else { return None };
+    let (above, below) = engine.state.step_pairs(index)?;
+    Some(format!(
+        "the canary's number was above {} times stable's in {} of {} pairs",
+        number(test.times),
+        words::count(above),
+        words::count(above.saturating_add(below)),
+    ))
 }
 
 /// "1.9–12"; `None` where nearly everything is possible.
@@ -221,10 +235,13 @@ fn compared(what: &str, block: &Block) -> String {
     )
 }
 
-fn verb(test: &Test) -> String {
-    match test {
-        Test::Counts(_) => "fails".to_owned(),
-        Test::Latency(test) => {
+fn verb(engine: &Engine, metric: usize) -> String {
+    match engine.policy.metrics.get(metric).map(|m| &m.test) {
+        Some(Test::Counts(_)) if engine.abandoned == Some(metric) => {
+            "lets clients wait until they leave in".to_owned()
+        }
+        None | Some(Test::Counts(_) | Test::Pairs(_)) => "fails".to_owned(),
+        Some(Test::Latency(test)) => {
             let boundary = test.shown_boundary();
             let x = boundary.and_then(|i| test.boundaries.get(i)).copied().unwrap_or(0.0);
             format!("takes more than {x} ms for")
@@ -250,8 +267,9 @@ pub(super) fn harm_in_words(plan: &Plan, engine: &Engine, harm: &Harm) -> String
         Some(metric) => {
             let names = plan.metrics.iter().filter(|m| m.is_sequential());
             let name = names.map(|m| m.name.clone()).nth(metric).unwrap_or_default();
-            let test = policy.metrics.get(metric).map(|m| verb(&m.test)).unwrap_or_default();
-            (name, compared(&test, &engine.state.step_counts(policy, metric).unwrap_or_default()))
+            let counts = engine.state.step_counts(policy, metric).unwrap_or_default();
+            let told = paired(engine, metric);
+            (name, told.unwrap_or_else(|| compared(&verb(engine, metric), &counts)))
         }
         None => ("crash guard".to_owned(), compared("fails", &engine.total)),
     };

@@ -9,7 +9,7 @@ use surefoot_stats::history::SLOT_SECONDS;
 
 use super::answer::{AnswerError, Point, Track, count, sum};
 use super::query::{Family, Series, exactly, literal};
-use super::tick::{boundary, failed, left, rises};
+use super::tick::{add, boundary, rises};
 use crate::routing::Side;
 use crate::samples::{Count, Histogram, PodHistory};
 
@@ -116,7 +116,7 @@ impl Piece<'_> {
         after(self.from, self.slots)
     }
 
-    /// Requests and failures in each slot of each pod. Clients that left are left out.
+    /// Requests in each slot of each pod.
     ///
     /// # Errors
     /// When an increment isn't a count.
@@ -127,11 +127,7 @@ impl Piece<'_> {
             let Some(seen) = slots.get_mut(slot).and_then(|pods| pods.get_mut(pod)) else {
                 return Ok(());
             };
-            if !left(point) {
-                seen.requests = sum(seen.requests, n)?;
-                seen.failed = sum(seen.failed, if failed(point) { n } else { 0 })?;
-            }
-            Ok(())
+            add(seen, point, n)
         })?;
         Ok(slots)
     }
@@ -309,10 +305,11 @@ mod tests {
             track(&new, &[(1, 40.0), (2, 41.0), (3, 5.0)]),
         ];
         let piece = piece(&series, &pods, 3);
-        let count = |requests, failed| Count { requests, failed };
+        let count = |requests, failed| Count { requests, failed, abandoned: 0 };
         let slots = piece.requests(&tracks).unwrap();
         let first: Vec<_> = slots.iter().map(|s| s[0]).collect();
-        assert_eq!(first, [count(10, 0), count(3, 3), count(40, 0)]);
+        let left = Count { abandoned: 7, ..count(10, 0) };
+        assert_eq!(first, [left, count(3, 3), count(40, 0)]);
         // It turned up in the first slot and was reset in the third.
         let second: Vec<_> = slots.iter().map(|s| s[1]).collect();
         assert_eq!(second, [count(0, 0), count(1, 1), count(0, 0)]);

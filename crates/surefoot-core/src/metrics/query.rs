@@ -102,6 +102,12 @@ pub(super) fn exactly(text: &str) -> String {
     regex
 }
 
+/// A regular expression of the names of a ReplicaSet's pods that needs no escapes in any of PromQL's
+/// quotes.
+pub(super) fn pods_like(replica_set: &str) -> String {
+    format!("{}.{{5}}", pod_prefix(replica_set).replace('.', "[.]"))
+}
+
 fn seconds(at: Timestamp) -> String {
     format!("{}.{:03}", at.as_second(), at.subsec_millisecond().max(0))
 }

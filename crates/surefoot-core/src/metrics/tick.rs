@@ -18,17 +18,20 @@ pub fn requests(series: &Series, points: &[Point]) -> Result<[Count; 2], AnswerE
     let mut arms = [Count::default(); 2];
     for point in points {
         let Some(arm) = arm(series, point) else { continue };
-        let n = count(point.value)?;
-        if left(point) {
-            continue;
-        }
-        let arm = &mut arms[arm];
-        arm.requests = sum(arm.requests, n)?;
-        if failed(point) {
-            arm.failed = sum(arm.failed, n)?;
-        }
+        add(&mut arms[arm], point, count(point.value)?)?;
     }
     Ok(arms)
+}
+
+/// Add so many requests with the labels of a point.
+pub(super) fn add(seen: &mut Count, point: &Point, n: u64) -> Result<(), AnswerError> {
+    if left(point) {
+        seen.abandoned = sum(seen.abandoned, n)?;
+        return Ok(());
+    }
+    seen.requests = sum(seen.requests, n)?;
+    seen.failed = sum(seen.failed, if failed(point) { n } else { 0 })?;
+    Ok(())
 }
 
 /// 0 for the canary, 1 for stable.
@@ -39,13 +42,13 @@ fn arm(series: &Series, point: &Point) -> Option<usize> {
     })
 }
 
-/// The client went away before the answer: no version's doing.
-pub(super) fn left(point: &Point) -> bool {
+/// The client went away before the answer.
+fn left(point: &Point) -> bool {
     point.label("response_code") == "0"
         || point.label("response_flags").split(',').any(|f| f == "DC")
 }
 
-pub(super) fn failed(point: &Point) -> bool {
+fn failed(point: &Point) -> bool {
     if point.label("request_protocol") == "grpc" {
         let status = point.label("grpc_response_status");
         if !status.is_empty() {
@@ -159,8 +162,8 @@ mod tests {
             of("other", "500", "-", 7.0),
         ];
         let [canary, stable] = requests(&series(), &points).unwrap();
-        assert_eq!(canary, Count { requests: 99, failed: 9 });
-        assert_eq!(stable, Count { requests: 7, failed: 0 });
+        assert_eq!(canary, Count { requests: 99, failed: 9, abandoned: 5 });
+        assert_eq!(stable, Count { requests: 7, ..Count::default() });
         assert!(requests(&series(), &[of("c", "200", "", -1.0)]).is_err());
     }
 
@@ -178,7 +181,10 @@ mod tests {
             )
         };
         let points: Vec<Point> = ["0", "5", "14", "2"].map(of).into();
-        assert_eq!(requests(&series(), &points).unwrap()[0], Count { requests: 4, failed: 2 });
+        assert_eq!(
+            requests(&series(), &points).unwrap()[0],
+            Count { requests: 4, failed: 2, abandoned: 0 }
+        );
     }
 
     #[test]

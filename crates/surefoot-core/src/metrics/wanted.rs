@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::query::{By, POD_LABELS, Series};
+use super::query::{By, POD_LABELS, Series, pods_like};
 use super::replica::Pinned;
 use crate::api::analysis::SourceRef;
 use crate::api::rollout::Apex;
@@ -31,7 +31,16 @@ pub struct Wanted {
     /// Whether stable's past is wanted.
     pub baseline: bool,
     /// Users' queries, by metric.
-    pub queries: BTreeMap<String, String>,
+    pub queries: BTreeMap<String, Question>,
+}
+
+/// A user's query, placeholders filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Of the canary, or of whatever it asks for.
+    pub query: String,
+    /// Of stable, to be asked for the same instant.
+    pub stable: Option<String>,
 }
 
 impl Wanted {
@@ -60,8 +69,16 @@ pub fn wanted(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Wa
         return None;
     }
     let judging = matches!(status.phase, Phase::Stepping | Phase::Paused);
+    let compares = status.step.as_ref().is_some_and(|step| step.weight < 100);
+    let filled = |query: &str| filled(query, status);
     let queries = plan.metrics.iter().filter(|_| judging).filter_map(|m| match &m.kind {
-        MetricKind::Query { query, .. } => Some((m.name.clone(), query.clone())),
+        MetricKind::Query { query, .. } => {
+            Some((m.name.clone(), Question { query: filled(query), stable: None }))
+        }
+        MetricKind::Pairs { query, stable, .. } if compares => {
+            let stable = Some(filled(stable));
+            Some((m.name.clone(), Question { query: filled(query), stable }))
+        }
         _ => None,
     });
     Some(Wanted {
@@ -74,6 +91,24 @@ pub fn wanted(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Wa
         baseline,
         queries: queries.collect(),
     })
+}
+
+/// What stands in users' queries for the pods of a version: a regular expression of their names.
+pub const PLACEHOLDERS: [(&str, Side); 2] =
+    [("{{canaryPods}}", Side::Canary), ("{{stablePods}}", Side::Stable)];
+
+fn filled(query: &str, status: &RolloutStatus) -> String {
+    let mut query = query.to_owned();
+    for (placeholder, side) in PLACEHOLDERS {
+        let revision = match side {
+            Side::Canary => &status.canary,
+            Side::Stable => &status.stable,
+        };
+        // Where it isn't known yet, no pod's name is like this.
+        let set = revision.as_ref().map_or("", |revision| &revision.replica_set);
+        query = query.replace(placeholder, &pods_like(set));
+    }
+    query
 }
 
 /// What would be sampled of stable's past if a release began now; for a forecast. `None` where nothing
@@ -113,4 +148,39 @@ fn reached(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Serie
     let weight = status.step.as_ref().map_or(100, |step| step.weight);
     let open = plan.routing.apex == Apex::Both && plan.routing.rule().is_none() && weight < 100;
     by_pod(status, namespace.to_owned()).filter(|_| open)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_versions_pods_are_filled_in_and_pairs_wait_for_two_versions() {
+        let spec = "
+targetRef: {kind: Deployment, name: shop}
+traffic: {mesh: istio, service: shop, routes: [{kind: VirtualService, name: shop}]}
+analysis:
+  metrics:
+  - {name: success, successRate: {maxDrop: 1pp}}
+  - {name: mine, prometheus: {query: 'max(q{pod=~\"{{canaryPods}}\"})', max: '3'}}
+  - {name: pair, prometheus: {query: 'q{p=~\"{{canaryPods}}\"}', stable: 'q{p=~\"{{stablePods}}\"}', maxRatio: '1.2'}}
+steps: [{weight: 10}, {weight: 100}]
+";
+        let plan = Plan::of(&serde_saphyr::from_str(spec).unwrap()).unwrap();
+        let asked = |weight: i32| {
+            let status = serde_json::from_value(serde_json::json!({
+                "phase": "Stepping",
+                "engine": engine::begin(&plan, None, Timestamp::UNIX_EPOCH),
+                "stable": {"hash": "6c", "replicaSet": "shop-6c"},
+                "canary": {"hash": "7d", "replicaSet": "shop.v2-7d"},
+                "step": {"index": 0, "weight": weight, "begunAt": "2026-01-01T00:00:00Z"},
+            }));
+            wanted(&plan, &status.unwrap(), "shop").unwrap().queries
+        };
+        let both = asked(10);
+        assert_eq!(both["mine"].query, r#"max(q{pod=~"shop[.]v2-7d-.{5}"})"#);
+        assert_eq!(both["pair"].stable.as_deref(), Some(r#"q{p=~"shop-6c-.{5}"}"#));
+        let alone: Vec<String> = asked(100).into_keys().collect();
+        assert_eq!(alone, ["mine"], "stable has no traffic to compare with");
+    }
 }

@@ -62,7 +62,10 @@ impl Comparison {
 /// The judge of a metric of this kind; admission has refused what doesn't go together, and this is
 /// what stands when it could not.
 pub(super) fn judge(metric: &Metric, kind: &MetricKind) -> Result<JudgePlan, PlanError> {
-    let default = if metric.prometheus.is_some() { Judge::Threshold } else { Judge::Sequential };
+    let default = match kind {
+        MetricKind::Query { .. } => Judge::Threshold,
+        _ => Judge::Sequential,
+    };
     let judge = metric.judge.unwrap_or(default);
     let invalid = |field: &str, problem: &str, remedy: &str| PlanError::Invalid {
         path: format!("analysis.metrics[{}].{field}", metric.name),
@@ -99,6 +102,7 @@ pub(super) fn judge(metric: &Metric, kind: &MetricKind) -> Result<JudgePlan, Pla
 fn fits(judge: Judge, kind: &MetricKind) -> bool {
     match kind {
         MetricKind::Query { .. } => judge == Judge::Threshold,
+        MetricKind::Abandoned { .. } | MetricKind::Pairs { .. } => judge == Judge::Sequential,
         MetricKind::SuccessRate { max_failure_rate: min, max_drop, max_failure_ratio: ratio } => {
             let relative = max_drop.is_some() || ratio.is_some();
             match judge {
@@ -118,8 +122,9 @@ fn fits(judge: Judge, kind: &MetricKind) -> bool {
 fn wanted(judge: Judge) -> &'static str {
     match judge {
         Judge::Sequential => {
-            "give successRate min, maxDrop or maxFailureRatio, latency max or maxSlowdown; a \
-             prometheus query is judged by a threshold"
+            "give successRate min, maxDrop or maxFailureRatio, latency max or maxSlowdown, \
+             abandoned, or a prometheus query with one of stable; a query alone is judged by a \
+             threshold"
         }
         Judge::Threshold => "give successRate min alone, latency max alone, or a prometheus query",
         Judge::Fisher => "give successRate: {} or latency max alone",
@@ -141,6 +146,7 @@ fn checks(
         }
         MetricKind::Latency { max_ms, .. } => (None, max_ms.map(|max| max * (1.0 + NEXT_TO))),
         MetricKind::Query { min, max, .. } => (*min, *max),
+        MetricKind::Abandoned { .. } | MetricKind::Pairs { .. } => (None, None),
     };
     let path = format!("analysis.metrics[{}].checks.interval", metric.name);
     let interval = span(&path, written.interval.as_ref(), 60)?;

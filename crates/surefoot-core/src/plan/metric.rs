@@ -4,7 +4,7 @@ use surefoot_stats::calibration::{ASSUMED_ETA, ASSUMED_PHI};
 
 use super::judge::{JudgePlan, judge};
 use super::{PlanError, text};
-use crate::api::analysis::{Metric, MetricRole};
+use crate::api::analysis::{Metric, MetricRole, PrometheusQuery};
 use crate::api::judge::Judge;
 use crate::api::text::{Number, Percent, Points, Ratio, Span};
 
@@ -35,10 +35,15 @@ impl MetricPlan {
         self.judge == JudgePlan::Sequential
     }
 
-    /// Whether it is measured from the mesh's own counts (else by a user's query).
+    /// Whether a release waits for the mesh's own counts because of it. A guard that nobody asked
+    /// for looks where there are some.
     #[must_use]
     pub fn is_counted(&self) -> bool {
-        !matches!(self.kind, MetricKind::Query { .. })
+        match self.kind {
+            MetricKind::Query { .. } | MetricKind::Pairs { .. } => false,
+            MetricKind::Abandoned { .. } => !self.implicit,
+            MetricKind::SuccessRate { .. } | MetricKind::Latency { .. } => true,
+        }
     }
 }
 
@@ -63,6 +68,20 @@ pub enum MetricKind {
         /// Highest slowdown against stable.
         max_slowdown: Option<f64>,
     },
+    /// Share of requests whose client went away before the answer.
+    Abandoned {
+        /// Highest ratio to stable's share; `None`: no more than stable.
+        max_ratio: Option<f64>,
+    },
+    /// Pairs of numbers, the canary's and stable's at the same instant; less is better.
+    Pairs {
+        /// PromQL of the canary's.
+        query: String,
+        /// PromQL of stable's.
+        stable: String,
+        /// How many times stable's the canary's may be.
+        times: f64,
+    },
     /// One number against fixed limits.
     Query {
         /// PromQL.
@@ -76,10 +95,41 @@ pub enum MetricKind {
     },
 }
 
+/// The name of the metric that guards what nobody has asked for.
+const ABANDONED: &str = "abandoned";
+/// Its importance. Clients that leave are rare, and of those who do most have met what the other
+/// metrics see as well: it takes little of their shares.
+const ABANDONED_IMPORTANCE: f64 = 0.2;
+
+/// Those written, else the usual ones, and the guard on abandoned requests unless it is among them.
 pub(super) fn plans(written: &[Metric]) -> Result<Vec<MetricPlan>, PlanError> {
-    if written.is_empty() {
-        return Ok(default_metrics());
+    let mut plans = written_plans(written)?;
+    if plans.is_empty() {
+        plans = default_metrics();
     }
+    if plans.iter().any(|plan| matches!(plan.kind, MetricKind::Abandoned { .. })) {
+        return Ok(plans);
+    }
+    if plans.iter().any(|plan| plan.name == ABANDONED) {
+        return Err(PlanError::Invalid {
+            path: format!("analysis.metrics[{ABANDONED}]"),
+            problem: "this is the name of the guard on requests that clients gave up".to_owned(),
+            remedy: "give the metric another name, or make it that guard: abandoned: {}".to_owned(),
+        });
+    }
+    plans.push(MetricPlan {
+        name: ABANDONED.to_owned(),
+        role: MetricRole::Guard,
+        implicit: true,
+        importance: ABANDONED_IMPORTANCE,
+        calibration: None,
+        kind: MetricKind::Abandoned { max_ratio: None },
+        judge: JudgePlan::Sequential,
+    });
+    Ok(plans)
+}
+
+fn written_plans(written: &[Metric]) -> Result<Vec<MetricPlan>, PlanError> {
     let mut plans: Vec<MetricPlan> = Vec::with_capacity(written.len());
     for metric in written {
         if plans.iter().any(|p| p.name == metric.name) {
@@ -130,9 +180,13 @@ fn default_metrics() -> Vec<MetricPlan> {
 
 fn metric_plan(metric: &Metric) -> Result<MetricPlan, PlanError> {
     let path = |field: &str| format!("analysis.metrics[{}].{field}", metric.name);
-    let role = metric.role.unwrap_or(MetricRole::Required);
-    let kind = match (&metric.success_rate, &metric.latency, &metric.prometheus) {
-        (Some(rate), None, None) => {
+    let role = metric.role.unwrap_or(match metric.abandoned {
+        Some(_) => MetricRole::Guard,
+        None => MetricRole::Required,
+    });
+    let given = (&metric.success_rate, &metric.latency, &metric.abandoned, &metric.prometheus);
+    let kind = match given {
+        (Some(rate), None, None, None) => {
             let kind = MetricKind::SuccessRate {
                 max_failure_rate: text(
                     path("successRate.min"),
@@ -175,7 +229,7 @@ fn metric_plan(metric: &Metric) -> Result<MetricPlan, PlanError> {
             }
             kind
         }
-        (None, Some(latency), None) => MetricKind::Latency {
+        (None, Some(latency), None, None) => MetricKind::Latency {
             percentile: f64::from(latency.percentile.unwrap_or(99)) / 100.0,
             max_ms: text(path("latency.max"), latency.max.as_ref(), Span::duration)?
                 .map(|max| max.as_secs_f64() * 1000.0),
@@ -185,7 +239,33 @@ fn metric_plan(metric: &Metric) -> Result<MetricPlan, PlanError> {
                 Ratio::value,
             )?,
         },
-        (None, None, Some(query)) => MetricKind::Query {
+        (None, None, Some(abandoned), None) => {
+            let path = path("abandoned.maxRatio");
+            let max_ratio = text(path, abandoned.max_ratio.as_ref(), Ratio::value)?;
+            if role == MetricRole::Required && max_ratio.is_none() {
+                return Err(PlanError::Invalid {
+                    path: format!("analysis.metrics[{}].role", metric.name),
+                    problem: "that no more are abandoned than of stable's can't be shown"
+                        .to_owned(),
+                    remedy: "leave role out: it guards; or give maxRatio".to_owned(),
+                });
+            }
+            MetricKind::Abandoned { max_ratio }
+        }
+        (
+            None,
+            None,
+            None,
+            Some(PrometheusQuery { query, stable: Some(stable), max_ratio, .. }),
+        ) => {
+            let times = text(path("prometheus.maxRatio"), max_ratio.as_ref(), Ratio::value)?;
+            MetricKind::Pairs {
+                query: query.clone(),
+                stable: stable.clone(),
+                times: times.unwrap_or(1.0),
+            }
+        }
+        (None, None, None, Some(query)) => MetricKind::Query {
             query: query.query.clone(),
             min: text(path("prometheus.min"), query.min.as_ref(), |n| n.value())?,
             max: text(path("prometheus.max"), query.max.as_ref(), |n| n.value())?,
@@ -194,8 +274,9 @@ fn metric_plan(metric: &Metric) -> Result<MetricPlan, PlanError> {
         _ => {
             return Err(PlanError::Invalid {
                 path: format!("analysis.metrics[{}]", metric.name),
-                problem: "not exactly one of successRate, latency and prometheus is given"
-                    .to_owned(),
+                problem:
+                    "not exactly one of successRate, latency, abandoned and prometheus is given"
+                        .to_owned(),
                 remedy: "give exactly one".to_owned(),
             });
         }

@@ -387,12 +387,43 @@ steps: [{weight: 10}, {weight: 50}, {weight: 100}]
     fn the_smallest_rollout_has_every_default() {
         let plan = Plan::of(&spec(SMALLEST)).unwrap();
         assert_eq!(plan.routing.own_service(Side::Stable), Some("checkout-stable"));
-        assert_eq!(plan.metrics.len(), 2);
+        let metrics: Vec<_> = plan.metrics.iter().map(|m| (m.name.as_str(), m.role)).collect();
+        let (required, guard) = (MetricRole::Required, MetricRole::Guard);
+        let usual = [("success-rate", required), ("latency", required), ("abandoned", guard)];
+        assert_eq!(metrics, usual);
         assert_eq!((plan.false_rollback, plan.false_pass), (0.01, 0.05));
         assert_eq!(plan.steps[0].min_duration, Duration::from_secs(120));
         let pods: Vec<u32> = plan.steps.iter().map(|s| s.pods(10)).collect();
         assert_eq!(pods, [2, 5, 10]);
         assert_eq!(plan.steps[0].pods(1), 1);
+    }
+
+    #[test]
+    fn the_guard_on_abandoned_requests_is_there_once_and_can_be_changed() {
+        let plan = |metrics: &str| {
+            Plan::of(&spec(&format!("{SMALLEST}analysis: {{metrics: [{metrics}]}}\n")))
+        };
+        let success = "{name: s, successRate: {maxDrop: 1pp}}";
+        let guards = |metrics: &str| {
+            let of = |m: &&MetricPlan| matches!(m.kind, MetricKind::Abandoned { .. });
+            let plan = plan(metrics).unwrap();
+            let found: Vec<_> = plan.metrics.iter().filter(of).collect();
+            assert_eq!(found.len(), 1, "{metrics}");
+            (found[0].name.clone(), found[0].role, found[0].importance, found[0].kind.clone())
+        };
+        let kind = |max_ratio| MetricKind::Abandoned { max_ratio };
+        let usual = ("abandoned".to_owned(), MetricRole::Guard, 0.2, kind(None));
+        assert_eq!(guards(success), usual);
+        let own = "{name: left, role: observe, importance: 2, abandoned: {maxRatio: '1.5'}}";
+        let changed = ("left".to_owned(), MetricRole::Observe, 2.0, kind(Some(1.5)));
+        assert_eq!(guards(&format!("{success}, {own}")), changed);
+        let why = |metrics: &str| plan(metrics).unwrap_err().to_string();
+        let taken = why("{name: abandoned, successRate: {maxDrop: 1pp}}");
+        assert!(taken.contains("give the metric another name"), "{taken}");
+        let required = why("{name: left, role: required, abandoned: {}}");
+        assert!(required.contains("can't be shown"), "{required}");
+        let judge = why(&format!("{success}, {{name: left, judge: fisher, abandoned: {{}}}}"));
+        assert!(judge.contains("does not fit the judge"), "{judge}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::PlanError;
 use crate::api::analysis::{AnalysisTemplateSpec, Metric, TemplateKind};
 use crate::api::rollout::RolloutSpec;
+use crate::metrics::wanted::PLACEHOLDERS;
 
 /// Templates by kind and name.
 pub type Templates = BTreeMap<(TemplateKind, String), AnalysisTemplateSpec>;
@@ -60,7 +61,11 @@ fn render(
     let mut environment = minijinja::Environment::new();
     environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
     let mut value = serde_json::to_value(metric).map_err(|e| invalid(e.to_string()))?;
-    let context = minijinja::context! { args => args.clone() };
+    // What is only known in a release is left as it is.
+    let (canary, stable) = (PLACEHOLDERS[0].0, PLACEHOLDERS[1].0);
+    let context = minijinja::context! {
+        args => args.clone(), canaryPods => canary, stablePods => stable,
+    };
     fill(&mut value, &mut |text| {
         environment.render_str(text, context.clone()).map_err(|e| invalid(e.to_string()))
     })?;
@@ -113,7 +118,7 @@ metrics:
         let key = (TemplateKind::AnalysisTemplate, "golden".to_owned());
         let templates = Templates::from([(key.clone(), template)]);
         let plan = Plan::of(&resolve(&spec, &templates).unwrap()).unwrap();
-        assert_eq!(plan.metrics.len(), 2);
+        assert_eq!(plan.metrics.len(), 3, "and the guard on abandoned requests");
         let MetricKind::Query { query, .. } = &plan.metrics[1].kind else { unreachable!() };
         assert_eq!(query, "depth{app=\"shop\"}");
 

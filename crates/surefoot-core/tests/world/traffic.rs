@@ -64,7 +64,7 @@ impl Traffic {
         let count = |side: Side, requests: u64, odd: &mut u64| {
             let to = routing.destination(side);
             let Some(service) = store.get("Service", to.service) else {
-                return Count { requests, failed: requests };
+                return Count { requests, failed: requests, abandoned: 0 };
             };
             let rule = routing.rule().and_then(|rule| store.get("DestinationRule", rule));
             let pin = match to.subset {
@@ -86,13 +86,14 @@ impl Traffic {
                 e["conditions"]["ready"] == Value::Bool(true) && of_pin(text(e, "/targetRef/name"))
             };
             if !ends.is_some_and(|e| e.iter().any(up)) {
-                return Count { requests, failed: requests };
+                return Count { requests, failed: requests, abandoned: 0 };
             }
             let one_of = pin.as_ref().map_or(USUAL, |hash| failing(store, hash));
             *odd += requests % one_of;
             let more = u64::from(*odd >= one_of);
             *odd -= more * one_of;
-            Count { requests, failed: (requests / one_of + more).min(requests) }
+            let failed = (requests / one_of + more).min(requests);
+            Count { requests, failed, abandoned: 0 }
         };
         let mut odd = self.odd;
         let canary = count(Side::Canary, canary, &mut odd);

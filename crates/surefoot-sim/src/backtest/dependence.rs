@@ -51,7 +51,8 @@ pub fn dependence(plan: &Plan, past: &Past) -> Vec<Dependence> {
                 let all = all.filter_map(|(i, ms)| of(Some(*ms), past.slower(i)));
                 worst(all.collect())
             }
-            MetricKind::Query { .. } => None,
+            MetricKind::Abandoned { .. } => of(None, past.abandoned()),
+            MetricKind::Query { .. } | MetricKind::Pairs { .. } => None,
         }
     });
     each.collect()
@@ -107,7 +108,9 @@ mod tests {
         let latency = |bad| Histogram { requests: 100, at_most: vec![0, 100 - 2 * bad, 100] };
         Past::new(PodHistory {
             requests: (0..720)
-                .map(|s| each(s).map(|failed| Count { requests: 100, failed }).collect())
+                .map(|s| {
+                    each(s).map(|failed| Count { requests: 100, failed, abandoned: 0 }).collect()
+                })
                 .collect(),
             boundaries: vec![1.0, 100.0, 250.0],
             latency: (0..720).map(|s| each(s).map(latency).collect()).collect(),
@@ -120,7 +123,8 @@ mod tests {
     fn bursts_are_told_of_each_metric_by_window_and_release() {
         let plan = example_plan(&serde_json::json!({}));
         let found = dependence(&plan, &past(5));
-        let [counts, latency] = found.as_slice() else { panic!("{found:?}") };
+        let [counts, latency, abandoned] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((abandoned.metric.as_str(), abandoned.phi), ("abandoned", None), "nobody left");
         assert!((counts.phi.unwrap() - 5.0).abs() < 1e-9, "{counts:?}");
         assert!((counts.phi_by_seconds[0].1.unwrap() - 5.0).abs() < 1e-9, "{counts:?}");
         assert!(counts.phi_by_seconds[4].1.unwrap() < 1.0, "in turn: very even in the long run");

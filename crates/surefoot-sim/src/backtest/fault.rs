@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn failures(requests: u64, failed: u64) -> Slot {
-        Slot { requests: Count { requests, failed }, latency: Histogram::default() }
+        Slot { requests: Count { requests, failed, abandoned: 0 }, latency: Histogram::default() }
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
         let past = Baseline::new(boundaries, counts).unwrap();
         let at_most = vec![60_000, 90_000, 97_500, 99_375];
         let latency = Histogram { requests: 100_000, at_most };
-        let slot = Slot { requests: Count { requests: 100_000, failed: 0 }, latency };
+        let slot = Slot { requests: Count { requests: 100_000, failed: 0, abandoned: 0 }, latency };
         let slower = |times| {
             let moved = put(Fault::Slower(times), &slot, Some(&past)).latency;
             assert_eq!(moved.requests, 100_000);

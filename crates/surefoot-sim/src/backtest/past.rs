@@ -28,6 +28,7 @@ impl Slot {
     fn add(&mut self, requests: Count, latency: Option<&Histogram>) {
         self.requests.requests += requests.requests;
         self.requests.failed += requests.failed;
+        self.requests.abandoned += requests.abandoned;
         let Some(latency) = latency else { return };
         self.latency.requests += latency.requests;
         for (sum, more) in self.latency.at_most.iter_mut().zip(&latency.at_most) {
@@ -39,6 +40,7 @@ impl Slot {
     fn without(mut self, requests: Count, latency: Option<&Histogram>) -> Self {
         self.requests.requests -= requests.requests;
         self.requests.failed -= requests.failed;
+        self.requests.abandoned -= requests.abandoned;
         if let Some(latency) = latency {
             self.latency.requests -= latency.requests;
             for (sum, less) in self.latency.at_most.iter_mut().zip(&latency.at_most) {
@@ -47,10 +49,6 @@ impl Slot {
         }
         self
     }
-}
-
-fn arm(count: Count) -> Option<Arm> {
-    Arm::new(count.requests, count.failed).ok()
 }
 
 /// Requests slower than each boundary; `None` where the buckets don't rise.
@@ -113,13 +111,14 @@ impl Past {
         if boundaries > 0 && history.latency.len() != slots {
             return Err(PastError::Uneven(history.latency.len().min(slots)));
         }
-        let bad = history.requests.iter().position(|slot| slot.iter().any(|c| arm(*c).is_none()));
+        let bad =
+            history.requests.iter().position(|slot| slot.iter().any(|c| c.answered().is_none()));
         let slower = |slot: &Vec<Histogram>| slot.iter().any(|h| slow(h).is_none());
         if let Some(slot) = bad.or_else(|| history.latency.iter().position(slower)) {
             return Err(PastError::Counts(slot));
         }
         // Every later sum is of some of these.
-        let counts = history.requests.iter().flatten().map(|c| c.requests);
+        let counts = history.requests.iter().flatten().flat_map(|c| [c.requests, c.abandoned]);
         let mut all = counts.chain(history.latency.iter().flatten().map(|h| h.requests));
         all.try_fold(0_u64, u64::checked_add).ok_or(PastError::Overflow)?;
         let seen = |pod: &usize| history.requests.iter().any(|slot| slot[*pod].requests > 0);
@@ -192,7 +191,16 @@ impl Past {
     #[must_use]
     pub fn failures(&self) -> Vec<Vec<Arm>> {
         let slots = self.history.requests.iter();
-        slots.map(|slot| slot.iter().map(|c| arm(*c).unwrap_or_default()).collect()).collect()
+        let answered = |count: &Count| count.answered().unwrap_or_default();
+        slots.map(|slot| slot.iter().map(answered).collect()).collect()
+    }
+
+    /// The same of all, those that were abandoned as the bad ones.
+    #[must_use]
+    pub fn abandoned(&self) -> Vec<Vec<Arm>> {
+        let slots = self.history.requests.iter();
+        let sent = |count: &Count| count.sent().unwrap_or_default();
+        slots.map(|slot| slot.iter().map(sent).collect()).collect()
     }
 
     /// The same, those slower than a boundary as the bad ones.
@@ -317,7 +325,7 @@ mod tests {
 
     /// Slots of pods, each with requests, failures and requests at most at each boundary.
     fn past(boundaries: &[f64], slots: &[&[Pod]]) -> Result<Past, PastError> {
-        let requests = |pod: &Pod| Count { requests: pod.0, failed: pod.1 };
+        let requests = |pod: &Pod| Count { requests: pod.0, failed: pod.1, abandoned: 0 };
         let latency = |pod: &Pod| Histogram { requests: pod.0, at_most: pod.2.to_vec() };
         Past::new(PodHistory {
             from: Timestamp::UNIX_EPOCH,
@@ -352,12 +360,12 @@ mod tests {
         ];
         let past = past(&[100.0], &slots).unwrap();
         assert_eq!((past.pods(), past.slots(), past.silent()), (3, 3, 1));
-        assert_eq!(past.total().requests, Count { requests: 66, failed: 6 });
+        assert_eq!(past.total().requests, Count { requests: 66, failed: 6, abandoned: 0 });
         assert_eq!(past.to().as_second(), 30);
         let canary = past.slot(0, 1).unwrap();
         let tick = past.tick(0, 1, canary).unwrap();
-        assert_eq!(tick.canary, Count { requests: 20, failed: 2 });
-        assert_eq!(tick.stable, Count { requests: 40, failed: 4 });
+        assert_eq!(tick.canary, Count { requests: 20, failed: 2, abandoned: 0 });
+        assert_eq!(tick.stable, Count { requests: 40, failed: 4, abandoned: 0 });
         assert_eq!(tick.latency.unwrap().stable, Histogram { requests: 40, at_most: vec![29] });
         assert_eq!(past.slot(3, 1), None);
         assert_eq!(past.failures()[0][2], Arm::new(30, 3).unwrap());

@@ -40,7 +40,7 @@ impl Run {
 
     /// 15 seconds of (requests, failed, slower than 250 ms) of canary and stable.
     fn tick(&mut self, canary: (u64, u64, u64), stable: (u64, u64, u64)) -> Judgement {
-        let count = |(requests, failed, _)| Count { requests, failed };
+        let count = |(requests, failed, _)| Count { requests, failed, abandoned: 0 };
         let latency = |(requests, _, slow)| Histogram {
             requests,
             at_most: ISTIO_BOUNDARIES

@@ -143,7 +143,7 @@ fn peers_say_nothing_where_the_past_ends_before_they_have_looked() {
 #[test]
 fn chance_is_another_in_every_slot_and_pod() {
     let history = PodHistory {
-        requests: vec![vec![Count { requests: 1000, failed: 0 }; 2]; 50],
+        requests: vec![vec![Count { requests: 1000, failed: 0, abandoned: 0 }; 2]; 50],
         ..PodHistory::default()
     };
     let (plan, past) = (example_plan(&serde_json::json!({})), Past::new(history).unwrap());
