@@ -153,7 +153,7 @@ impl Pods<'_> {
             let Some(played) = self.pods.get_mut(key).filter(|_| own > 0) else { continue };
             let failing = played.behaviour.failing;
             let failed = played.flow(self.now).some(own, failing);
-            round.push((key.clone(), Count { requests: own, failed }));
+            round.push((key.clone(), Count { requests: own, failed, abandoned: 0 }));
         }
         round
     }
