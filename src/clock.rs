@@ -1,17 +1,37 @@
 //! The one place where time comes in.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 /// Where "now" comes from.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Clock;
+pub enum Clock {
+    /// The system's clock.
+    #[default]
+    System,
+    /// Tokio's, which a test may pause: it was `start` at `since`.
+    Tokio {
+        /// What time it was then.
+        start: Timestamp,
+        /// When that was.
+        since: Instant,
+    },
+}
 
 impl Clock {
     /// The present instant.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the clock that is injected")]
     pub fn now(self) -> Timestamp {
-        Timestamp::now()
+        match self {
+            Clock::System => Timestamp::now(),
+            Clock::Tokio { start, since } => {
+                let passed = SignedDuration::try_from(since.elapsed());
+                start
+                    .saturating_add(passed.unwrap_or(SignedDuration::MAX))
+                    .unwrap_or(Timestamp::MAX)
+            }
+        }
     }
 }
 

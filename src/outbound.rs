@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{Client, ClientBuilder, RequestBuilder, Url};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, ClientBuilder, Method, Request, Url};
 use serde_json::Value;
 
 use crate::redacted::Redacted;
@@ -58,14 +59,31 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+/// A server within this process that answers in place of the network.
+pub type Inside =
+    Arc<dyn Fn(Request) -> BoxFuture<'static, Result<Answer, OutboundError>> + Send + Sync>;
+
 /// The client.
-pub struct Outbound {
-    plain: Client,
-    /// Needs the system's certificates, which a machine that only speaks http may not have.
-    secure: Result<Client, String>,
+pub struct Outbound(Way);
+
+/// How requests reach their server.
+enum Way {
+    Network {
+        plain: Client,
+        /// Needs the system's certificates, which a machine that only speaks http may not have.
+        secure: Result<Client, String>,
+    },
+    Inside(Inside),
 }
 
 impl Outbound {
+    /// All requests go to `server`, without a socket: for runs in virtual time. URLs are looked at
+    /// all the same.
+    #[must_use]
+    pub fn inside(server: Inside) -> Self {
+        Self(Way::Inside(server))
+    }
+
     /// A client that asks the system's resolver.
     ///
     /// # Errors
@@ -93,10 +111,10 @@ impl Outbound {
                 .user_agent(concat!("surefoot/", env!("CARGO_PKG_VERSION")))
         };
         let secure = builder().https_only(true).build();
-        Ok(Self {
+        Ok(Self(Way::Network {
             plain: builder().tls_certs_only([]).build()?,
             secure: secure.map_err(|error| deepest(&error)),
-        })
+        }))
     }
 
     /// GET with a query.
@@ -109,8 +127,11 @@ impl Outbound {
         query: &[(&str, &str)],
         largest: usize,
     ) -> Result<Answer, OutboundError> {
-        let (client, url) = self.client(url)?;
-        exchange(client.get(url).query(query), largest).await
+        let mut url = checked(url)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.exchange(Request::new(Method::GET, url), largest).await
     }
 
     /// POST of JSON.
@@ -124,49 +145,60 @@ impl Outbound {
         json: &Value,
         largest: usize,
     ) -> Result<Answer, OutboundError> {
-        let (client, url) = self.client(url.expose())?;
-        let request = client.post(url).json(json);
-        let request = match bearer {
-            Some(token) => request.bearer_auth(token.expose()),
-            None => request,
-        };
-        exchange(request, largest).await
+        let mut request = Request::new(Method::POST, checked(url.expose())?);
+        *request.body_mut() = Some(json.to_string().into());
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(token) = bearer {
+            let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
+            // Such as a token with a line break.
+            let mut value = value.map_err(|_| OutboundError::Url)?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        self.exchange(request, largest).await
     }
 
-    fn client(&self, url: &str) -> Result<(&Client, Url), OutboundError> {
-        let url = Url::parse(url).map_err(|_| OutboundError::Url)?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(OutboundError::Url);
+    async fn exchange(&self, request: Request, largest: usize) -> Result<Answer, OutboundError> {
+        let client = match &self.0 {
+            Way::Inside(server) => {
+                let answer = tokio::time::timeout(LIMIT, server(request)).await;
+                let answer = answer.map_err(|_| OutboundError::TimedOut)??;
+                let fits = answer.body.len() <= largest;
+                return if fits { Ok(answer) } else { Err(OutboundError::TooLarge(largest)) };
+            }
+            Way::Network { plain, .. } if request.url().scheme() == "http" => plain,
+            Way::Network { secure, .. } => {
+                secure.as_ref().map_err(|problem| OutboundError::Tls(problem.clone()))?
+            }
+        };
+        let answer = client.execute(request).await.map_err(|e| why(&e))?;
+        let (status, retry_after) = (answer.status().as_u16(), retry_after(answer.headers()));
+        let mut body = Vec::new();
+        let mut chunks = answer.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|e| why(&e))?;
+            if body.len() + chunk.len() > largest {
+                return Err(OutboundError::TooLarge(largest));
+            }
+            body.extend_from_slice(&chunk);
         }
-        // A literal address is never resolved. However it was written, here it is in its usual form.
-        let host = url.host_str().ok_or(OutboundError::Url)?;
-        if let Ok(address) = host.trim_matches(['[', ']']).parse() {
-            allowed(address)?;
-        }
-        match url.scheme() {
-            "http" => Ok((&self.plain, url)),
-            "https" => match &self.secure {
-                Ok(client) => Ok((client, url)),
-                Err(problem) => Err(OutboundError::Tls(problem.clone())),
-            },
-            _ => Err(OutboundError::Url),
-        }
+        Ok(Answer { status, retry_after, body })
     }
 }
 
-async fn exchange(request: RequestBuilder, largest: usize) -> Result<Answer, OutboundError> {
-    let answer = request.send().await.map_err(|e| why(&e))?;
-    let (status, retry_after) = (answer.status().as_u16(), retry_after(answer.headers()));
-    let mut body = Vec::new();
-    let mut chunks = answer.bytes_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|e| why(&e))?;
-        if body.len() + chunk.len() > largest {
-            return Err(OutboundError::TooLarge(largest));
-        }
-        body.extend_from_slice(&chunk);
+/// A URL that a request may go to. A literal address is never resolved: however it was written, here
+/// it is in its usual form.
+fn checked(url: &str) -> Result<Url, OutboundError> {
+    let url = Url::parse(url).map_err(|_| OutboundError::Url)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(OutboundError::Url);
     }
-    Ok(Answer { status, retry_after, body })
+    let host = url.host_str().ok_or(OutboundError::Url)?;
+    if let Ok(address) = host.trim_matches(['[', ']']).parse() {
+        allowed(address)?;
+    }
+    if matches!(url.scheme(), "http" | "https") { Ok(url) } else { Err(OutboundError::Url) }
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

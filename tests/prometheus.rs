@@ -156,7 +156,7 @@ fn wanted() -> Wanted {
         },
         reached: None,
         pods: None,
-        ticks_from: Some(Clock.now()),
+        ticks_from: Some(Clock::System.now()),
         latency: true,
         baseline: false,
         queries: [("queue".to_owned(), question)].into(),
@@ -169,7 +169,7 @@ fn sampler(url: String) -> Sampler {
 
 fn reading(source: PrometheusSource) -> Sampler {
     let http = Arc::new(Outbound::new().unwrap());
-    let sampler = Sampler::new(Prometheus::new(http), Clock);
+    let sampler = Sampler::new(Prometheus::new(http), Clock::System);
     sampler.set("uid", 1, Some(Task { wanted: wanted(), source: Ok(source) }), || ());
     sampler
 }
@@ -497,7 +497,8 @@ async fn bad_answers_are_not_asked_for_again_and_again() {
         other => panic!("{other:?}"),
     };
     let before = server.served.load(Ordering::SeqCst);
-    until(&sampler, "three seconds", |_| Clock.now().duration_since(since).as_secs() >= 3).await;
+    until(&sampler, "three seconds", |_| Clock::System.now().duration_since(since).as_secs() >= 3)
+        .await;
     let asked = server.served.load(Ordering::SeqCst) - before;
     assert!(asked <= 12, "{asked} queries in three seconds");
     assert_eq!(first_tick(&sampler), None);

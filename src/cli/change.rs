@@ -45,7 +45,7 @@ pub async fn change(
     change: Change,
 ) -> Result<Changed> {
     let rollout = fetch::rollout(&fetch::one(client, namespace, name).await?)?;
-    let now = Clock.now();
+    let now = Clock::System.now();
     let view = View::new(&rollout, now);
     let deployment = rollout.spec.target_ref.name.as_str();
     let what = |verb: &str| format!("{verb} Deployment {namespace}/{deployment}");

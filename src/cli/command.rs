@@ -38,7 +38,7 @@ pub async fn command(
     reason: Option<String>,
 ) -> Result<Given> {
     let rollout = fetch::rollout(&fetch::one(client, namespace, name).await?)?;
-    let view = View::new(&rollout, Clock.now());
+    let view = View::new(&rollout, Clock::System.now());
     if let Some(refusal) = refusal(&view, kind) {
         bail!("{refusal}");
     }

@@ -39,7 +39,7 @@ pub async fn break_glass(
     reason: Option<String>,
 ) -> Result<String> {
     let rollout = fetch::rollout(&fetch::one(client, namespace, name).await?)?;
-    let view = View::new(&rollout, Clock.now());
+    let view = View::new(&rollout, Clock::System.now());
     let release = view.status.release.as_ref().filter(|_| under_way(view.status.phase));
     let Some(release) = release.map(|r| r.number) else {
         bail!(

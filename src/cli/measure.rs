@@ -109,7 +109,7 @@ pub async fn measure(
 /// Stable's past, as a release's sampler brings it.
 async fn sampled(task: Task, uid: String) -> Result<BaselineSample> {
     let http = Outbound::new().map_err(|e| anyhow!("no HTTP client: {e}"))?;
-    let sampler = Sampler::new(Prometheus::new(Arc::new(http)), Clock);
+    let sampler = Sampler::new(Prometheus::new(Arc::new(http)), Clock::System);
     let news = Arc::new(Notify::new());
     let wake = {
         let news = news.clone();

@@ -44,7 +44,7 @@ pub(super) async fn status(
         Some(Output::Name) => named(&object),
         Some(Output::Wide) | None => {
             let rollout = fetch::rollout(&object)?;
-            glance::render(&View::new(&rollout, Clock.now()), terminal.style, wide)
+            glance::render(&View::new(&rollout, Clock::System.now()), terminal.style, wide)
         }
     })?;
     Ok(ExitCode::SUCCESS)
@@ -77,7 +77,7 @@ pub(super) async fn history(
     output: Option<HistoryOutput>,
 ) -> Result<ExitCode> {
     let rollout = fetch::rollout(&fetch::one(client, namespace, name).await?)?;
-    let view = View::new(&rollout, Clock.now());
+    let view = View::new(&rollout, Clock::System.now());
     let actions = match fetch::actions(client, &view).await {
         Ok(actions) => actions,
         Err(error) => {
@@ -108,7 +108,7 @@ fn many(
         Some(Output::Json) => as_json(&list())?,
         Some(Output::Yaml) => as_yaml(&list())?,
         Some(Output::Name) => objects.iter().map(named).collect(),
-        Some(Output::Wide) | None => rows(objects, columns, style, Clock.now()),
+        Some(Output::Wide) | None => rows(objects, columns, style, Clock::System.now()),
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -132,7 +132,7 @@ pub(super) async fn explanation(
     options: ExplainOptions,
 ) -> Result<ExitCode> {
     let rollout = fetch::rollout(&fetch::one(client, namespace, &options.name).await?)?;
-    let view = View::new(&rollout, Clock.now());
+    let view = View::new(&rollout, Clock::System.now());
     let explanation = match options.release {
         Some(release) => past::explain(&view, release, options.formula)?,
         None => explain::explain(&view, options.formula),

@@ -128,7 +128,7 @@ pub async fn follow(client: &Client, watch: Watch<'_>) -> Result<End> {
 
 async fn until_end(client: &Client, watch: Watch<'_>) -> Result<End> {
     let first = fetch::rollout(&fetch::one(client, watch.namespace, watch.name).await?)?;
-    let view = View::new(&first, Clock.now());
+    let view = View::new(&first, Clock::System.now());
     let mut goal = watch.goal.unwrap_or(Goal::Release(followed(&view))).with(&view);
     if let Some(end) = goal.reached(&view) {
         show(&glance::render(&view, watch.terminal.style, watch.wide))?;
@@ -150,7 +150,7 @@ async fn until_end(client: &Client, watch: Watch<'_>) -> Result<End> {
             // What is left of each wait goes down on a screen.
             _ = seconds.tick(), if watch.terminal.lines.is_some() => {}
         }
-        let view = View::new(&rollout, Clock.now());
+        let view = View::new(&rollout, Clock::System.now());
         screen.draw(&view)?;
         goal = goal.with(&view);
         if let Some(end) = goal.reached(&view) {

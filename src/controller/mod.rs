@@ -300,13 +300,23 @@ async fn step(rollout: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Re
     Ok(if told { Action::requeue(Duration::ZERO) } else { action })
 }
 
+/// What a controller works with of the world outside: a test may give it another world.
+#[derive(Clone)]
+pub struct Outside {
+    /// The way to the API server.
+    pub client: Client,
+    /// The time.
+    pub clock: Clock,
+    /// The way to metrics and channels.
+    pub http: Arc<Outbound>,
+}
+
 /// Run until told to stop, or until the lead is lost.
 ///
 /// # Errors
 /// When the API server can't be reached at the start, the address can't be listened on, or the
 /// lead was lost (then the process must end: another leads).
 pub async fn run(connection: &Connection, options: Options) -> Result<()> {
-    let clock = Clock;
     let (client, _) = connection.client().await?;
     let telemetry = Telemetry::default();
     let server = tokio::spawn(telemetry::serve(options.listen, telemetry.clone()));
@@ -314,25 +324,44 @@ pub async fn run(connection: &Connection, options: Options) -> Result<()> {
     tracing::info!(version = version.git_version, identity = options.identity, "connected");
     // One that waits for its turn is ready; one that leads, once it has seen everything.
     telemetry.set_ready(true);
+    let http = Arc::new(Outbound::new().context("setting up the client for metrics and channels")?);
+    let outside = Outside { client, clock: Clock::System, http };
+    tokio::select! {
+        ended = compete(outside, options, telemetry, stop()) => ended,
+        server = server => server.context("the metrics server ended")?,
+    }
+}
+
+/// Wait for the lead, and lead until told to stop or until the lead is lost.
+///
+/// # Errors
+/// When the lead was lost, or reconciles didn't end in time.
+pub async fn compete(
+    outside: Outside,
+    options: Options,
+    telemetry: Telemetry,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
+    let mut stop = std::pin::pin!(stop);
     let lease = options.lease.clone().unwrap_or_else(|| match &options.namespace {
         Some(namespace) => format!("surefoot-{namespace}"),
         None => "surefoot".to_owned(),
     });
+    let (client, clock) = (outside.client.clone(), outside.clock);
     let mut leader =
-        Leader::new(client.clone(), &options.lease_namespace, &lease, &options.identity, clock);
+        Leader::new(client, &options.lease_namespace, &lease, &options.identity, clock);
     tokio::select! {
         () = leader.acquire() => {}
-        () = stop() => return Ok(()),
-        server = server => return server.context("the metrics server ended")?,
+        () = &mut stop => return Ok(()),
     }
     tracing::info!(lease, "leading");
     telemetry.leads(true);
     let (sender, stopped) = tokio::sync::oneshot::channel::<()>();
-    let controller = lead(client, options, telemetry, clock, leader.lead(), stopped);
+    let controller = lead(outside, options, telemetry, leader.lead(), stopped);
     let controller = tokio::spawn(controller);
     let lost = tokio::select! {
         () = leader.keep() => true,
-        () = stop() => false,
+        () = stop => false,
     };
     if lost {
         // Nothing may be written any more; what is under way is fenced by the epochs.
@@ -344,7 +373,7 @@ pub async fn run(connection: &Connection, options: Options) -> Result<()> {
     let _ = sender.send(());
     let ended = tokio::time::timeout(Duration::from_secs(20), controller).await;
     leader.release().await;
-    ended.context("reconciles didn't end within 20 s")??
+    ended.context("reconciles didn't end within 20 s")?.map_err(Into::into)
 }
 
 /// SIGTERM or SIGINT.
@@ -362,13 +391,13 @@ async fn stop() {
 }
 
 async fn lead(
-    client: Client,
+    outside: Outside,
     options: Options,
     telemetry: Telemetry,
-    clock: Clock,
     lead: Lead,
     stopped: tokio::sync::oneshot::Receiver<()>,
-) -> Result<()> {
+) {
+    let Outside { client, clock, http } = outside;
     let rollouts: Api<Guarded> = match &options.namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -394,7 +423,6 @@ async fn lead(
     telemetry.set_ready(true);
     let instant = clock.now().as_nanosecond();
     let holder = format!("{}_{}_{instant:x}", options.identity, std::process::id());
-    let http = Arc::new(Outbound::new().context("setting up the client for metrics and channels")?);
     let identity = options.identity.clone();
     let notifier = Notifier::new(client.clone(), http.clone(), telemetry.clone(), clock, identity);
     let context = Arc::new(Context {
@@ -440,7 +468,6 @@ async fn lead(
             }
         })
         .await;
-    Ok(())
 }
 
 /// Whether a change concerns a Rollout.

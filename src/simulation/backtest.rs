@@ -117,7 +117,7 @@ struct Report {
 pub async fn run(options: &Options) -> Result<String> {
     let manifest = Manifest::read(&options.filename)?;
     let plan = Plan::of(&manifest.spec).context("the Rollout can't be followed")?;
-    let question = question(options, &manifest, &plan, Clock.now())?;
+    let question = question(options, &manifest, &plan, Clock::System.now())?;
     let outbound = Outbound::new().context("making a client for Prometheus")?;
     let prometheus = Prometheus::new(Arc::new(outbound));
     let bar = bar_of("pieces of history", question.pieces() as u64);

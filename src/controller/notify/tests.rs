@@ -129,7 +129,8 @@ impl Bench {
             .with_state(api.clone());
         let client = Client::new(server, "shop");
         let http = Arc::new(Outbound::new().unwrap());
-        let notifier = Notifier::new(client, http, Telemetry::default(), Clock, "test".to_owned());
+        let notifier =
+            Notifier::new(client, http, Telemetry::default(), Clock::System, "test".to_owned());
         let rollout = json!({
             "apiVersion": "surefoot.dev/v1alpha1", "kind": "Rollout",
             "metadata": {"name": "checkout", "namespace": "shop", "uid": "12345678-9"},
@@ -151,7 +152,7 @@ impl Bench {
             warning: false,
             reason: Reason::Started,
             note: id.to_owned(),
-            at: Clock.now(),
+            at: Clock::System.now(),
             release: 1,
             step: None,
             weight: 0,

@@ -37,10 +37,10 @@ async fn look(lead: Lead) -> (Action, Arc<StandIn>) {
     let (rollouts, _writer) = reflector::store();
     let me = "us".to_owned();
     let notifier =
-        Notifier::new(client.clone(), http.clone(), telemetry.clone(), Clock, me.clone());
+        Notifier::new(client.clone(), http.clone(), telemetry.clone(), Clock::System, me.clone());
     let context = Context {
         cache: Cache::unwatched(),
-        sampler: Sampler::new(Prometheus::new(http), Clock),
+        sampler: Sampler::new(Prometheus::new(http), Clock::System),
         notifier: Arc::new(notifier),
         holds: Holds::new(Hold::Paused),
         holder: me,
@@ -50,7 +50,7 @@ async fn look(lead: Lead) -> (Action, Arc<StandIn>) {
         refused: Mutex::default(),
         failures: Mutex::default(),
         claims: Mutex::default(),
-        clock: Clock,
+        clock: Clock::System,
         rollouts,
         client,
         telemetry,
