@@ -89,7 +89,7 @@ impl Cluster {
         let sandbox = Sandbox::builder().seed(seed).history(100_000).build();
         let kubelet = Kubelet { ready_after: Duration::from_secs(1), ends_after: Duration::ZERO };
         let controllers = Controllers::start(&sandbox, kubelet);
-        let bad = Behaviour { failing: 0.2, ..Behaviour::default() };
+        let bad = Behaviour { failing: 0.5, ..Behaviour::default() };
         let settings = Settings {
             scrape_interval: Duration::from_secs(1),
             propagation: Duration::from_millis(200),

@@ -37,6 +37,8 @@ pub fn outcome(c: &Cluster) -> Value {
         .iter()
         .filter(|e| e["reportingController"] == "surefoot.dev/controller")
         .filter_map(|e| Some(e["reason"].as_str()?.to_owned()))
+        // Said or not by how much traffic there was when the step began.
+        .filter(|reason| reason != "GateUnreachable")
         .collect();
     told.sort();
     told.dedup();

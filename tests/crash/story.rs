@@ -1,6 +1,7 @@
 //! The stories: what people and traffic do while the controller is at work.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -60,6 +61,8 @@ impl Story {
         });
         match self {
             Story::PauseAndApprove => spec["steps"][0]["approval"] = json!({}),
+            // The crash guard comes first.
+            Story::FailAt100 => spec["gate"]["minDuration"] = json!("30s"),
             Story::NoData => spec["analysis"]["noDataPolicy"]["then"] = json!("rollback"),
             // So that the person comes first.
             Story::Abort | Story::Revert | Story::NewImage | Story::Delete => {
@@ -120,10 +123,13 @@ impl Story {
             Story::PauseAndApprove => {
                 release(c, "v2");
                 at_10(c).await;
+                thinks().await;
                 command(c, "pause", 0);
                 c.until("the pause", |c| !c.get(ROLLOUT)["status"]["pause"].is_null()).await;
+                thinks().await;
                 command(c, "resume", 0);
                 c.until("the end of it", |c| c.get(ROLLOUT)["status"]["pause"].is_null()).await;
+                thinks().await;
                 command(c, "promote", 0);
                 rests(c, 1, "v2").await;
             }
@@ -157,6 +163,11 @@ fn passes(c: &Cluster) -> usize {
 
 fn weight(c: &Cluster) -> i64 {
     c.get(crate::cluster::ROUTE)["spec"]["http"][0]["route"][1]["weight"].as_i64().unwrap_or(0)
+}
+
+/// People take a second; without it all they do is of one instant.
+async fn thinks() {
+    tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
 async fn at_10(c: &Cluster) {
