@@ -318,9 +318,9 @@ mod tests {
         let bad = Traffic { canary: 0.3, ..Traffic::alike(100.0, 0.001) };
         let verdicts = release([&plan; 2], &bad, 1).verdicts;
         assert!(verdicts.iter().all(Option::is_some), "{verdicts:?}");
-        assert_eq!(verdicts[4], Some(10.0), "at the first look");
+        assert_eq!(verdicts[PEERS], Some(10.0), "at the first look");
         let good = release([&plan; 2], &Traffic::alike(100.0, 0.001), 1).verdicts;
-        assert_eq!((good[0], good[1], good[4]), (None, None, None));
+        assert_eq!((good[0], good[1], good[PEERS]), (None, None, None));
     }
 
     #[test]
@@ -328,7 +328,7 @@ mod tests {
         let late = Traffic { from: 1, canary: 0.5, ..Traffic::alike(100.0, 0.001) };
         // Blocks of the metrics are of 15 s, and the crash guard has seen ten good minutes.
         let plan = example_plan(&serde_json::json!({}));
-        assert_eq!(release([&plan; 2], &late, 2).verdicts[4], Some(20.0));
+        assert_eq!(release([&plan; 2], &late, 2).verdicts[PEERS], Some(20.0));
     }
 
     #[test]
