@@ -116,7 +116,9 @@ async fn traffic(scene: &Scene) -> Result<(Timestamp, (usize, usize))> {
     let total = report.version("v1");
     ensure!(total == report.total(), "not all requests reached a pod: {:?}", report.failures());
     scraped(scene, before + total.requests).await?;
-    let over = || async { Ok(clock::wall() > from + HISTORY) };
+    // Also a question that begins a second later is one of the past.
+    let end = from + HISTORY + Duration::from_secs(1);
+    let over = || async { Ok(clock::wall() > end) };
     wait_until("the history to be over", LIMIT, over).await?;
     Ok((from, (total.requests, total.failed)))
 }
