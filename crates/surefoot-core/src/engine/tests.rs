@@ -206,3 +206,14 @@ steps: [{weight: 10}, {weight: 100}]
     );
     assert_eq!(queue.calibration.as_deref(), Some("given by the Rollout"));
 }
+
+#[test]
+fn no_requests_are_no_pass_where_stable_has_no_traffic_either() {
+    let plan = plan();
+    let begun = begin_step(&begin(&plan, None, at(0)), 2);
+    let verdict = |requests| {
+        let judged = judge(&plan, &status(begun.clone(), 2, 0), &good(0, requests));
+        judged.metrics[0].verdict.clone()
+    };
+    assert_eq!((verdict(0).as_str(), verdict(10).as_str()), ("NoData", "Pass"));
+}

@@ -47,8 +47,11 @@ pub(super) fn describe(engine: &Engine, policy: &Policy, index: usize, name: &st
     // A latency without a boundary to show has requests all the same.
     let seen = canary.is_some()
         || engine.state.step_latency(index).is_some_and(|slow| slow.canary().n() > 0)
-        || engine.state.step_pairs(index).is_some_and(|(above, below)| above + below > 0)
-        || pass == Pass::NoStableTraffic;
+        // Where there is nobody to pair with no pairs are asked for.
+        || engine
+            .state
+            .step_pairs(index)
+            .is_some_and(|(above, below)| above + below > 0 || pass == Pass::NoStableTraffic);
     let (own, needed) = (show.harm.log_e, show.harm_threshold);
     let verdict = match pass {
         _ if own >= needed && metric.role != Role::Observe => "Harm",
