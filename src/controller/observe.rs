@@ -100,26 +100,19 @@ pub fn observe(context: &Context, rollout: &Rollout) -> (Observed, Vec<Stamped>)
     let found = gather(rollout, &Copies { context, rollout, namespace: &namespace, uid: &uid });
     let (cache, ns) = (&context.cache, namespace.as_str());
     let canary = rollout.status.as_ref().and_then(|s| s.canary.as_ref());
+    let (seen, stamped) = found.observed(
+        resolve(&rollout.spec, &templates(cache, ns)),
+        actions(cache, ns, &rollout.name_any(), &uid),
+        context.holds.of(&uid),
+        delivery(context, rollout),
+    );
     let seen = Observed {
-        spec: resolve(&rollout.spec, &templates(cache, ns)),
-        deployment: found.deployment,
-        replica_sets: found.replica_sets,
-        apex: found.apex,
-        stable: found.stable,
-        canary: found.canary,
-        split: found.split,
-        route: found.route,
-        claim: found.claim,
-        rivals: found.rivals,
-        actions: actions(cache, ns, &rollout.name_any(), &uid),
-        break_glass: found.break_glass,
-        hold: context.holds.of(&uid),
-        delivery: delivery(context, rollout),
         namespace_terminating: context.terminating(ns),
         refused: context.refusal(&uid),
         disrupted_until: disruption(cache, ns, canary.map(|c| c.replica_set.as_str())),
+        ..seen
     };
-    (seen, found.stamped)
+    (seen, stamped)
 }
 
 /// Until when pods of the canary are being taken away.

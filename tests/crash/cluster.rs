@@ -47,7 +47,7 @@ pub struct Trouble {
 struct Metrics {
     mesh: Mesh,
     world: World,
-    /// Versions that fail a fifth of all requests from now on.
+    /// Whether v2 fails half of its requests from now on.
     bad: bool,
     /// Whether Prometheus answers with 500.
     down: bool,

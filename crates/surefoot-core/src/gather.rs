@@ -12,7 +12,10 @@ use crate::api::rollout::{Apex, RolloutSpec};
 use crate::claim::{self, Claim, Rival};
 use crate::decide::in_release;
 use crate::mark::Mark;
-use crate::observed::{BreakGlass, Deployment, ReplicaSet, Route, Service};
+use crate::observed::{
+    Action, BreakGlass, Delivery, Deployment, HoldMode, Observed, ReplicaSet, Route, Service,
+};
+use crate::plan::PlanError;
 use crate::route::{OWNER, RouteProblem, Weights, annotation, istio};
 use crate::routing::{Routing, Side};
 use crate::split::{self, Objects, SplitProblem};
@@ -61,6 +64,40 @@ pub struct Gathered {
     /// What stands on all objects that a release writes, but for those that are a rival's; nothing
     /// at rest where one is.
     pub stamped: Vec<Stamped>,
+}
+
+impl Gathered {
+    /// All that a decision looks at, and what is stamped on the objects. That the namespace goes, pods
+    /// are disrupted or something was refused is for the caller to add.
+    #[must_use]
+    pub fn observed(
+        self,
+        spec: Result<RolloutSpec, PlanError>,
+        actions: Vec<Action>,
+        hold: HoldMode,
+        delivery: Delivery,
+    ) -> (Observed, Vec<Stamped>) {
+        let seen = Observed {
+            spec,
+            deployment: self.deployment,
+            replica_sets: self.replica_sets,
+            apex: self.apex,
+            stable: self.stable,
+            canary: self.canary,
+            split: self.split,
+            route: self.route,
+            claim: self.claim,
+            rivals: self.rivals,
+            actions,
+            break_glass: self.break_glass,
+            hold,
+            delivery,
+            namespace_terminating: false,
+            disrupted_until: None,
+            refused: None,
+        };
+        (seen, self.stamped)
+    }
 }
 
 /// The spec that counts: that which a release under way has frozen, else the Rollout's own. Neither

@@ -14,7 +14,7 @@ use surefoot_core::api::{Rollout, RolloutStatus};
 use surefoot_core::gather::gather;
 use surefoot_core::mark::Mark;
 use surefoot_core::metrics::wanted;
-use surefoot_core::observed::{Action, Delivery, HoldMode, Observed};
+use surefoot_core::observed::{Action, Delivery, HoldMode};
 use surefoot_core::plan::{Plan, Templates, resolve};
 use surefoot_core::samples::Samples;
 use surefoot_core::trace::Names;
@@ -164,36 +164,23 @@ impl Process {
         let status = rollout.status.clone().unwrap_or_default();
         let actions = objects.iter().filter(|(t, _)| t.kind == Kind::RolloutAction);
         let actions = actions.map(|(_, object)| &**object);
-        let seen = Observed {
-            spec: resolve(&rollout.spec, &Templates::new()),
-            deployment: found.deployment,
-            replica_sets: found.replica_sets,
-            apex: found.apex,
-            stable: found.stable,
-            canary: found.canary,
-            split: found.split,
-            route: found.route,
-            claim: found.claim,
-            rivals: found.rivals,
-            actions: Action::list(actions, APP, text(raw, "/metadata/uid")),
-            break_glass: found.break_glass,
-            hold: HoldMode::PausedAtRest,
+        let (seen, stamped) = found.observed(
+            resolve(&rollout.spec, &Templates::new()),
+            Action::list(actions, APP, text(raw, "/metadata/uid")),
+            HoldMode::PausedAtRest,
             // Events leave as soon as they are committed.
-            delivery: Delivery {
+            Delivery {
                 events: status.outbox.iter().map(|n| n.id.clone()).collect(),
                 ..Delivery::default()
             },
-            namespace_terminating: false,
-            refused: None,
-            disrupted_until: None,
-        };
+        );
         let number = status.release.as_ref().map_or(0, |r| r.number);
         let samples = if self.sampling == Some(number) {
             metrics::samples(&status, moment.past, moment.stretches)
         } else {
             Samples::default()
         };
-        let turn = turn(&rollout, &seen, &found.stamped, &samples, &self.name(), now);
+        let turn = turn(&rollout, &seen, &stamped, &samples, &self.name(), now);
         let plan = turn.plan.as_ref();
         let act = |writes| Job::Act {
             rollout: raw.clone(),

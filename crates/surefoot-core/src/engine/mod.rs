@@ -30,7 +30,7 @@ use self::words::{describe, describe_threshold, evidence_wait, harm_in_words};
 use crate::api::analysis::MetricRole;
 use crate::api::status::{MetricStatus, ReleaseEvidence, RolloutStatus, StepStatus, Waiting};
 use crate::plan::{JudgePlan, MetricKind, Plan};
-use crate::samples::{BaselineSample, Count, Histogram, Latencies, Samples, Tick};
+use crate::samples::{BaselineSample, Count, Histogram, Latencies, Samples, Scalar, Tick};
 
 /// Boundaries of Istio's latency histogram, milliseconds, for a release without a baseline.
 pub const ISTIO_BOUNDARIES: [f64; 15] = [
@@ -479,6 +479,21 @@ pub fn judge(plan: &Plan, status: &RolloutStatus, samples: &Samples) -> Judgemen
     verdict(plan, engine, index, status.step.as_ref(), &thresholds, last)
 }
 
+/// The judged answers to a metric's query after `until`, which then is the time of the last of them:
+/// each is counted once.
+fn uncounted<'a>(
+    samples: &'a Samples,
+    name: &str,
+    until: &mut i64,
+    judged_from: Option<Timestamp>,
+) -> Vec<&'a Scalar> {
+    let (after, answers) = (*until, samples.scalars.get(name).into_iter().flatten());
+    let judged = answers.filter(|answer| {
+        answer.at.as_millisecond() > after && judged_from.is_some_and(|from| answer.at >= from)
+    });
+    judged.inspect(|answer| *until = answer.at.as_millisecond()).collect()
+}
+
 /// Count the answers of users' queries.
 fn thresholds(
     plan: &Plan,
@@ -499,15 +514,11 @@ fn thresholds(
         _ => None,
     });
     let counted = queries.zip(&mut engine.tallies).map(|((name, threshold), (tally, until))| {
-        let answers = samples.scalars.get(name).map(Vec::as_slice).unwrap_or_default();
-        for answer in answers {
-            let at = answer.at.as_millisecond();
-            if at > *until && judged_from.is_some_and(|from| answer.at >= from) {
-                threshold.fold(tally, answer.value);
-                *until = at;
-            }
+        for answer in uncounted(samples, name, until, judged_from) {
+            threshold.fold(tally, answer.value);
         }
-        (threshold, *tally, answers.last().map(|a| a.value))
+        let last = samples.scalars.get(name).and_then(|answers| answers.last());
+        (threshold, *tally, last.map(|answer| answer.value))
     });
     counted.collect()
 }
@@ -515,15 +526,11 @@ fn thresholds(
 /// Fold what users' queries answered of both versions at the same instants.
 fn fold_pairs(plan: &Plan, engine: &mut Engine, samples: &Samples, judged_from: Option<Timestamp>) {
     for ((metric, name), until) in pairs(plan).zip(&mut engine.paired) {
-        let answers = samples.scalars.get(name).map(Vec::as_slice).unwrap_or_default();
-        for answer in answers {
-            let at = answer.at.as_millisecond();
-            let judged = at > *until && judged_from.is_some_and(|from| answer.at >= from);
-            let Some(stable) = answer.stable.filter(|_| judged) else { continue };
+        for answer in uncounted(samples, name, until, judged_from) {
+            let Some(stable) = answer.stable else { continue };
             let pair = MetricBlock::Pair { canary: answer.value, stable };
             // Refused only by another policy's state.
             let _ = engine.state.fold(&engine.policy, metric, &pair, 0);
-            *until = at;
         }
     }
 }

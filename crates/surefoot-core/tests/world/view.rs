@@ -107,27 +107,14 @@ impl Cache {
         let actions = self.list("RolloutAction");
         let name = rollout.metadata.name.as_deref().unwrap_or_default();
         let uid = rollout.metadata.uid.as_deref().unwrap_or_default();
-        let seen = Observed {
-            spec: resolve(&rollout.spec, &Templates::new()),
-            deployment: found.deployment,
-            replica_sets: found.replica_sets,
-            apex: found.apex,
-            stable: found.stable,
-            canary: found.canary,
-            split: found.split,
-            route: found.route,
-            claim: found.claim,
-            rivals: found.rivals,
-            actions: Action::list(actions.iter().map(AsRef::as_ref), name, uid),
-            break_glass: found.break_glass,
+        let (seen, stamped) = found.observed(
+            resolve(&rollout.spec, &Templates::new()),
+            Action::list(actions.iter().map(AsRef::as_ref), name, uid),
             hold,
-            delivery: delivery.clone(),
-            namespace_terminating: false,
-            refused: None,
-            disrupted_until: self.disrupted_until,
-        };
+            delivery.clone(),
+        );
         self.weights = weights;
-        (seen, found.stamped)
+        (Observed { disrupted_until: self.disrupted_until, ..seen }, stamped)
     }
 }
 
