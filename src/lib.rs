@@ -7,4 +7,5 @@ pub mod controller;
 pub mod crds;
 pub mod outbound;
 pub mod redacted;
+pub mod sandbox;
 pub mod simulation;

@@ -59,7 +59,7 @@ fn run(story: Story, point: Option<&Point>) -> Result<Run, String> {
                 When { nth: Some(*nth), client: Some((*client).to_owned()), ..When::default() };
             plan = plan.with(when, fault.clone());
         }
-        cluster.sandbox.plan(plan);
+        cluster.inner.api.plan(plan);
         cluster.operate(point.map(|p| p.trouble).unwrap_or_default());
         let told = cluster.clone();
         // A story that doesn't end panics, with what it waited for.
@@ -74,8 +74,8 @@ fn run(story: Story, point: Option<&Point>) -> Result<Run, String> {
         let ended = match played {
             Ok(()) => Ok(Run {
                 outcome: outcome::outcome(&cluster),
-                violation: outcome::violation(&cluster.sandbox, story),
-                calls: cluster.sandbox.calls(),
+                violation: outcome::violation(&cluster.inner.api, story),
+                calls: cluster.inner.api.calls(),
                 took: began.elapsed(),
             }),
             Err(error) if error.is_panic() => {

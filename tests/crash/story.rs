@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cluster::{ACTIONS, Cluster, DEPLOYMENT, ROLLOUT, SETS, template};
+use surefoot::sandbox::App;
+
+use crate::cluster::{ACTIONS, Cluster, DEPLOYMENT, ROLLOUT, SETS};
 
 /// A story.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,7 +177,7 @@ async fn at_10(c: &Cluster) {
 }
 
 fn release(c: &Cluster, version: &str) {
-    c.merge(DEPLOYMENT, &json!({"spec": {"template": template(version)}}));
+    c.merge(DEPLOYMENT, &json!({"spec": {"template": App::template("shop", version)}}));
 }
 
 fn command(c: &Cluster, action: &str, step: i32) {

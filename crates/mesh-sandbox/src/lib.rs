@@ -14,4 +14,4 @@ pub mod world;
 
 pub use api::Answer;
 pub use mesh::Mesh;
-pub use world::{Behaviour, Destination, Load, Pod, Route, Settings, World};
+pub use world::{Behaviour, Destination, Load, Pod, Route, Settings, Tallies, Tally, World};

@@ -11,7 +11,7 @@ use crate::labels::Labels;
 use crate::proxy::Proxy;
 use crate::store::{Millis, Store};
 use crate::traffic::{self, Ending, Pods};
-use crate::world::{Behaviour, Pod, Route, Settings, World};
+use crate::world::{Behaviour, Load, Pod, Route, Settings, Tallies, World};
 
 /// A namespace and a pod's name.
 pub type Key = (String, String);
@@ -32,6 +32,7 @@ pub struct Mesh {
     coming: Vec<(Millis, Vec<Route>)>,
     /// Requests that nobody answers, until their callers give up.
     hanging: Vec<Ending>,
+    tallies: BTreeMap<Key, Tallies>,
 }
 
 /// A pod, its proxy and how it answers.
@@ -63,6 +64,26 @@ pub fn number(seed: u64, name: &str) -> u64 {
     name.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, step)
 }
 
+/// How a pod answers while it is warm, and while it is cold.
+fn flows(seed: u64, pod: &Pod, behaviour: &Behaviour, now: Millis) -> [Flow; 2] {
+    let traffic = |times: f64| {
+        let mut latency = behaviour.latency;
+        (latency.median, latency.p99) = (latency.median * times, latency.p99 * times);
+        Traffic {
+            latency: Some(latency),
+            failures: behaviour.failures,
+            ..Traffic::alike(1.0, behaviour.failing)
+        }
+    };
+    let seed = number(seed, &format!("{}/{}", pod.namespace, pod.name));
+    let mut flows = [traffic(1.0).flow(seed), traffic(behaviour.slower).flow(seed.wrapping_add(1))];
+    // Outages that all share come by the clock.
+    for flow in &mut flows {
+        flow.pass(Duration::from_millis(now.unsigned_abs()));
+    }
+    flows
+}
+
 impl Mesh {
     /// A mesh of which nothing is known yet.
     #[must_use]
@@ -79,7 +100,31 @@ impl Mesh {
             routes: Vec::new(),
             coming: Vec::new(),
             hanging: Vec::new(),
+            tallies: BTreeMap::new(),
         }
+    }
+
+    /// From now on the pods of a version, those that run and those to come, behave like this.
+    pub fn behave(&mut self, version: &str, behaviour: Behaviour) {
+        self.settings.versions.insert(version.to_owned(), behaviour.clone());
+        let (seed, now) = (self.seed, self.now.unwrap_or_default());
+        for played in self.pods.values_mut().filter(|played| played.pod.version == version) {
+            let [warm, cold] = flows(seed, &played.pod, &behaviour, now);
+            (played.warm, played.cold) = (warm, cold);
+            played.behaviour = behaviour.clone();
+        }
+    }
+
+    /// From now on the traffic of a route is like this.
+    pub fn carry(&mut self, namespace: &str, route: &str, load: Load) {
+        self.settings.loads.insert(format!("{namespace}/{route}"), load);
+    }
+
+    /// What callers of a route have got since the beginning.
+    #[must_use]
+    pub fn tallies(&self, namespace: &str, route: &str) -> Tallies {
+        let key = (namespace.to_owned(), route.to_owned());
+        self.tallies.get(&key).cloned().unwrap_or_default()
     }
 
     /// How long a piece of traffic is.
@@ -153,22 +198,7 @@ impl Mesh {
         ];
         let behaviour = self.settings.versions.get(&pod.version);
         let behaviour = behaviour.unwrap_or(&self.settings.behaviour).clone();
-        let traffic = |times: f64| {
-            let mut latency = behaviour.latency;
-            (latency.median, latency.p99) = (latency.median * times, latency.p99 * times);
-            Traffic {
-                latency: Some(latency),
-                failures: behaviour.failures,
-                ..Traffic::alike(1.0, behaviour.failing)
-            }
-        };
-        let seed = number(self.seed, &format!("{}/{}", pod.namespace, pod.name));
-        let (mut warm, mut cold) =
-            (traffic(1.0).flow(seed), traffic(behaviour.slower).flow(seed.wrapping_add(1)));
-        // Outages that all share come by the clock.
-        let clock = Duration::from_millis(now.unsigned_abs());
-        warm.pass(clock);
-        cold.pass(clock);
+        let [warm, cold] = flows(self.seed, pod, &behaviour, now);
         let proxy = Proxy::new(target.into_iter().collect::<Labels>(), millis(pod.started));
         Played { pod: pod.clone(), proxy, behaviour, warm, cold }
     }
@@ -178,7 +208,14 @@ impl Mesh {
         let beat = self.beat();
         let span = Duration::from_millis(beat.unsigned_abs());
         let hanging = std::mem::take(&mut self.hanging);
-        let mut pods = Pods { pods: &mut self.pods, caller: &mut self.caller, hanging, now, span };
+        let mut pods = Pods {
+            pods: &mut self.pods,
+            caller: &mut self.caller,
+            tallies: &mut self.tallies,
+            hanging,
+            now,
+            span,
+        };
         pods.give_up();
         for route in &self.routes {
             let name = format!("{}/{}", route.namespace, route.name);

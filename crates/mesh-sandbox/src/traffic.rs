@@ -15,7 +15,7 @@ use crate::labels::Labels;
 use crate::mesh::{Key, Played, millis};
 use crate::proxy::Proxy;
 use crate::store::Millis;
-use crate::world::{Destination, Load, Pairs, Pod, Route};
+use crate::world::{Destination, Load, Pairs, Pod, Route, Tallies};
 
 /// Milliseconds of a day.
 const DAY: f64 = 86_400_000.0;
@@ -26,6 +26,8 @@ const BUSIEST: f64 = 0.75;
 pub struct Pods<'a> {
     pub pods: &'a mut BTreeMap<Key, Played>,
     pub caller: &'a mut Proxy,
+    /// What callers got, by route, and by the Service and the version that answered.
+    pub tallies: &'a mut BTreeMap<Key, Tallies>,
     pub hanging: Vec<Ending>,
     pub now: Millis,
     pub span: Duration,
@@ -62,7 +64,7 @@ pub fn flow(route: &Route, load: &Load, seed: u64, pods: &mut Pods) {
         let ready = pods.ready(&route.namespace, &route.apex);
         for key in &ready {
             let count = pods.arriving(key, unmeshed / number(ready.len()));
-            pods.answered(key, count, load, None, false);
+            pods.answered(key, count, load, (route, None), false);
         }
     }
     let all: u32 = route.destinations.iter().map(|d| d.weight).sum();
@@ -129,9 +131,10 @@ impl Pods<'_> {
             let requests = Traffic::alike(1.0, 0.0).flow(seed).one(expected, self.span).requests;
             let labels = source(&route.namespace, destination, None, NOBODY);
             self.caller.count(&labels, &at_once(requests));
+            self.got(route, (&destination.service, ""), requests, requests);
             return;
         }
-        let to = Some((route.namespace.as_str(), destination));
+        let to = (route, Some(destination));
         let each = expected / number(ready.len());
         let mut round: Vec<(Key, Count)> =
             ready.iter().map(|key| (key.clone(), self.arriving(key, each))).collect();
@@ -164,6 +167,15 @@ impl Pods<'_> {
         played.map_or_else(Count::default, |p| p.flow(self.now).one(expected, self.span))
     }
 
+    /// Note what callers got from a version of a Service.
+    fn got(&mut self, route: &Route, by: (&str, &str), requests: u64, failed: u64) {
+        let key = (route.namespace.clone(), route.name.clone());
+        let by = (by.0.to_owned(), by.1.to_owned());
+        let tally = self.tallies.entry(key).or_default().entry(by).or_default();
+        tally.requests += requests;
+        tally.failed += failed;
+    }
+
     /// Requests that a pod answers, or never does: counted by its proxy, and by the callers' if they
     /// have one and it does not try again.
     fn answered(
@@ -171,7 +183,7 @@ impl Pods<'_> {
         key: &Key,
         count: Count,
         load: &Load,
-        to: Option<(&str, &Destination)>,
+        (route, to): (&Route, Option<&Destination>),
         again: bool,
     ) {
         let Some(played) = self.pods.get_mut(key) else { return };
@@ -181,7 +193,7 @@ impl Pods<'_> {
         let hung = flow.some(good, hanging);
         good -= hung;
         let told = |outcome| {
-            to.map(|(namespace, destination)| source(namespace, destination, Some(&pod), outcome))
+            to.map(|destination| source(&route.namespace, destination, Some(&pod), outcome))
         };
         for (n, outcome) in [(good, GOOD), (count.failed, FAILED)] {
             let latencies = played.flow(self.now).latencies(n).unwrap_or_else(|| at_once(n));
@@ -190,6 +202,9 @@ impl Pods<'_> {
                 self.caller.count(&labels, &latencies);
             }
         }
+        let failed = hung + if again { 0 } else { count.failed };
+        let service = to.map_or("", |destination| destination.service.as_str());
+        self.got(route, (service, &pod.version), good + failed, failed);
         if hung > 0 {
             let after = Millis::try_from(load.timeout.as_millis()).unwrap_or(Millis::MAX / 2);
             self.hanging.push(Ending {

@@ -63,6 +63,19 @@ pub struct Destination {
     pub weight: u32,
 }
 
+/// What callers of a route got, by the Service that they were sent to ("" for those without a proxy)
+/// and the version of the pod that answered ("" where nobody was there).
+pub type Tallies = BTreeMap<(String, String), Tally>;
+
+/// What callers got, the last try of each request counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Requests, those that nobody will answer among them.
+    pub requests: u64,
+    /// Those that failed, or wait in vain.
+    pub failed: u64,
+}
+
 /// What is true of the traffic, and how it is looked at.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {

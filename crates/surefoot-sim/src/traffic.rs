@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Beta, Binomial, Distribution, Geometric, LogNormal, Poisson};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, LogNormal as LogNormalCdf};
 use surefoot_core::engine::ISTIO_BOUNDARIES;
@@ -42,7 +43,7 @@ pub struct Latency {
 }
 
 /// How failures hang together.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Failures {
     /// Each request fails by itself.
