@@ -1,5 +1,8 @@
 //! What the API server refuses in built-in kinds, as far as controllers meet it.
 
+mod events;
+mod pods;
+
 use serde_json::Value;
 
 use crate::selectors::Selector;
@@ -7,16 +10,11 @@ use crate::status::Cause;
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const NAME_PART: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 
 /// What is wrong with an object's name.
 #[must_use]
 pub fn name(plural: &str, name: &str) -> Option<Cause> {
-    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let is_label = |part: &str| {
-        part.chars().all(|c| letter(c) || c == '-')
-            && part.starts_with(letter)
-            && part.ends_with(letter)
-    };
     let (fits, longest, why) = match plural {
         "namespaces" | "services" => (is_label(name), 63, LABEL),
         _ => (name.split('.').all(is_label), 253, SUBDOMAIN),
@@ -29,13 +27,56 @@ pub fn name(plural: &str, name: &str) -> Option<Cause> {
     (!fits).then(|| Cause::invalid(path, &name.into(), why))
 }
 
-/// What is wrong with an object of a built-in resource; `old` is what it was before.
+/// Whether it is one label of a DNS name.
+fn is_label(text: &str) -> bool {
+    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    text.chars().all(|c| letter(c) || c == '-')
+        && text.starts_with(letter)
+        && text.ends_with(letter)
+}
+
+/// What is wrong with a name that may have a prefix, as labels have; of each part.
+fn qualified_name(path: &str, name: &str) -> Vec<Cause> {
+    let (prefix, plain) = name.split_once('/').map_or((None, name), |(a, b)| (Some(a), b));
+    let mut wrong = Vec::new();
+    if prefix.is_some_and(|prefix| !prefix.split('.').all(is_label)) {
+        wrong.push(format!("prefix part {SUBDOMAIN}"));
+    }
+    if plain.is_empty() {
+        wrong.push("name part must be non-empty".to_owned());
+    } else if plain.len() > 63 {
+        wrong.push("name part must be no more than 63 bytes".to_owned());
+    }
+    let letter = |c: char| c.is_ascii_alphanumeric();
+    if !plain.chars().all(|c| letter(c) || "-_.".contains(c))
+        || !plain.starts_with(letter)
+        || !plain.ends_with(letter)
+    {
+        wrong.push(format!("name part {NAME_PART}"));
+    }
+    wrong.into_iter().map(|why| Cause::invalid(path, &name.into(), why)).collect()
+}
+
+/// What is wrong with an object of a built-in resource as the API of `group` takes it; `old` is what
+/// it was before.
 #[must_use]
-pub fn check(plural: &str, object: &Value, old: Option<&Value>) -> Vec<Cause> {
+pub fn check(
+    (group, plural): (&str, &str),
+    object: &Value,
+    old: Option<&Value>,
+    subresource: Option<&str>,
+) -> Vec<Cause> {
     let mut causes = Vec::new();
     match plural {
         "deployments" | "replicasets" => workload(object, old, &mut causes),
-        "pods" => containers(&object["spec"], "spec", &mut causes),
+        "pods" => match (old, subresource) {
+            (Some(old), Some(_)) => pods::status(object, old, &mut causes),
+            (old, _) => {
+                pods::spec(&object["spec"], "spec", &mut causes);
+                old.inspect(|old| pods::update(object, old, &mut causes));
+            }
+        },
+        "events" => causes = events::check(group, object, old),
         "services" => service(object, old, &mut causes),
         "leases" => lease(object, &mut causes),
         _ => {}
@@ -64,21 +105,7 @@ fn workload(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
     if old.is_some_and(|old| old["spec"]["selector"] != *selector) {
         causes.push(Cause::invalid("spec.selector", selector, "field is immutable"));
     }
-    containers(&spec["template"]["spec"], "spec.template.spec", causes);
-}
-
-fn containers(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
-    let list = spec["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if list.is_empty() {
-        causes.push(Cause::required(format!("{path}.containers"), ""));
-    }
-    for (index, container) in list.iter().enumerate() {
-        for field in ["name", "image"] {
-            if container[field].as_str().is_none_or(str::is_empty) {
-                causes.push(Cause::required(format!("{path}.containers[{index}].{field}"), ""));
-            }
-        }
-    }
+    pods::spec(&spec["template"]["spec"], "spec.template.spec", causes);
 }
 
 fn service(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
@@ -138,9 +165,10 @@ mod tests {
                 },
             }})
         };
-        assert!(check("deployments", &object("a", "a"), None).is_empty());
-        assert_eq!(check("deployments", &object("a", "b"), None).len(), 1);
-        let causes = check("deployments", &object("b", "b"), Some(&object("a", "a")));
+        assert!(check(("apps", "deployments"), &object("a", "a"), None, None).is_empty());
+        assert_eq!(check(("apps", "deployments"), &object("a", "b"), None, None).len(), 1);
+        let causes =
+            check(("apps", "deployments"), &object("b", "b"), Some(&object("a", "a")), None);
         assert_eq!(causes[0].field, "spec.selector");
     }
 }

@@ -9,6 +9,7 @@ pub fn fill(plural: &str, object: &mut Value) {
     match plural {
         "deployments" => deployment(object),
         "replicasets" => replica_set(object),
+        "events" => event(object),
         "pods" => pod(object),
         "services" => service(object),
         "secrets" => secret(object),
@@ -61,12 +62,108 @@ fn pod(object: &mut Value) {
     pod_spec(&mut object["spec"]);
     let spec = &mut object["spec"];
     or(spec, "enableServiceLinks", true);
-    or(spec, "serviceAccountName", "default");
-    let account = spec["serviceAccountName"].clone();
-    or(spec, "serviceAccount", account);
-    or(spec, "priority", 0);
-    or(spec, "preemptionPolicy", "PreemptLowerPriority");
-    or(object, "status", json!({"phase": "Pending", "qosClass": "BestEffort"}));
+    if let Some(account) = spec["serviceAccountName"].as_str().map(str::to_owned) {
+        or(spec, "serviceAccount", account);
+    }
+    let quality = quality(spec);
+    or(object, "status", json!({"phase": "Pending", "qosClass": quality}));
+    let status = &mut object["status"];
+    addresses(status);
+    for condition in items(status, "conditions") {
+        or(condition, "lastProbeTime", Value::Null);
+        or(condition, "lastTransitionTime", Value::Null);
+    }
+    for container in items(status, "containerStatuses") {
+        or(container, "lastState", json!({}));
+        or(container, "state", json!({}));
+    }
+}
+
+/// What admission makes of a pod: a new one gets its account and its priority, which stay.
+pub fn admit(pod: &mut Value, old: Option<&Value>) {
+    let spec = &mut pod["spec"];
+    match old {
+        None => {
+            or(spec, "serviceAccountName", "default");
+            let account = spec["serviceAccountName"].clone();
+            or(spec, "serviceAccount", account);
+            or(spec, "priority", 0);
+            or(spec, "preemptionPolicy", "PreemptLowerPriority");
+        }
+        Some(old) => {
+            for name in ["priority", "preemptionPolicy"] {
+                or(spec, name, old["spec"][name].clone());
+            }
+        }
+    }
+    tolerations(spec);
+}
+
+/// A pod stays on a node that is away for five minutes, unless it says otherwise.
+fn tolerations(spec: &mut Value) {
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        or(spec, "tolerations", json!([]));
+        let Some(all) = spec["tolerations"].as_array_mut() else { return };
+        let is = |field: &Value, text: &str| field.is_null() || field == text;
+        if !all.iter().any(|one| is(&one["key"], key) && is(&one["effect"], "NoExecute")) {
+            all.push(json!({
+                "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300,
+            }));
+        }
+    }
+}
+
+/// How well a pod is served when a node has too little.
+fn quality(spec: &Value) -> &'static str {
+    let containers = || spec["containers"].as_array().into_iter().flatten();
+    let asks = |container: &Value| {
+        let resources = &container["resources"];
+        ["requests", "limits"].iter().any(|name| resources[*name].is_object())
+    };
+    let guaranteed = |container: &Value| {
+        let limits = &container["resources"]["limits"];
+        let requests = &container["resources"]["requests"];
+        ["cpu", "memory"].iter().all(|name| {
+            !limits[*name].is_null()
+                && (requests[*name].is_null() || requests[*name] == limits[*name])
+        })
+    };
+    match () {
+        () if !containers().any(asks) => "BestEffort",
+        () if containers().all(guaranteed) => "Guaranteed",
+        () => "Burstable",
+    }
+}
+
+/// A pod's first address is told twice.
+fn addresses(status: &mut Value) {
+    let first = status["podIPs"][0]["ip"].clone();
+    match (status["podIP"].clone(), first) {
+        (Value::Null, Value::Null) => {}
+        (Value::Null, first) => status["podIP"] = first,
+        (address, first) if first != address => status["podIPs"] = json!([{"ip": address}]),
+        _ => {}
+    }
+}
+
+/// Some fields are there even if they say nothing.
+fn event(object: &mut Value) {
+    for name in ["action", "message", "reason", "type"] {
+        if let Some(fields) =
+            object.as_object_mut().filter(|f| f.get(name).is_some_and(|v| v == ""))
+        {
+            fields.remove(name);
+        }
+    }
+    for name in ["involvedObject", "source"] {
+        or(object, name, json!({}));
+    }
+    for name in ["reportingComponent", "reportingInstance"] {
+        or(object, name, "");
+    }
+    for name in ["eventTime", "firstTimestamp", "lastTimestamp"] {
+        or(object, name, Value::Null);
+    }
 }
 
 fn pod_spec(spec: &mut Value) {

@@ -59,19 +59,118 @@ pub fn wrote(
     paths.sort();
     paths.dedup();
     if !paths.is_empty() {
-        let mut entry = json!({
-            "manager": manager, "operation": "Update", "apiVersion": kind.api_version(),
-            "time": if is_new { json!(seconds(now)) } else { time },
-            "fieldsType": "FieldsV1", "fieldsV1": tree(&paths),
-        });
-        if let Some(subresource) = subresource {
-            entry["subresource"] = subresource.into();
-        }
-        entries.push(entry);
+        let time = if is_new { seconds(now).into() } else { time };
+        entries.push(entry(kind, manager, subresource, time, &paths));
     }
-    if !entries.is_empty() {
+    set(object, entries);
+}
+
+fn entry(
+    kind: &Kind,
+    manager: &str,
+    subresource: Option<&str>,
+    time: Value,
+    paths: &[Vec<String>],
+) -> Value {
+    let mut entry = json!({
+        "manager": manager, "operation": "Update", "apiVersion": kind.api_version(),
+        "fieldsType": "FieldsV1", "fieldsV1": tree(paths),
+    });
+    if !time.is_null() {
+        entry["time"] = time;
+    }
+    if let Some(subresource) = subresource {
+        entry["subresource"] = subresource.into();
+    }
+    entry
+}
+
+/// Who an entry's manager is: of two entries with the same only the last counts.
+fn identity(entry: &Value) -> [&Value; 3] {
+    [&entry["manager"], &entry["apiVersion"], &entry["subresource"]]
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// Sets the entries in the real server's order: those without time first.
+fn set(object: &mut Value, mut entries: Vec<Value>) {
+    entries.sort_by(|one, other| {
+        let order = |entry: &Value| {
+            ["time", "manager", "apiVersion", "subresource"]
+                .map(|name| text(&entry[name]).to_owned())
+        };
+        order(one).cmp(&order(other))
+    });
+    if entries.is_empty() {
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.remove("managedFields");
+        }
+    } else {
         object["metadata"]["managedFields"] = entries.into();
     }
+}
+
+/// Whether anybody's fields are recorded. Once there are none, there never are again.
+pub fn is_tracked(object: &Value) -> bool {
+    object["metadata"]["managedFields"].as_array().is_some_and(|entries| !entries.is_empty())
+}
+
+/// Drops what the real server drops with each write: what a write by way of the scale left twice, and
+/// what is owned by way of another group's API.
+pub fn tidy(kind: &Kind, object: &mut Value) {
+    let Some(entries) = object["metadata"]["managedFields"].as_array() else { return };
+    let group = |entry: &Value| {
+        let version = text(&entry["apiVersion"]);
+        version.split_once('/').map_or(String::new(), |(group, _)| group.to_owned())
+    };
+    let ours: Vec<&Value> = entries.iter().filter(|entry| group(entry) == kind.group).collect();
+    let kept = ours.iter().enumerate().filter(|(index, entry)| {
+        !ours[index + 1..].iter().any(|later| identity(later) == identity(entry))
+    });
+    let kept: Vec<Value> = kept.map(|(_, entry)| Value::clone(entry)).collect();
+    if kept.len() != entries.len() {
+        set(object, kept);
+    }
+}
+
+/// Records that `manager` wrote the number of replicas at `pointer` by way of the scale. The real
+/// server then gives each owner of the number an entry of its own for it, without time; and none to a
+/// manager whose number nobody owned before.
+pub fn scaled(kind: &Kind, object: &mut Value, old: &Value, manager: &str, pointer: &str) {
+    let path: Vec<String> = pointer.split('/').skip(1).map(|name| format!("f:{name}")).collect();
+    let mut owners: Vec<(String, Option<String>)> = Vec::new();
+    let mut entries = Vec::new();
+    for entry in object["metadata"]["managedFields"].as_array().into_iter().flatten() {
+        let mut paths = paths(&entry["fieldsV1"]);
+        let count = paths.len();
+        paths.retain(|other| *other != path);
+        if paths.len() == count {
+            entries.push(entry.clone());
+            continue;
+        }
+        let subresource = entry["subresource"].as_str().map(str::to_owned);
+        owners.push((text(&entry["manager"]).to_owned(), subresource));
+        if !paths.is_empty() {
+            let mut entry = entry.clone();
+            entry["fieldsV1"] = tree(&paths);
+            entries.push(entry);
+        }
+    }
+    let number = |object: &Value| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+    if number(object) != number(old) && !owners.is_empty() {
+        owners.clear();
+        // A scale of 0 has no number.
+        if number(object) != 0 {
+            owners.push((manager.to_owned(), Some("scale".to_owned())));
+        }
+    }
+    for (manager, subresource) in owners {
+        let path = std::slice::from_ref(&path);
+        entries.push(entry(kind, &manager, subresource.as_deref(), Value::Null, path));
+    }
+    set(object, entries);
 }
 
 /// That a map is there can be several managers' doing.
@@ -191,6 +290,8 @@ fn keys(schema: Option<&Schema>, name: &str, custom: bool) -> Option<Vec<String>
         "containers" | "initContainers" | "env" | "volumes" => owned(&["name"]),
         "conditions" => owned(&["type"]),
         "volumeMounts" => owned(&["mountPath"]),
+        // Those of containers and of Services: an item has one of the first two.
+        "ports" => owned(&["containerPort", "port", "protocol"]),
         _ => None,
     }
 }
@@ -200,7 +301,7 @@ fn step(item: &Value, keys: &[String]) -> String {
         return format!("v:{item}");
     }
     let key: Map<String, Value> =
-        keys.iter().map(|key| (key.clone(), item[key.as_str()].clone())).collect();
+        keys.iter().filter_map(|key| Some((key.clone(), item.get(key)?.clone()))).collect();
     format!("k:{}", Value::Object(key))
 }
 

@@ -52,6 +52,12 @@ impl Cause {
         Cause { reason: "FieldValueNotSupported", field: field.into(), message }
     }
 
+    /// A value that is there already.
+    pub fn duplicate(field: impl Into<String>, value: &Value) -> Cause {
+        let message = format!("Duplicate value: {value}");
+        Cause { reason: "FieldValueDuplicate", field: field.into(), message }
+    }
+
     /// A change that is not allowed.
     pub fn forbidden(field: impl Into<String>, why: impl std::fmt::Display) -> Cause {
         let message = format!("Forbidden: {why}");

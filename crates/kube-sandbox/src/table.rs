@@ -70,8 +70,21 @@ fn bare(value: &Value) -> Value {
     };
     let Some(items) = value["items"].as_array() else { return of(value, "PartialObjectMetadata") };
     let mut list = of(value, "PartialObjectMetadataList");
-    list["items"] = items.iter().map(|item| of(item, "PartialObjectMetadata")).collect();
+    without_empty_token(&mut list["metadata"]);
+    list["items"] = match items.len() {
+        0 => Value::Null,
+        _ => items.iter().map(|item| of(item, "PartialObjectMetadata")).collect(),
+    };
     list
+}
+
+/// Where there are no more pages, these lists have no `continue`.
+fn without_empty_token(metadata: &mut Value) {
+    if metadata["continue"] == ""
+        && let Some(fields) = metadata.as_object_mut()
+    {
+        fields.remove("continue");
+    }
 }
 
 fn table(value: &Value, kind: &Kind, now: Timestamp, include: Option<&str>) -> Value {
@@ -89,6 +102,7 @@ fn table(value: &Value, kind: &Kind, now: Timestamp, include: Option<&str>) -> V
             metadata[name] = found.clone();
         }
     }
+    without_empty_token(&mut metadata);
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
         "columnDefinitions": heads, "rows": rows,
@@ -142,9 +156,12 @@ fn row(
     let cells: Vec<Value> = if kind.is_custom() {
         columns.iter().map(|column| cells::custom(object, column, now)).collect()
     } else {
-        builtin::cells(&kind.plural, object, now)
+        builtin::cells(&kind.plural, &kind.stored(object.clone()), now)
     };
     let mut row = json!({"cells": cells});
+    if let Some(conditions) = builtin::conditions(&kind.plural, object) {
+        row["conditions"] = conditions;
+    }
     match include {
         Some("None") => {}
         Some("Object") => {

@@ -192,8 +192,10 @@ fn finalizers_hold_an_object_until_they_are_done() {
 fn events_are_one_resource_in_two_groups() {
     let sandbox = shop();
     let event = json!({
-        "metadata": {"name": "e"}, "regarding": {"kind": "Pod", "name": "p"}, "note": "hello",
-        "reportingController": "me", "eventTime": "2026-01-01T00:00:00.000000Z",
+        "metadata": {"name": "e"}, "note": "hello", "type": "Normal", "reason": "r", "action": "a",
+        "regarding": {"kind": "Pod", "name": "p", "namespace": "shop"},
+        "reportingController": "me", "reportingInstance": "one",
+        "eventTime": "2026-01-01T00:00:00.000000Z",
     });
     let (code, made) = post(&sandbox, "/apis/events.k8s.io/v1/namespaces/shop/events", &event);
     assert_eq!((code, &made["note"]), (201, &json!("hello")));

@@ -2,6 +2,8 @@
 //! compares what they answer: status codes, bodies, events of watches. Then plays the same edits of a
 //! Deployment under the real controllers and under the sandbox's, and compares what becomes of them.
 //!
+//! One sequence alone is told in full.
+//!
 //! `cargo run -p kube-sandbox --example fidelity -- <control plane> [sequences] [first seed]`, where the
 //! control plane is the program of `e2e/controlplane`; or, in its place, the kubeconfig of a server that has
 //! no controllers which write meanwhile (for the second part it needs them, and they must be let go by then).
@@ -20,6 +22,7 @@ use futures::StreamExt;
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use kube_sandbox::{Controllers, Sandbox, Settings};
+use serde_json::Value;
 
 use grammar::Step;
 use side::{Reply, Side};
@@ -37,6 +40,8 @@ struct Tally {
     sequences: usize,
     requests: usize,
     agreed: usize,
+    /// What sequences ended with.
+    differing: usize,
     allowed: BTreeMap<&'static str, usize>,
     /// What differs, with examples.
     differences: BTreeMap<String, (usize, Vec<String>)>,
@@ -54,13 +59,18 @@ async fn main() -> Result<ExitCode, Error> {
     let sandbox = Client::new(server.service("fidelity"), "default");
     prepare(&real).await?;
     prepare(&sandbox).await?;
+    let began = tokio::time::Instant::now();
     let runs = (first..first + sequences).map(|seed| run(seed, real.clone(), sandbox.clone()));
     let mut runs = futures::stream::iter(runs).buffer_unordered(AT_ONCE);
     let mut tally = Tally::default();
     while let Some(outcome) = runs.next().await {
-        tally.add(&outcome?);
+        let exchanges = outcome?;
+        if sequences == 1 {
+            exchanges.iter().for_each(Exchange::tell);
+        }
+        tally.add(&exchanges);
     }
-    let answers = tally.print();
+    let answers = tally.print(began.elapsed());
     control_plane.resume_controllers()?;
     let settings = Settings { ready_after: Duration::ZERO, ..Settings::default() };
     let _controllers = Controllers::start(&server, settings);
@@ -78,20 +88,26 @@ async fn client(path: &std::path::Path) -> Result<Client, Error> {
     Ok(Client::try_from(config)?)
 }
 
-/// Adds the custom kind of the grammar.
+/// Adds the custom kinds of the grammar, and waits until they are served.
 async fn prepare(client: &Client) -> Result<(), Error> {
     let mut side = Side::new(client.clone(), String::new());
-    let definition = grammar::definition();
-    let uri = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-    side.send(&Step::post(uri, definition)).await?;
-    for _ in 0..100 {
-        let reply = side.send(&Step::get("/apis/example.com/v1/widgets")).await?;
-        if reply.code == 200 {
-            return Ok(());
+    for definition in grammar::definitions()? {
+        let uri = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        let (group, name) = (&definition["spec"]["group"], &definition["spec"]["names"]["plural"]);
+        let version = &definition["spec"]["versions"][0]["name"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let served = format!("/apis/{}/{}/{}", text(group), text(version), text(name));
+        side.send(&Step::post(uri, definition.clone())).await?;
+        let mut looks = 0;
+        while side.send(&Step::get(&served)).await?.code != 200 {
+            looks += 1;
+            if looks > 100 {
+                return Err(format!("{served} is not served").into());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    Err("the custom kind is not served".into())
+    Ok(())
 }
 
 /// A step with what both sides answered.
@@ -100,6 +116,14 @@ struct Exchange {
     step: Step,
     real: Reply,
     sandbox: Reply,
+}
+
+impl Exchange {
+    /// For whoever looks into one sequence.
+    fn tell(&self) {
+        let Exchange { step, real, sandbox, .. } = self;
+        println!("{step}\n  {} {}\n  {} {}", real.code, real.body, sandbox.code, sandbox.body);
+    }
 }
 
 async fn run(seed: u64, real: Client, sandbox: Client) -> Result<Vec<Exchange>, Error> {
@@ -125,6 +149,7 @@ impl Tally {
                 differs |= self.count(exchange, difference);
             }
             if differs {
+                self.differing += 1;
                 // What comes after it may only be its consequence.
                 return;
             }
@@ -150,20 +175,21 @@ impl Tally {
         true
     }
 
-    fn print(&self) -> ExitCode {
+    fn print(&self, took: Duration) -> ExitCode {
         for (what, (count, examples)) in &self.differences {
             println!("{count} × {what}");
             for example in examples {
                 println!("    {example}");
             }
         }
-        let total: usize = self.differences.values().map(|(count, _)| count).sum();
         println!(
-            "{} sequences, {} requests: {} agree, {} kinds of differences ({total})",
+            "{} sequences, {} requests in {} s: {} agree, {} differ as allowed, {} otherwise",
             self.sequences,
             self.requests,
+            took.as_secs(),
             self.agreed,
-            self.differences.len()
+            self.requests - self.agreed - self.differing,
+            self.differing
         );
         for (reason, count) in &self.allowed {
             println!("allowed {count} ×: {reason}");

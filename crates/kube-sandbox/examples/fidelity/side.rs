@@ -8,7 +8,7 @@ use kube::client::Body;
 use serde_json::Value;
 
 use crate::Error;
-use crate::grammar::Step;
+use crate::grammar::{LAST, Step};
 
 /// What a server answered.
 pub struct Reply {
@@ -16,8 +16,8 @@ pub struct Reply {
     pub code: u16,
     /// The body; of a watch the list of its events.
     pub body: Value,
-    /// Whether it warned.
-    pub warned: bool,
+    /// What it warned of.
+    pub warnings: Vec<String>,
 }
 
 /// A server, and what stands for its versions and uids in the requests.
@@ -53,22 +53,29 @@ impl Side {
             .method(step.method.clone())
             .uri(uri)
             .header("content-type", step.media)
-            .header("accept", "application/json")
+            .header("accept", step.accept)
             .header("user-agent", "fidelity")
             .body(Body::from(body.unwrap_or_default().into_bytes()))?;
         let response = self.client.send(request).await?;
         let code = response.status().as_u16();
-        let warned = response.headers().contains_key("warning");
-        let bytes = response.into_body().collect().await?.to_bytes();
-        let lines = serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>();
-        let mut values: Vec<Value> = lines.collect::<Result<_, _>>().unwrap_or_default();
-        let mut body = match values.len() {
-            1 if step.name != "watch" => values.remove(0),
-            _ => Value::Array(values),
+        let warnings = response.headers().get_all("warning").iter();
+        let warnings =
+            warnings.map(|text| text.to_str().map(str::to_owned)).collect::<Result<_, _>>()?;
+        let body = response.into_body();
+        let mut body = match step.name {
+            "watch" | "watch-list" if code == 200 => {
+                events(body, step.name == "watch-list").await?
+            }
+            _ => {
+                let bytes = body.collect().await?.to_bytes();
+                // What isn't JSON counts as text.
+                serde_json::from_slice(&bytes)
+                    .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into())
+            }
         };
         self.learn(&body, &step.object);
         self.neutral(&mut body);
-        Ok(Reply { code, body, warned })
+        Ok(Reply { code, body, warnings })
     }
 
     fn filled(&self, text: &str, object: &str) -> String {
@@ -105,9 +112,8 @@ impl Side {
     fn neutral(&mut self, value: &mut Value) {
         match value {
             Value::Object(fields) => {
-                if fields.get("items").is_some_and(Value::is_array)
-                    && fields.contains_key("metadata")
-                {
+                let is_list = ["items", "rows"].iter().any(|name| fields.contains_key(*name));
+                if is_list && fields.contains_key("metadata") {
                     fields["metadata"]["resourceVersion"] = "*".into();
                 }
                 if fields.get("type").is_some_and(|t| t == "BOOKMARK") {
@@ -118,7 +124,11 @@ impl Side {
                 }
             }
             Value::Array(items) => items.iter_mut().for_each(|item| self.neutral(item)),
-            Value::String(text) => *text = self.plain(text),
+            Value::String(text) => {
+                *text = self.embedded(text).unwrap_or_else(|| text.clone());
+                *text = self.plain(text);
+                *text = in_order(text).unwrap_or_else(|| text.clone());
+            }
             _ => {}
         }
     }
@@ -139,12 +149,30 @@ impl Side {
             ("clusterIPs" | "fieldsV1", _) => *field = "*".into(),
             ("continue", Value::String(token)) if token.is_empty() => {}
             ("lastTransitionTime" | "continue", _) => *field = "*".into(),
+            ("cells", Value::Array(cells)) => {
+                cells.iter_mut().filter(|c| is_its_own(c)).for_each(|cell| *cell = "*".into());
+            }
+            ("causes", Value::Array(causes)) => {
+                causes.iter_mut().for_each(|cause| self.neutral(cause));
+                causes.sort_by_key(Value::to_string);
+            }
             ("managedFields", Value::Array(entries)) => {
                 entries.sort_by_key(|e| (e["manager"].to_string(), e["subresource"].to_string()));
                 entries.iter_mut().for_each(|entry| self.neutral(entry));
             }
             _ => self.neutral(field),
         }
+    }
+
+    /// Text that shows an object, with that as neutral as others and its fields in one order.
+    fn embedded(&mut self, text: &str) -> Option<String> {
+        let start = text.find("\"{")?;
+        let mut strings = serde_json::Deserializer::from_str(&text[start..]).into_iter::<String>();
+        let shown = strings.next()?.ok()?;
+        let rest = &text[start + strings.byte_offset()..];
+        let mut object: Value = serde_json::from_str(&shown).ok()?;
+        self.neutral(&mut object);
+        Some(format!("{}{}{rest}", &text[..start], Value::from(object.to_string())))
     }
 
     /// Text without the uids and versions of this server.
@@ -165,6 +193,46 @@ impl Side {
             _ => plain,
         }
     }
+}
+
+/// The events of a watch, until it has told of all: of the last object of a sequence, or that what
+/// comes first has come.
+async fn events(mut body: Body, initial: bool) -> Result<Value, Error> {
+    let (mut text, mut events) = (Vec::new(), Vec::new());
+    while let Some(frame) = body.frame().await {
+        text.extend(frame?.into_data().unwrap_or_default());
+        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = text.drain(..=end).collect();
+            let event: Value = serde_json::from_slice(&line)?;
+            let metadata = &event["object"]["metadata"];
+            let is_initial = metadata["annotations"]["k8s.io/initial-events-end"] == "true";
+            let is_last = event["type"] == "ADDED" && metadata["name"] == LAST;
+            events.push(event);
+            if is_initial || is_last && !initial {
+                return Ok(events.into());
+            }
+        }
+    }
+    Ok(events.into())
+}
+
+/// Whether a cell tells for how long something has been, or a Service's address.
+fn is_its_own(cell: &Value) -> bool {
+    cell.as_str().is_some_and(|text| {
+        let is_age = text.starts_with(|c: char| c.is_ascii_digit())
+            && text.ends_with(['s', 'm', 'h', 'd', 'y'])
+            && text.chars().all(|c| c.is_ascii_digit() || "smhdy".contains(c));
+        is_age || text.starts_with("10.96.")
+    })
+}
+
+/// A message with what is wrong in one order: the real server's is that of a Go map, which differs
+/// from one time to the next.
+fn in_order(message: &str) -> Option<String> {
+    let (start, list) = message.split_once(" is invalid: [")?;
+    let mut causes: Vec<&str> = list.strip_suffix(']')?.split(", ").collect();
+    causes.sort_unstable();
+    Some(format!("{start} is invalid: [{}]", causes.join(", ")))
 }
 
 fn place(seen: &mut Vec<String>, text: &str) -> usize {

@@ -19,12 +19,6 @@ pub(super) fn to_core(event: Value) -> Value {
     let name = |field: &str| NAMES.iter().find(|(_, other)| *other == field).map(|(name, _)| *name);
     let mut event = renamed(fields, name);
     event.insert("apiVersion".into(), "v1".into());
-    for name in ["involvedObject", "source"] {
-        event.entry(name).or_insert_with(|| Value::Object(Map::new()));
-    }
-    for name in ["firstTimestamp", "lastTimestamp"] {
-        event.entry(name).or_insert(Value::Null);
-    }
     Value::Object(event)
 }
 
@@ -32,7 +26,14 @@ pub(super) fn to_core(event: Value) -> Value {
 pub(super) fn from_core(event: &Value) -> Value {
     let Value::Object(fields) = event.clone() else { return event.clone() };
     let name = |field: &str| NAMES.iter().find(|(name, _)| *name == field).map(|(_, other)| *other);
-    Value::Object(renamed(fields, name))
+    let mut event = renamed(fields, name);
+    // Left out here when they say nothing.
+    for name in ["reportingController", "reportingInstance"] {
+        if event.get(name).is_some_and(|text| text == "") {
+            event.remove(name);
+        }
+    }
+    Value::Object(event)
 }
 
 fn renamed(

@@ -150,7 +150,14 @@ impl Kind {
     /// 422 for an object of this kind.
     #[must_use]
     pub fn invalid(&self, name: &str, causes: &[Cause]) -> Refusal {
-        Refusal::invalid(About { group: &self.group, kind: &self.kind, name }, causes)
+        Refusal::invalid(self.about_kind(name), causes)
+    }
+
+    /// For a refusal about an object: by its kind. Events are the core group's.
+    #[must_use]
+    pub fn about_kind<'a>(&'a self, name: &'a str) -> About<'a> {
+        let group = if self.is_event() { "" } else { &self.group };
+        About { group, kind: &self.kind, name }
     }
 
     /// Reads an object as this kind; returns it with what is known of it, and the paths of the

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Answer, How, Machine, Place, meta, seconds};
 use crate::kinds::Kind;
 use crate::request::Request;
-use crate::status::{About, Refusal};
+use crate::status::{About, Cause, Refusal};
 use crate::store::Key;
 
 const ORPHAN: &str = "orphan";
@@ -50,13 +50,29 @@ impl Machine {
         let kind = &place.kind;
         let old = self.find(place)?;
         preconditions(kind, options, &old)?;
+        if is_pending(kind, options, &old) {
+            return Ok(Answer::json(200, kind.served(&old)));
+        }
         let mut object = Value::clone(&old);
-        finalize(&mut object, options.policy.as_deref());
+        // Nothing depends on an Event.
+        if kind.plural != "events" {
+            finalize(&mut object, options.policy.as_deref());
+        }
         let grace = grace(kind, &object, options);
         let done = grace == 0
             && meta::finalizers(&object).is_empty()
             && (kind.plural != "namespaces" || is_free(kind, &object))
             && !self.holds_instances(kind, &object, how);
+        let ends = old["metadata"]["deletionGracePeriodSeconds"].as_i64() == Some(0);
+        if done && kind.plural == "pods" && !ends {
+            // A pod ends gracefully, if at once.
+            if !meta::is_deleting(&object) {
+                meta::raise(&mut object);
+            }
+            meta::set(&mut object, "deletionTimestamp", seconds(how.now));
+            meta::set(&mut object, "deletionGracePeriodSeconds", 0);
+            object = Value::clone(&*self.save(kind, place.key.clone(), object, how)?);
+        }
         if done {
             let last = self.vanish(place, object, how);
             return Ok(Answer::json(200, success(kind, last)));
@@ -201,14 +217,28 @@ fn options(request: &Request) -> Result<(Options, bool), Refusal> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     options.grace = body["gracePeriodSeconds"].as_i64().or(options.grace);
     options.policy = text(&body["propagationPolicy"]).or(options.policy);
+    if let Some(policy) = &options.policy {
+        known(policy)?;
+    }
     options.uid = text(&body["preconditions"]["uid"]);
     options.version = text(&body["preconditions"]["resourceVersion"]);
     let dry_run = body["dryRun"].as_array().is_some_and(|all| all.iter().any(|v| v == "All"));
     Ok((options, dry_run))
 }
 
+/// Whether there is such a propagation policy.
+fn known(policy: &str) -> Result<(), Refusal> {
+    let policies = ["Foreground", "Background", "Orphan", "nil"].map(Value::from);
+    if policies[..3].contains(&policy.into()) {
+        return Ok(());
+    }
+    let cause = Cause::unsupported("propagationPolicy", &policy.into(), &policies);
+    let about = About { group: "meta.k8s.io", kind: "DeleteOptions", name: "" };
+    Err(Refusal::invalid(about, &[cause]))
+}
+
 fn preconditions(kind: &Kind, options: &Options, object: &Value) -> Result<(), Refusal> {
-    let about = About { kind: &kind.kind, ..kind.about(meta::text(object, "name")) };
+    let about = kind.about_kind(meta::text(object, "name"));
     let (uid, version) = (meta::text(object, "uid"), meta::text(object, "resourceVersion"));
     if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
         let why = format!(
@@ -223,6 +253,12 @@ fn preconditions(kind: &Kind, options: &Options, object: &Value) -> Result<(), R
         return Err(Refusal::conflict(about, why));
     }
     Ok(())
+}
+
+/// Whether a pod is ending already, and not to end sooner: then nothing about it changes.
+fn is_pending(kind: &Kind, options: &Options, old: &Value) -> bool {
+    let earlier = old["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+    kind.plural == "pods" && earlier > 0 && options.grace.is_none_or(|grace| grace >= earlier)
 }
 
 /// The finalizers by which dependents are orphaned, or deleted first.

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::kinds::{Generation, Kind};
 use crate::status::{Cause, Refusal};
+use crate::store::Key;
 
 /// Sets a field of an object's metadata.
 pub(super) fn set(object: &mut Value, name: &str, value: impl Into<Value>) {
@@ -67,16 +68,24 @@ pub(super) fn misnamed(given: &str, name: &str) -> Refusal {
 }
 
 /// The object isn't the one that the client means.
-pub(super) fn other_uid(kind: &Kind, name: &str, given: &str, uid: &str) -> Refusal {
+pub(super) fn other_uid(kind: &Kind, key: &Key, given: &str, uid: &str) -> Refusal {
+    // Where the real server keeps the object.
+    let place = match (kind.is_custom(), kind.plural.as_str()) {
+        (true, plural) => format!("{}/{plural}", kind.group),
+        (_, "services") => "services/specs".to_owned(),
+        (_, plural) => plural.to_owned(),
+    };
+    let space = Some(&key.namespace).filter(|namespace| !namespace.is_empty());
+    let space = space.map(|namespace| format!("{namespace}/")).unwrap_or_default();
     let why = format!(
-        "StorageError: invalid object, Code: 4, Key: /registry/{}/{name}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {uid}",
-        kind.plural
+        "StorageError: invalid object, Code: 4, Key: /registry/{place}/{space}{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {uid}",
+        key.name
     );
-    Refusal::conflict(kind.about(name), why)
+    Refusal::conflict(kind.about(&key.name), why)
 }
 
 /// Checks name, uid and version of an update against the stored object.
-pub(super) fn precheck(kind: &Kind, object: &Value, old: &Value) -> Result<(), Refusal> {
+pub(super) fn precheck(kind: &Kind, key: &Key, object: &Value, old: &Value) -> Result<(), Refusal> {
     let name = text(old, "name");
     let given = text(object, "name");
     if given != name {
@@ -84,7 +93,7 @@ pub(super) fn precheck(kind: &Kind, object: &Value, old: &Value) -> Result<(), R
     }
     let (uid, old_uid) = (text(object, "uid"), text(old, "uid"));
     if !uid.is_empty() && uid != old_uid {
-        return Err(other_uid(kind, name, uid, old_uid));
+        return Err(other_uid(kind, key, uid, old_uid));
     }
     let version = text(object, "resourceVersion");
     if version.is_empty() || version == "0" {

@@ -89,8 +89,8 @@ struct How {
     manager: String,
     strictness: Strictness,
     dry_run: bool,
-    /// Whether it is written even if nothing changes.
-    always: bool,
+    /// Where the number of replicas is, if an object is written by way of its scale.
+    scaled: Option<String>,
     subresource: Option<String>,
 }
 
@@ -196,7 +196,7 @@ impl Machine {
             manager: request.manager(),
             strictness: request.strictness()?,
             dry_run: request.is_dry_run(),
-            always: false,
+            scaled: None,
             subresource: target.subresource.clone(),
         };
         let subresource = target.subresource.as_deref();
@@ -210,8 +210,8 @@ impl Machine {
             (Verb::Create, Some("binding")) if place.kind.plural == "pods" => {
                 self.bind(request, &place, &how)
             }
-            (_, Some("status")) if !place.kind.status => Err(Refusal::no_resource()),
-            (_, Some("scale")) => Err(Refusal::no_resource()),
+            (_, Some("status")) if !place.kind.status => Err(no_subresource(&place)),
+            (_, Some("scale")) => Err(no_subresource(&place)),
             (_, Some(other)) if other != "status" => Err(Refusal::out_of_scope(request)),
             (Verb::Get, _) => self.get(&place),
             (Verb::List, None) => self.list(request, &place, target.namespace.as_deref()),
@@ -265,6 +265,15 @@ fn place(kind: Arc<Kind>, target: &Target) -> Result<Place, Refusal> {
     }
     let key = Key { resource: kind.resource(), namespace, name };
     Ok(Place { kind, key })
+}
+
+/// The kind has no such subresource; of a custom one the object is said to be missing.
+fn no_subresource(place: &Place) -> Refusal {
+    if place.kind.is_custom() {
+        Refusal::not_found(place.kind.about(&place.key.name))
+    } else {
+        Refusal::no_resource()
+    }
 }
 
 /// Groups of Kubernetes itself have more than the sandbox has; others come from definitions.

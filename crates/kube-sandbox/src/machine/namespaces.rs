@@ -45,7 +45,7 @@ impl How {
             manager: "kube-apiserver".into(),
             strictness: Strictness::Ignore,
             dry_run: false,
-            always: false,
+            scaled: None,
             subresource: None,
         }
     }

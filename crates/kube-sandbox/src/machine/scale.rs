@@ -45,29 +45,33 @@ impl Machine {
         }
         set(&mut object, &scale.spec, replicas.into());
         // What is written is the object itself, by way of its scale.
-        // The real server writes even when the number stays, unless it is 0.
-        let way = How { subresource: None, always: replicas != 0, ..how.clone() };
+        let way = How { subresource: None, scaled: Some(scale.spec.clone()), ..how.clone() };
         self.replace(place, &old, object, &way)?;
         let now = if how.dry_run { old } else { self.find(place)? };
         Ok(Answer::json(200, self::shown(&place.kind, scale, &now)))
     }
 }
 
-/// What is wrong with the number of replicas of a custom object.
-pub(super) fn check(kind: &Kind, object: &Value) -> Vec<Cause> {
+/// What is wrong with the numbers of replicas of a custom object; of a status with its own alone.
+pub(super) fn check(kind: &Kind, object: &Value, subresource: Option<&str>) -> Vec<Cause> {
     let Some(scale) = &kind.scale else { return Vec::new() };
-    let Some(value) = object.pointer(&scale.spec) else { return Vec::new() };
-    let path = scale.spec.replace('/', ".");
+    let pointers = [Some(&scale.spec).filter(|_| subresource.is_none()), Some(&scale.status)];
+    pointers.into_iter().flatten().filter_map(|pointer| number(object, pointer)).collect()
+}
+
+fn number(object: &Value, pointer: &str) -> Option<Cause> {
+    let value = object.pointer(pointer)?;
+    let path = pointer.replace('/', ".");
     match (value.as_i64(), value) {
         (Some(number), _) if number < 0 => {
-            vec![Cause::invalid(path, value, "should be a non-negative integer")]
+            Some(Cause::invalid(path, value, "should be a non-negative integer"))
         }
         (None, Value::String(text)) => {
             let why =
                 format!("{path} accessor error: {text} is of the type string, expected int64");
-            vec![Cause::invalid(path, &0.into(), why)]
+            Some(Cause::invalid(path, &0.into(), why))
         }
-        _ => Vec::new(),
+        _ => None,
     }
 }
 

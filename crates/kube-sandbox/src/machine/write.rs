@@ -42,7 +42,7 @@ impl Machine {
         self.dress(kind, &mut object, &place.key.namespace, how)?;
         let key = Key { name: meta::text(&object, "name").to_owned(), ..place.key.clone() };
         let name = key.name.clone();
-        validate(kind, &object, None)?;
+        validate(kind, &object, None, None)?;
         if let Some(found) = self.store.get(&key) {
             let mut refusal = Refusal::already_exists(kind.about(&name));
             if meta::is_deleting(found) {
@@ -161,6 +161,9 @@ impl Machine {
             established(object, how.now);
         }
         managed::wrote(kind, object, None, &how.manager, how.subresource.as_deref(), how.now);
+        if kind.plural == "pods" {
+            defaults::admit(object, None);
+        }
         Ok(())
     }
 
@@ -230,9 +233,9 @@ impl Machine {
         mut object: Value,
         how: &How,
     ) -> Result<Answer, Refusal> {
-        let (name, uid) = (&place.key.name, meta::text(&object, "uid"));
+        let uid = meta::text(&object, "uid");
         if !uid.is_empty() {
-            return Err(meta::other_uid(&place.kind, name, uid, ""));
+            return Err(meta::other_uid(&place.kind, &place.key, uid, ""));
         }
         meta::unset(&mut object, "resourceVersion");
         self.add(place, object, how)
@@ -253,7 +256,7 @@ impl Machine {
         how: &How,
     ) -> Result<Answer, Refusal> {
         let kind = &place.kind;
-        meta::precheck(kind, &object, old)?;
+        meta::precheck(kind, &place.key, &object, old)?;
         meta::keep(&mut object, old);
         let mut object = part(kind, object, old, how.subresource.as_deref());
         fill(kind, &mut object);
@@ -261,16 +264,27 @@ impl Machine {
             object["spec"]["clusterIP"] = old["spec"]["clusterIP"].clone();
             object["spec"]["clusterIPs"] = old["spec"]["clusterIPs"].clone();
         }
-        validate(kind, &object, Some(old))?;
+        // Who wrote what is recorded before admission has its say.
+        object["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
+        managed::tidy(kind, &mut object);
+        match &how.scaled {
+            Some(pointer) => managed::scaled(kind, &mut object, old, &how.manager, pointer),
+            None if object != **old && managed::is_tracked(old) => {
+                let subresource = how.subresource.as_deref();
+                managed::wrote(kind, &mut object, Some(old), &how.manager, subresource, how.now);
+            }
+            None => {}
+        }
+        if kind.plural == "pods" && how.subresource.is_none() {
+            defaults::admit(&mut object, Some(old));
+        }
+        validate(kind, &object, Some(old), how.subresource.as_deref())?;
         if how.subresource.is_none() {
             meta::count(kind, &mut object, old);
         }
-        object["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
-        if object == **old && !how.always {
+        if object == **old {
             return Ok(Answer::json(200, kind.served(old)));
         }
-        let subresource = how.subresource.as_deref();
-        managed::wrote(kind, &mut object, Some(old), &how.manager, subresource, how.now);
         if meta::is_deleting(&object) && super::delete::is_free(kind, &object) {
             let served = kind.served(&object);
             self.vanish(place, object, how);
@@ -312,7 +326,7 @@ pub(super) fn decoded(request: &Request, kind: &Kind) -> Result<Value, Refusal> 
     }
     if !given_kind.is_empty() && given_kind != *name && !kind.is_custom() {
         return Err(Refusal::bad_request(format!(
-            "{given_kind} in version {:?} cannot be handled as a {name}",
+            "{given_kind} in version {:?} cannot be handled as a {name}: no kind {given_kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\"",
             kind.version
         )));
     }
@@ -340,28 +354,36 @@ pub(super) fn fill(kind: &Kind, object: &mut Value) {
 }
 
 /// What is wrong with an object as it is to be stored.
-fn validate(kind: &Kind, object: &Value, old: Option<&Value>) -> Result<(), Refusal> {
+fn validate(
+    kind: &Kind,
+    object: &Value,
+    old: Option<&Value>,
+    subresource: Option<&str>,
+) -> Result<(), Refusal> {
     let name = meta::text(object, "name");
+    let given = object["kind"].as_str().unwrap_or_default();
+    if given != kind.kind {
+        let mut causes = meta::check(object, old);
+        causes.push(Cause::invalid("kind", &given.into(), format!("must be {}", kind.kind)));
+        return Err(Refusal::invalid(About { group: &kind.group, kind: given, name }, &causes));
+    }
+    // The core group's Events may have any name.
+    let named = old.is_none() && (kind.plural != "events" || !kind.group.is_empty());
     let mut causes: Vec<Cause> =
-        if old.is_none() { checks::name(&kind.plural, name).into_iter().collect() } else { vec![] };
+        checks::name(&kind.plural, name).into_iter().filter(|_| named).collect();
     causes.extend(meta::check(object, old));
     if kind.is_custom() && old.is_some() {
         // The real server says it twice.
         causes.extend(meta::check(object, old));
     }
     causes.extend(match kind.schema() {
-        Some(schema) => schema::validate(object, old, schema, super::scale::check(kind, object)),
-        None => checks::check(&kind.plural, object, old),
+        Some(schema) => {
+            let more = super::scale::check(kind, object, subresource);
+            schema::validate(object, old, schema, more, subresource)
+        }
+        None => checks::check((&kind.group, &kind.plural), object, old, subresource),
     });
-    let given = object["kind"].as_str().unwrap_or_default();
-    if given != kind.kind {
-        let why = format!("must be {}", kind.kind);
-        causes.insert(0, Cause::invalid("kind", &given.into(), why));
-    }
-    if causes.is_empty() {
-        return Ok(());
-    }
-    Err(Refusal::invalid(About { group: &kind.group, kind: given, name }, &causes))
+    if causes.is_empty() { Ok(()) } else { Err(kind.invalid(name, &causes)) }
 }
 
 /// The part of an object that a request may change; the rest stays.
@@ -385,6 +407,9 @@ fn part(kind: &Kind, mut object: Value, old: &Value, subresource: Option<&str>) 
                     }
                 }
                 status => kept["status"] = status,
+            }
+            if kind.plural == "pods" && kept["status"]["qosClass"].is_null() {
+                kept["status"]["qosClass"] = old["status"]["qosClass"].clone();
             }
             kept
         }

@@ -130,6 +130,7 @@ impl Rule {
             Broken::Evaluation(error) => {
                 let rule = self.message.as_deref().unwrap_or(&self.source);
                 let name = super::validate::type_name(value);
+                let error = in_words(error);
                 let message = format!("Invalid value: {name:?}: {error} evaluating rule: {rule}");
                 return Cause { reason: "FieldValueInvalid", field, message };
             }
@@ -164,6 +165,17 @@ const MISSING: [&str; 15] = [
     "sum",
     "url",
 ];
+
+/// What went wrong with a rule, in the words of the real server's engine.
+fn in_words(error: &str) -> String {
+    if let Some(index) = error.strip_prefix("Index out of bounds: Int(") {
+        return format!("index out of bounds: {}", index.trim_end_matches(')'));
+    }
+    if error.starts_with("Error executing function 'duration'") {
+        return "type conversion error from 'string' to 'google.protobuf.Duration'".to_owned();
+    }
+    error.to_owned()
+}
 
 fn compiled(source: &str) -> Result<Program, String> {
     let program =

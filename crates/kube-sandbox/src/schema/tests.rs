@@ -54,7 +54,7 @@ fn wrong(spec: Value, old: Option<Value>) -> Vec<String> {
     let schema = widget();
     default(&mut value, &schema);
     let old = old.map(object);
-    let causes = validate(&value, old.as_ref(), &schema, Vec::new());
+    let causes = validate(&value, old.as_ref(), &schema, Vec::new(), None);
     causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect()
 }
 
@@ -176,7 +176,7 @@ fn addresses_are_told_from_names() {
     let node = json!({"type": "array", "items": {"type": "string"},
         "x-kubernetes-validations": [{"rule": "self.all(h, !isIP(h))", "message": "no addresses"}]});
     let schema = schema(node);
-    let wrong = |hosts: Value| validate(&hosts, None, &schema, Vec::new()).len();
+    let wrong = |hosts: Value| validate(&hosts, None, &schema, Vec::new(), None).len();
     assert_eq!((wrong(json!(["a.example"])), wrong(json!(["a", "10.0.0.1"]))), (0, 1));
     assert_eq!(wrong(json!(["::1"])), 1);
 }

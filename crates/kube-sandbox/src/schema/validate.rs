@@ -6,16 +6,23 @@ use super::{Checks, Schema, Type};
 use crate::status::Cause;
 
 /// What is wrong with `value`, given what it was before (for transition rules). Rules in CEL aren't
-/// asked when the rest is so wrong that they might fail for it. `more` is what else is wrong.
+/// asked when the rest is so wrong that they might fail for it. `more` is what else is wrong. Of what is
+/// written by way of a subresource only that part is looked at, save by the rules.
 #[must_use]
 pub fn validate(
     value: &Value,
     old: Option<&Value>,
     schema: &Schema,
     more: Vec<Cause>,
+    subresource: Option<&str>,
 ) -> Vec<Cause> {
-    let mut causes = Vec::new();
-    shape(value, schema, "", &mut causes);
+    let mut causes = match subresource {
+        Some(name) => part(value, schema, name),
+        None => Vec::new(),
+    };
+    if subresource.is_none() {
+        shape(value, schema, "", &mut causes);
+    }
     causes.extend(more);
     if !has_rules(schema) {
         return causes;
@@ -23,11 +30,26 @@ pub fn validate(
     if causes.iter().any(blocks_rules) {
         causes.push(Cause {
             reason: "FieldValueInvalid",
-            field: "<nil>".into(),
+            field: NOWHERE.into(),
             message: "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation".into(),
         });
     } else {
         super::cel_rules::check(value, old, schema, "", &mut causes);
+    }
+    causes
+}
+
+/// What is wrong with a part, said as if the part were all.
+fn part(value: &Value, schema: &Schema, name: &str) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if let (Some(value), Some(schema)) = (value.get(name), schema.field(name)) {
+        shape(value, schema, "", &mut causes);
+    }
+    for cause in &mut causes {
+        cause.field = match cause.field.as_str() {
+            "" | NOWHERE => name.to_owned(),
+            field => format!("{name}.{field}"),
+        };
     }
     causes
 }
@@ -38,6 +60,9 @@ fn has_rules(schema: &Schema) -> bool {
         || schema.additional.as_deref().is_some_and(has_rules)
         || schema.item().is_some_and(has_rules)
 }
+
+/// The path of what is about no field.
+const NOWHERE: &str = "<nil>";
 
 fn blocks_rules(cause: &Cause) -> bool {
     matches!(
@@ -72,8 +97,13 @@ fn shape(value: &Value, schema: &Schema, path: &str, causes: &mut Vec<Cause>) {
         let reason = "FieldValueTypeInvalid";
         let message = format!("Invalid value: {got:?}: {why}");
         causes.push(Cause { reason, field: path.to_owned(), message });
+        if value.is_number() {
+            range(value, schema, path, causes);
+            number_checks(value.as_f64(), value, &schema.checks, path, causes);
+        }
         return;
     }
+    range(value, schema, path, causes);
     checks(value, &schema.checks, path, causes);
     formats(value, schema, path, causes);
     match value {
@@ -110,6 +140,27 @@ fn has_type(value: &Value, schema: &Schema) -> bool {
         Some(Type::Number) => value.is_number(),
         Some(Type::Object) => value.is_object(),
         Some(Type::String) => value.is_string(),
+    }
+}
+
+/// Whether a number is one that its type and format can hold.
+fn range(value: &Value, schema: &Schema, path: &str, causes: &mut Vec<Cause>) {
+    if schema.kind != Some(Type::Integer) || !value.is_number() {
+        return;
+    }
+    let whole = value.as_i64().or_else(|| {
+        let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
+        number.to_string().parse().ok()
+    });
+    let format = schema.format.as_deref();
+    let holds = match (whole, format) {
+        (Some(number), Some("int32")) => i32::try_from(number).is_ok(),
+        (whole, _) => whole.is_some(),
+    };
+    if !holds {
+        let format = format.map_or("(default format)".to_owned(), |f| format!("with format {f}"));
+        let why = format!("Checked value must be of type integer {format} in {path}");
+        causes.push(Cause::invalid(NOWHERE, &"".into(), why));
     }
 }
 
@@ -212,6 +263,7 @@ fn count_checks(
     causes: &mut Vec<Cause>,
 ) {
     if let Some(most) = most.filter(|most| count as u64 > *most) {
+        let what = if most == 1 { what.trim_end_matches('s') } else { what };
         let message = format!("Too many: {count}: must have at most {most} {what}");
         causes.push(Cause { reason: "FieldValueTooMany", field: path.to_owned(), message });
     }
@@ -249,9 +301,6 @@ fn formats(value: &Value, schema: &Schema, path: &str, causes: &mut Vec<Cause>) 
     let Some(format) = schema.format.as_deref() else { return };
     let right = match (format, value) {
         ("date-time", Value::String(text)) => text.parse::<jiff::Timestamp>().is_ok(),
-        ("int32", Value::Number(number)) => {
-            number.as_f64().is_none_or(|n| (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&n))
-        }
         ("uuid", Value::String(text)) => text.len() == 36,
         _ => true,
     };

@@ -31,8 +31,8 @@ fn heads(plural: &str) -> &'static [Head] {
         "deployments" => &[
             NAME,
             ("Ready", "string", 0),
-            ("Up-to-date", "integer", 0),
-            ("Available", "integer", 0),
+            ("Up-to-date", "string", 0),
+            ("Available", "string", 0),
             AGE,
             WORKLOAD[0],
             WORKLOAD[1],
@@ -59,8 +59,8 @@ fn heads(plural: &str) -> &'static [Head] {
         ],
         "namespaces" => &[NAME, ("Status", "string", 0), AGE],
         "leases" => &[NAME, ("Holder", "string", 0), AGE],
-        "configmaps" => &[NAME, ("Data", "integer", 0), AGE],
-        "secrets" => &[NAME, ("Type", "string", 0), ("Data", "integer", 0), AGE],
+        "configmaps" => &[NAME, ("Data", "string", 0), AGE],
+        "secrets" => &[NAME, ("Type", "string", 0), ("Data", "string", 0), AGE],
         "endpointslices" => &[
             NAME,
             ("AddressType", "string", 0),
@@ -170,12 +170,24 @@ fn pod(object: &Value, name: Value, age: Value, _now: Timestamp) -> Vec<Value> {
     let ready = list(containers).filter(|container| container["ready"] == true).count();
     let restarts: i64 = list(containers).filter_map(|c| c["restartCount"].as_i64()).sum();
     let waiting = list(containers).find_map(|c| c["state"]["waiting"]["reason"].as_str());
-    let phase = match (waiting, object["metadata"]["deletionTimestamp"].is_null()) {
-        (_, false) => "Terminating",
-        (Some(reason), true) => reason,
-        (None, true) => status["phase"].as_str().unwrap_or_default(),
+    let phase = status["phase"].as_str().unwrap_or_default();
+    let ended = matches!(phase, "Failed" | "Succeeded");
+    let phase = match waiting {
+        _ if !ended && !object["metadata"]["deletionTimestamp"].is_null() => "Terminating",
+        Some(reason) => reason,
+        None => status["reason"].as_str().unwrap_or(phase),
     };
     let or_none = |value: &Value| value.as_str().unwrap_or("<none>").into();
+    let holds = |gate: &Value| {
+        let conditions = list(&status["conditions"]);
+        conditions.filter(|c| c["type"] == gate["conditionType"]).any(|c| c["status"] == "True")
+    };
+    let gates = match list(&spec["readinessGates"]).count() {
+        0 => "<none>".to_owned(),
+        all => {
+            format!("{}/{all}", list(&spec["readinessGates"]).filter(|gate| holds(gate)).count())
+        }
+    };
     vec![
         name,
         format!("{ready}/{}", list(&spec["containers"]).count()).into(),
@@ -184,9 +196,21 @@ fn pod(object: &Value, name: Value, age: Value, _now: Timestamp) -> Vec<Value> {
         age,
         or_none(&status["podIP"]),
         or_none(&spec["nodeName"]),
-        "<none>".into(),
-        "<none>".into(),
+        or_none(&status["nominatedNodeName"]),
+        gates.into(),
     ]
+}
+
+/// What a row of a table says of its object beside the cells: that a pod has ended.
+pub(super) fn conditions(plural: &str, object: &Value) -> Option<Value> {
+    let message = match (plural, object["status"]["phase"].as_str().unwrap_or_default()) {
+        ("pods", "Succeeded") => "The pod has completed successfully.",
+        ("pods", "Failed") => "The pod failed.",
+        _ => return None,
+    };
+    let reason = &object["status"]["phase"];
+    let (kind, status) = ("Completed", "True");
+    Some(json!([{"type": kind, "status": status, "reason": reason, "message": message}]))
 }
 
 fn service(spec: &Value, name: Value, age: Value) -> Vec<Value> {
@@ -216,23 +240,38 @@ fn slice(object: &Value, name: Value, age: Value) -> Vec<Value> {
 }
 
 fn event(event: &Value, name: Value, now: Timestamp) -> Vec<Value> {
-    let time = |names: [&str; 2]| {
-        let found = names.iter().find_map(|name| event[*name].as_str());
+    let time = |values: &[&Value]| {
+        let found = values.iter().find_map(|value| value.as_str());
         Value::from(found.map_or_else(|| "<unknown>".to_owned(), |time| since(time, now)))
     };
+    let (first, new) = (&event["firstTimestamp"], &event["eventTime"]);
+    let (last, count) = match &event["series"] {
+        Value::Null => (time(&[&event["lastTimestamp"], first, new]), &event["count"]),
+        series => (time(&[&series["lastObservedTime"]]), &series["count"]),
+    };
     let object = &event["involvedObject"];
-    let what = format!("{}/{}", text(&object["kind"]).to_lowercase(), text(&object["name"]));
-    let source = event["source"]["component"].as_str().or(event["reportingComponent"].as_str());
+    let parts = [text(&object["kind"]).to_lowercase(), text(&object["name"])];
+    let what = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+    let source = &event["source"];
+    let either = |one: &Value, other: &Value| match text(one) {
+        one if one.is_empty() => text(other),
+        one => one,
+    };
+    let who = [
+        either(&source["component"], &event["reportingComponent"]),
+        either(&source["host"], &event["reportingInstance"]),
+    ];
+    let who = if who[1].is_empty() { who[0].clone() } else { who.join(", ") };
     vec![
-        time(["lastTimestamp", "eventTime"]),
-        event["type"].clone(),
-        event["reason"].clone(),
+        last,
+        text(&event["type"]).into(),
+        text(&event["reason"]).into(),
         what.into(),
         text(&object["fieldPath"]).into(),
-        source.unwrap_or_default().into(),
+        who.into(),
         text(&event["message"]).trim().into(),
-        time(["firstTimestamp", "eventTime"]),
-        event["count"].as_i64().unwrap_or(1).to_string().into(),
+        time(&[first, new]),
+        count.as_i64().filter(|count| *count != 0).unwrap_or(1).into(),
         name,
     ]
 }
