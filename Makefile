@@ -39,6 +39,10 @@ e2e: setup build ## Scenarios and measurements on the real parts (ONLY="name …
 fidelity: setup ## kube-sandbox and a real kube-apiserver, asked the same (SEQUENCES=1000)
 	$(CARGO) run --quiet --package kube-sandbox --example fidelity --locked -- .cache/bin/controlplane $(or $(SEQUENCES),1000)
 
+.PHONY: scope
+scope: setup build ## Record the requests that kube-sandbox must answer: its scope.txt
+	./target/debug/surefoot-e2e scope crates/kube-sandbox/scope.txt
+
 .PHONY: crash
 crash: ## The controller crashed at every call it makes, in memory (ONLY="story …", POINTS=n for every nth)
 	CRASH=all ONLY="$(ONLY)" POINTS="$(POINTS)" $(CARGO) test --quiet --package surefoot --test crash --locked

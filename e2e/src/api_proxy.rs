@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::backend::uniform;
+use crate::requests::{Forms, form};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Body = UnsyncBoxBody<Bytes, Error>;
@@ -100,6 +101,8 @@ struct Shared {
     calls: Mutex<Vec<Call>>,
     /// Rises with each cut.
     cuts: watch::Sender<u64>,
+    /// Where the forms of requests are noted, and whose they are.
+    notes: Option<(&'static str, Forms)>,
     /// How many requests are held, and whether they are let go.
     held: watch::Sender<u64>,
     open: watch::Sender<bool>,
@@ -114,6 +117,19 @@ impl std::fmt::Debug for Shared {
 impl ApiProxy {
     /// Starts a proxy that passes everything on with the rights of `client`.
     pub async fn start(client: Client, seed: u64) -> Result<ApiProxy> {
+        ApiProxy::listen(client, seed, None).await
+    }
+
+    /// Starts one on which nothing goes wrong, and the form of every request is noted.
+    pub async fn noting(client: Client, program: &'static str, forms: Forms) -> Result<ApiProxy> {
+        ApiProxy::listen(client, 0, Some((program, forms))).await
+    }
+
+    async fn listen(
+        client: Client,
+        seed: u64,
+        notes: Option<(&'static str, Forms)>,
+    ) -> Result<ApiProxy> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("binding")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
@@ -123,6 +139,7 @@ impl ApiProxy {
             rules: Mutex::default(),
             calls: Mutex::default(),
             cuts: watch::Sender::new(0),
+            notes,
             held: watch::Sender::new(0),
             open: watch::Sender::new(false),
         });
@@ -207,6 +224,9 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Error> {
     let (verb, resource) = names(request.method().as_str(), request.uri());
+    if let Some((program, forms)) = &shared.notes {
+        lock(forms).insert(form(program, request.method(), request.uri(), request.headers()));
+    }
     let number = shared.number.fetch_add(1, Ordering::Relaxed);
     let fault = shared.fault(number, verb, &resource);
     let place = shared.note(Call { verb, resource, answer: None, fault });

@@ -192,16 +192,16 @@ impl Delivery {
         app::available(&scene, APP).await?;
         let load = serving(&scene, &setup).await?;
         let kubeconfig = scene.world.folders.data.join(format!("{namespace}.kubeconfig"));
-        let api = match setup.proxied {
+        let (kubeconfig, api) = match setup.proxied {
             Some(seed) => {
                 let client = scene.world.control_plane.client(Some(CONTROLLER)).await?;
                 let proxy = ApiProxy::start(client, seed).await?;
                 proxy.kubeconfig(&kubeconfig)?;
-                Some(proxy)
+                (kubeconfig, Some(proxy))
             }
             None => {
                 scene.world.control_plane.kubeconfig_for(CONTROLLER, &kubeconfig)?;
-                None
+                (scene.world.way("controller", kubeconfig).await?, None)
             }
         };
         lease_role(&scene).await?;

@@ -1,10 +1,11 @@
 //! The command line of the end-to-end tests.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use surefoot_e2e::{demo, netns, runner, scenarios, up};
+use surefoot_e2e::{demo, netns, runner, scenarios, scope, up};
 
 #[derive(Parser)]
 #[command(about, version)]
@@ -28,6 +29,11 @@ enum Command {
     },
     /// A release that is promoted and one that is rolled back, live, with their timelines
     Demo,
+    /// Write down which requests controller, plugin and kubectl send
+    Scope {
+        /// The list
+        file: PathBuf,
+    },
     /// Start everything with an example application, until Ctrl-C
     Up {
         /// Requests per second to the example
@@ -63,6 +69,7 @@ fn start(command: Command) -> Result<bool> {
                     runner::run(scenarios::matching(&filters), jobs).await
                 }
                 Command::Demo => demo::demo().await.map(|()| true),
+                Command::Scope { file } => scope::scope(&file).await,
                 Command::Up { rate } => up::up(rate).await.map(|()| true),
             }
         };

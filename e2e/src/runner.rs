@@ -95,7 +95,11 @@ pub async fn run(scenarios: Vec<Scenario>, jobs: usize) -> Result<bool> {
     let start = clock::instant();
     let world = Arc::new(World::start().await?);
     println!("parts are up after {:.1} s", (clock::instant() - start).as_secs_f64());
+    run_in(&world, scenarios, jobs).await
+}
 
+/// The same in a world that runs already.
+pub async fn run_in(world: &Arc<World>, scenarios: Vec<Scenario>, jobs: usize) -> Result<bool> {
     let mut failed = 0;
     let mut faults = Faults::default();
     let total = scenarios.len();
@@ -103,7 +107,7 @@ pub async fn run(scenarios: Vec<Scenario>, jobs: usize) -> Result<bool> {
         scenarios.into_iter().partition(|scenario| scenario.alone);
     for (scenarios, jobs) in [(together, jobs.max(1)), (alone, 1)] {
         let mut results =
-            stream::iter(scenarios).map(|scenario| timed(&world, scenario)).buffer_unordered(jobs);
+            stream::iter(scenarios).map(|scenario| timed(world, scenario)).buffer_unordered(jobs);
         while let Some((Scenario { name, fault, .. }, took, result)) = results.next().await {
             let seconds = took.as_secs_f64();
             faults.note(fault, &result);

@@ -19,6 +19,7 @@ use crate::parts::prometheus::{self, Prometheus};
 use crate::parts::{Process, envoy, istiod};
 use crate::proxy::Proxy;
 use crate::record::Recorder;
+use crate::requests::Requests;
 use crate::{apply, clock};
 
 /// The folders of one run. Dropping them tidies up.
@@ -94,6 +95,8 @@ pub struct World {
     pub prometheus: Prometheus,
     /// Tells Prometheus of the pods' proxies.
     pub sidecars: Task,
+    /// Where the requests of controllers and plugins are noted, if they are.
+    pub requests: Option<Requests>,
     /// An administrator's client.
     pub client: Client,
     /// Kubernetes.
@@ -113,6 +116,15 @@ impl World {
                 Err(error
                     .context(format!("starting the parts failed, logs: {}", folders.run.display())))
             }
+        }
+    }
+
+    /// The way to the API server of `program` by this kubeconfig: straight, or where its requests are
+    /// noted.
+    pub async fn way(&self, program: &'static str, kubeconfig: PathBuf) -> Result<PathBuf> {
+        match &self.requests {
+            Some(requests) => requests.through(program, &kubeconfig).await,
+            None => Ok(kubeconfig),
         }
     }
 
@@ -145,6 +157,7 @@ impl World {
             istiod,
             prometheus,
             sidecars,
+            requests: None,
             client,
             control_plane,
             folders,

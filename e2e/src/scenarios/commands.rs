@@ -28,6 +28,7 @@ struct Said {
 /// The real plugin, as whom the kubeconfig names.
 async fn plugin_as(delivery: &Delivery, kubeconfig: PathBuf, arguments: &[&str]) -> Result<Said> {
     let own = std::env::current_exe().context("where this program is")?;
+    let kubeconfig = delivery.scene.world.way("plugin", kubeconfig).await?;
     let output = tokio::process::Command::new(own.with_file_name("kubectl-surefoot"))
         .arg(format!("--kubeconfig={}", kubeconfig.display()))
         .arg(format!("--namespace={}", delivery.scene.namespace))
