@@ -336,3 +336,54 @@ fn walk(tree: &Value, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
         with(path, step.clone(), |path| walk(inner, path, found));
     }
 }
+/// Whether two objects differ in nothing but the times of `managedFields`: to write what is there
+/// already is no write.
+pub fn is_same(new: &Value, old: &Value) -> bool {
+    let alike = |one: &Value, other: &Value| match (one.as_array(), other.as_array()) {
+        (Some(one), Some(other)) if one.len() == other.len() => {
+            one.iter().zip(other).all(|(one, other)| is_same_but(one, other, "time"))
+        }
+        _ => one == other,
+    };
+    let (ours, theirs) = (&new["metadata"], &old["metadata"]);
+    alike(&ours["managedFields"], &theirs["managedFields"])
+        && is_same_but(ours, theirs, "managedFields")
+        && is_same_but(new, old, "metadata")
+}
+
+/// Whether two objects have the same fields, one of them left aside.
+fn is_same_but(one: &Value, other: &Value, aside: &str) -> bool {
+    let fields = |object: &'_ Value| {
+        object.as_object().map_or(0, |o| o.len() - usize::from(o.contains_key(aside)))
+    };
+    fields(one) == fields(other)
+        && one
+            .as_object()
+            .into_iter()
+            .flatten()
+            .all(|(name, value)| name == aside || other.get(name) == Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_again_with_another_time_is_the_same() {
+        let object = |time: &str, size: u8, manager: &str| {
+            serde_json::json!({
+                "metadata": {"name": "a", "managedFields": [{"manager": manager, "time": time}]},
+                "spec": {"size": size},
+            })
+        };
+        let old = object("2026-01-01T00:00:00Z", 1, "kubectl");
+        assert!(
+            is_same(&old, &old) && is_same(&object("2026-01-02T00:00:00Z", 1, "kubectl"), &old)
+        );
+        assert!(!is_same(&object("2026-01-01T00:00:00Z", 2, "kubectl"), &old));
+        assert!(!is_same(&object("2026-01-01T00:00:00Z", 1, "helm"), &old));
+        let mut more = old.clone();
+        more["metadata"]["labels"] = serde_json::json!({});
+        assert!(!is_same(&more, &old) && !is_same(&old, &more));
+    }
+}

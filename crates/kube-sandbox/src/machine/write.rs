@@ -282,7 +282,7 @@ impl Machine {
         if how.subresource.is_none() {
             meta::count(kind, &mut object, old);
         }
-        if object == **old {
+        if managed::is_same(&object, old) {
             return Ok(Answer::json(200, kind.served(old)));
         }
         if meta::is_deleting(&object) && super::delete::is_free(kind, &object) {
