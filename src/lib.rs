@@ -5,6 +5,7 @@ pub mod client;
 pub mod clock;
 pub mod controller;
 pub mod crds;
+pub mod demo;
 pub mod outbound;
 pub mod redacted;
 pub mod sandbox;

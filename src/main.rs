@@ -1,12 +1,13 @@
 //! `surefoot`: the controller, and what is generated from its types.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use surefoot::client::Connection;
-use surefoot::simulation::{backtest, judges, plan};
-use surefoot::{cli, controller, crds};
+use surefoot::simulation::{backtest, judges, plan, simulate};
+use surefoot::{cli, controller, crds, demo};
 
 /// Progressive delivery for Istio that knows what it is doing
 #[derive(Parser)]
@@ -24,6 +25,10 @@ enum Command {
     Controller(controller::Options),
     /// Say what a Rollout would do at so much traffic, by simulation, before it is tried
     Plan(plan::Options),
+    /// Play a release by the real controller in virtual time, in a cluster in memory
+    Simulate(simulate::Options),
+    /// See a good release and a bad one in a cluster in memory, which kubectl can talk to
+    Demo(demo::Options),
     /// Compare the rules of Flagger, Argo Rollouts and Kayenta with ours on simulated releases
     Judges(judges::Options),
     /// Say what a Rollout, and other tools, would have made of stable's past, read from Prometheus
@@ -38,16 +43,25 @@ enum Command {
     Reference,
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    match arguments.command {
+    let done: Result<()> = match arguments.command {
         Command::Controller(options) => {
-            log_to_stderr();
-            controller::run(&arguments.connection, options).await
+            log_to_stderr("info,kube_runtime=warn");
+            runtime()?.block_on(controller::run(&arguments.connection, options))
         }
         Command::Plan(options) => cli::terminal::show(&plan::run(&options)?),
-        Command::Backtest(options) => cli::terminal::show(&backtest::run(&options).await?),
+        Command::Backtest(options) => {
+            cli::terminal::show(&runtime()?.block_on(backtest::run(&options))?)
+        }
+        Command::Simulate(options) => {
+            log_to_stderr("error");
+            cli::terminal::show(&simulate::run(&options)?)
+        }
+        Command::Demo(options) => {
+            log_to_stderr("error");
+            return demo::run(&options);
+        }
         Command::Judges(options) => cli::terminal::show(&judges::run(&options)?),
         Command::Crds { directory: Some(directory) } => {
             for (name, yaml) in crds::files()? {
@@ -67,13 +81,19 @@ async fn main() -> Result<()> {
             }
             Ok(())
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
-/// JSON lines, fields first; RUST_LOG sets the level.
-fn log_to_stderr() {
+/// What waits for the network waits here; what is simulated has a runtime of its own.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Runtime::new().context("starting a runtime")
+}
+
+/// JSON lines, fields first; RUST_LOG sets the level, in place of this one.
+fn log_to_stderr(level: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kube_runtime=warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)

@@ -4,6 +4,7 @@ pub mod backtest;
 pub mod judges;
 pub mod manifest;
 pub mod plan;
+pub mod simulate;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,0 +1,175 @@
+//! The shop of the demo: three services, and how their versions behave.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use kube_sandbox::Settings as Kubelet;
+use mesh_sandbox::{Behaviour, Load, Settings};
+use serde_json::{Value, json};
+use surefoot_core::api::Rollout;
+use surefoot_core::api::status::{Outcome, PastRelease, Phase};
+use surefoot_sim::traffic::Latency;
+
+use crate::sandbox::timeline::{Subject, Timeline};
+use crate::sandbox::{App, Cluster, Conditions};
+
+/// Where the shop is.
+pub const NAMESPACE: &str = "shop";
+/// Its services.
+pub const SERVICES: [&str; 3] = ["web", "cart", "checkout"];
+/// The version that runs at the beginning.
+pub const FIRST: &str = "v1";
+
+/// For how long it has been running: as long as a past is looked at before a release.
+const PAST: Duration = Duration::from_secs(2 * 3600 + 600);
+/// A shop that isn't ready by then never will be.
+const READY: Duration = Duration::from_secs(300);
+/// As many writes are remembered.
+const HISTORY: usize = 20_000;
+
+/// The shop.
+pub struct Shop {
+    /// Its cluster.
+    pub cluster: Cluster,
+}
+
+/// As what a version behaves: its tag tells.
+fn character(tag: &str) -> String {
+    let known = ["bad", "slow"].into_iter().find(|word| tag.contains(word));
+    known.unwrap_or("good").to_owned()
+}
+
+/// A Rollout for somebody who watches: short waits, and much traffic to judge by.
+fn spec(name: &str) -> Value {
+    json!({
+        "targetRef": {"kind": "Deployment", "name": name},
+        "traffic": {
+            "mesh": "istio", "service": name, "propagationDelay": "3s",
+            "routes": [{"kind": "VirtualService", "name": name}],
+        },
+        "steps": [{"weight": 10}, {"weight": 50}, {"weight": 100}],
+        "gate": {"minDuration": "10s", "settle": "2s", "warmUp": "2s"},
+        "scaleDownDelay": "5s",
+    })
+}
+
+impl Shop {
+    /// Open it, with some hours of traffic behind it. `now` is what time it is then.
+    ///
+    /// # Errors
+    /// When an object is refused.
+    pub async fn open(seed: u64, now: Timestamp) -> Result<Self> {
+        let good = Behaviour { failing: 0.001, ..Behaviour::default() };
+        let slow = Latency { median: 60.0, p99: 600.0 };
+        let versions = [
+            ("bad".to_owned(), Behaviour { failing: 0.05, ..good.clone() }),
+            ("slow".to_owned(), Behaviour { latency: slow, ..good.clone() }),
+        ];
+        let cluster = Cluster::start(Conditions {
+            seed,
+            start: now.checked_sub(PAST).context("it is too early")?,
+            history: HISTORY,
+            kubelet: Kubelet { ready_after: Duration::from_secs(2), ends_after: Duration::ZERO },
+            mesh: Settings {
+                scrape_interval: Duration::from_secs(5),
+                load: Load { rps: 1000.0, ..Load::default() },
+                behaviour: good,
+                versions: versions.into(),
+                ..Settings::default()
+            },
+            character,
+        })?;
+        for name in SERVICES {
+            cluster.furnish(&App {
+                namespace: NAMESPACE.to_owned(),
+                name: name.to_owned(),
+                spec: spec(name),
+                replicas: 4,
+                version: FIRST.to_owned(),
+            })?;
+        }
+        tokio::time::sleep(PAST).await;
+        Ok(Self { cluster })
+    }
+
+    /// Wait until the controller has looked at everything.
+    ///
+    /// # Errors
+    /// When it doesn't come to rest.
+    pub async fn ready(&self) -> Result<()> {
+        let rests = |name: &&str| {
+            let held = &self.cluster.get(&deployment(name))["spec"]["paused"] == true;
+            held && self.rollout(name).is_ok_and(|r| phase(&r) == Phase::Healthy)
+        };
+        let all = |_: &Cluster| SERVICES.iter().all(rests);
+        ensure!(self.cluster.until(READY, all).await, "the Rollouts don't get ready");
+        Ok(())
+    }
+
+    /// A Rollout.
+    ///
+    /// # Errors
+    /// When somebody has deleted it.
+    pub fn rollout(&self, name: &str) -> Result<Rollout> {
+        let path = format!("/apis/surefoot.dev/v1alpha1/namespaces/{NAMESPACE}/rollouts/{name}");
+        serde_json::from_value(self.cluster.get(&path))
+            .with_context(|| format!("Rollout {name:?} is gone"))
+    }
+
+    /// Set the image of a service, as `kubectl set image` does.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub fn set_image(&self, name: &str, version: &str) -> Result<()> {
+        let template = json!({"spec": {"template": App::template(name, version)}});
+        self.cluster.merge(&deployment(name), &template)
+    }
+
+    /// Wait for the end of the release after this one.
+    ///
+    /// # Errors
+    /// When it doesn't end in time.
+    pub async fn ended(&self, name: &str, before: i64, limit: Duration) -> Result<PastRelease> {
+        let past = |_: &Cluster| {
+            let status = self.rollout(name).ok()?.status?;
+            let told = status.outbox.is_empty();
+            let rests = told && matches!(status.phase, Phase::Healthy | Phase::Degraded);
+            let mut history = status.history.into_iter().filter(|_| rests);
+            history.find(|past| past.number > before && past.outcome != Outcome::Outside)
+        };
+        let ended = self.cluster.until(limit, |cluster| past(cluster).is_some()).await;
+        past(&self.cluster)
+            .filter(|_| ended)
+            .with_context(|| format!("the release of {name} hasn't ended within {limit:?}"))
+    }
+
+    /// What happens to each service from now on.
+    #[must_use]
+    pub fn timelines(&self) -> Vec<Timeline> {
+        let (now, version) = (self.cluster.clock.now(), self.cluster.api.version());
+        let subject = |name: &str| Subject {
+            namespace: NAMESPACE.to_owned(),
+            rollout: name.to_owned(),
+            route: name.to_owned(),
+        };
+        SERVICES.iter().map(|name| Timeline::new(subject(name), now, version)).collect()
+    }
+}
+
+fn deployment(name: &str) -> String {
+    format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{name}")
+}
+
+/// Where a Rollout is.
+#[must_use]
+pub fn phase(rollout: &Rollout) -> Phase {
+    rollout.status.as_ref().map_or(Phase::Pending, |status| status.phase)
+}
+
+/// The number of its latest release.
+#[must_use]
+pub fn number(rollout: &Rollout) -> i64 {
+    let release = rollout.status.as_ref().and_then(|status| status.release.as_ref());
+    release.map_or(0, |release| release.number)
+}

@@ -1,0 +1,428 @@
+//! One run: a release of the real controller, in virtual time.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use kube_sandbox::Settings as Kubelet;
+use mesh_sandbox::{Load, Tallies, Tally};
+use serde::Serialize;
+use serde_json::{Value, json};
+use surefoot_core::api::Rollout;
+use surefoot_core::api::status::{Outcome, PastRelease, Phase};
+use surefoot_core::routing::Routing;
+use tokio::time::Instant;
+
+use super::scenario::{Act, Answers, CANARY, Event, STABLE, Scenario, Side, Up};
+use crate::cli::order;
+use crate::cli::times::between;
+use crate::cli::view::View;
+use crate::sandbox::timeline::{Line, Subject, Timeline, weight};
+use crate::sandbox::{App, Cluster, Conditions};
+use crate::simulation::manifest::Manifest;
+
+/// What isn't at rest this long after it should be never will.
+const SOON: Duration = Duration::from_secs(600);
+/// A release that is held for this long with nothing more to come is held for good.
+const HELD: Duration = Duration::from_secs(1800);
+/// As many writes are remembered between two looks.
+const HISTORY: usize = 20_000;
+
+/// How a release ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum End {
+    /// The new version is what runs.
+    Promoted,
+    /// Stable is.
+    RolledBack,
+    /// It waits for a person.
+    Held,
+    /// It was still going on.
+    Unfinished,
+}
+
+impl End {
+    /// In words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            End::Promoted => "promoted",
+            End::RolledBack => "rolled back",
+            End::Held => "held",
+            End::Unfinished => "not ended",
+        }
+    }
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ended {
+    /// How it ended.
+    pub end: End,
+    /// Why, in the controller's words.
+    pub why: String,
+    /// Seconds from the new version to the end.
+    pub seconds: u64,
+    /// Requests in that time.
+    pub requests: u64,
+    /// Those that failed or were never answered.
+    pub failed: u64,
+    /// Requests that the canary answered.
+    pub canary_requests: u64,
+    /// Those that it failed.
+    pub canary_failed: u64,
+    /// Virtual seconds of the whole run.
+    pub played: u64,
+    /// What happened.
+    pub timeline: Vec<Line>,
+}
+
+/// Play a scenario once. The same seed gives the same run.
+///
+/// # Errors
+/// When the Rollout can't be followed, or never begins.
+pub fn play(manifest: &Manifest, scenario: &Scenario, seed: u64) -> Result<Ended> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .context("starting a runtime")?;
+    runtime.block_on(async {
+        let past = scenario.past.duration().context("past")?;
+        let game = Game::start(manifest, scenario, seed)?;
+        tokio::time::sleep(past).await;
+        let controller = tokio::spawn(game.cluster.operate(Some(&game.app.namespace)));
+        let ended = game.release(scenario).await;
+        controller.abort();
+        ended
+    })
+}
+
+/// A cluster with the application in it.
+struct Game {
+    cluster: Cluster,
+    app: App,
+    /// The Deployment, the route, and what its http routes were.
+    target: String,
+    route: String,
+    http: Value,
+}
+
+impl Game {
+    fn start(manifest: &Manifest, scenario: &Scenario, seed: u64) -> Result<Self> {
+        let ready_after = scenario.deployment.ready_after.duration().context("readyAfter")?;
+        let past = scenario.past.duration().context("past")?;
+        let cluster = Cluster::start(Conditions {
+            seed,
+            start: scenario.begins.checked_sub(past).context("begins")?,
+            history: HISTORY,
+            kubelet: Kubelet { ready_after, ends_after: Duration::ZERO },
+            mesh: scenario.settings()?,
+            character: |tag| if tag == STABLE { STABLE } else { CANARY }.to_owned(),
+        })?;
+        let spec = serde_json::to_value(&manifest.spec).context("the Rollout's spec")?;
+        let or = |text: &str, other: &str| if text.is_empty() { other } else { text }.to_owned();
+        let app = App {
+            namespace: or(manifest.namespace.as_deref().unwrap_or_default(), "default"),
+            name: or(&manifest.name, "rollout"),
+            spec,
+            replicas: scenario.deployment.replicas,
+            version: STABLE.to_owned(),
+        };
+        cluster.furnish(&app)?;
+        let routing = Routing::of(&manifest.spec.traffic);
+        let mut game = Self {
+            target: manifest.spec.target_ref.name.clone(),
+            route: routing.route,
+            http: Value::Null,
+            cluster,
+            app,
+        };
+        game.http = game.cluster.get(&game.route())["spec"]["http"].clone();
+        Ok(game)
+    }
+
+    fn path(&self, group: &str, plural: &str, name: &str) -> String {
+        format!("{group}/namespaces/{}/{plural}/{name}", self.app.namespace)
+    }
+
+    fn route(&self) -> String {
+        self.path("/apis/networking.istio.io/v1", "virtualservices", &self.route)
+    }
+
+    fn deployment(&self) -> String {
+        self.path("/apis/apps/v1", "deployments", &self.target)
+    }
+
+    fn rollout(&self) -> Result<Rollout> {
+        let name = self.path("/apis/surefoot.dev/v1alpha1", "rollouts", &self.app.name);
+        serde_json::from_value(self.cluster.get(&name)).context("reading the Rollout")
+    }
+
+    /// Set the new version, let happen what happens, and tell how it ended.
+    async fn release(&self, scenario: &Scenario) -> Result<Ended> {
+        let cluster = &self.cluster;
+        let first = |_: &Cluster| {
+            let phase = self.rollout().ok().and_then(|r| r.status).map(|s| s.phase);
+            phase == Some(Phase::Healthy)
+                && cluster.get(&self.deployment())["spec"]["paused"] == true
+        };
+        if !cluster.until(SOON, first).await {
+            let status = self.rollout()?.status.unwrap_or_default();
+            bail!("the Rollout never got ready: {}", status.message);
+        }
+        let began = cluster.clock.now();
+        let before = self.tallies();
+        let subject = Subject {
+            namespace: self.app.namespace.clone(),
+            rollout: self.app.name.clone(),
+            route: self.route.clone(),
+        };
+        let mut timeline = Timeline::new(subject, began, cluster.api.version());
+        timeline.scenario(began, &format!("version {CANARY} is set"));
+        self.set_image(CANARY)?;
+        let mut course = Course::new(scenario, began)?;
+        let (end, why) = self.drive(&mut course, &mut timeline).await?;
+        let over = cluster.clock.now();
+        let (all, canary) = self.counted(&before);
+        timeline.follow(&cluster.api);
+        let past = between(scenario.begins, over) + scenario.past.duration()?;
+        Ok(Ended {
+            end,
+            why,
+            seconds: between(began, over).as_secs(),
+            requests: all.requests,
+            failed: all.failed,
+            canary_requests: canary.requests,
+            canary_failed: canary.failed,
+            played: past.as_secs(),
+            timeline: timeline.into_lines(),
+        })
+    }
+
+    /// Until the release has ended, or will not.
+    async fn drive(&self, course: &mut Course<'_>, line: &mut Timeline) -> Result<(End, String)> {
+        let mut versions = self.cluster.api.versions();
+        let mut held: Option<Instant> = None;
+        loop {
+            line.follow(&self.cluster.api);
+            let status = self.rollout()?.status.unwrap_or_default();
+            if let Some(past) = self.ended(&status.history) {
+                let promoted = past.outcome == Outcome::Promoted;
+                let end = if promoted { End::Promoted } else { End::RolledBack };
+                let rests = matches!(status.phase, Phase::Healthy | Phase::Degraded);
+                if rests && status.outbox.is_empty() {
+                    return Ok((end, past.why.clone()));
+                }
+            }
+            let now = self.cluster.clock.now();
+            let route = weight(&self.cluster.get(&self.route()));
+            while let Some(act) = course.due(now, route) {
+                line.scenario(now, &self.happen(&act, course)?);
+                line.follow(&self.cluster.api);
+            }
+            if status.phase != Phase::Paused {
+                held = None;
+            } else if !course.goes_on() && held.get_or_insert_with(Instant::now).elapsed() >= HELD {
+                return Ok((End::Held, status.message));
+            }
+            if now >= course.limit {
+                return Ok((End::Unfinished, status.message));
+            }
+            let next = course.next(now).min(HELD);
+            // Whichever comes first.
+            let _ = tokio::time::timeout(next, versions.changed()).await;
+        }
+    }
+
+    /// The release that ended last, once no other one is under way.
+    fn ended<'a>(&self, history: &'a [PastRelease]) -> Option<&'a PastRelease> {
+        history.iter().find(|past| past.outcome != Outcome::Outside)
+    }
+
+    /// What callers have got so far.
+    fn tallies(&self) -> Tallies {
+        self.cluster.mesh(|mesh| mesh.tallies(&self.app.namespace, &self.route))
+    }
+
+    /// The same since `before`: in all, and from the canary.
+    fn counted(&self, before: &Tallies) -> (Tally, Tally) {
+        let (mut all, mut canary) = (Tally::default(), Tally::default());
+        for (by, now) in self.tallies() {
+            let then = before.get(&by).copied().unwrap_or_default();
+            let requests = now.requests - then.requests;
+            let failed = now.failed - then.failed;
+            for sum in [Some(&mut all), Some(&mut canary).filter(|_| by.1 == CANARY)] {
+                let Some(sum) = sum else { continue };
+                sum.requests += requests;
+                sum.failed += failed;
+            }
+        }
+        (all, canary)
+    }
+
+    fn set_image(&self, version: &str) -> Result<()> {
+        let template = json!({"spec": {"template": App::template(&self.target, version)}});
+        self.cluster.merge(&self.deployment(), &template)
+    }
+
+    /// Let it happen; what happened, in words.
+    fn happen(&self, act: &Act, course: &mut Course<'_>) -> Result<String> {
+        let cluster = &self.cluster;
+        Ok(match act {
+            Act::Stable(answers) => {
+                course.stable = answers.clone().over(&course.stable);
+                let behaviour = course.stable.behaviour()?;
+                cluster.mesh(|mesh| mesh.behave(STABLE, behaviour));
+                format!("stable answers otherwise: {}", said(answers)?)
+            }
+            Act::Canary(answers) => {
+                course.canary = answers.clone().over(&course.canary);
+                let behaviour = course.canary.behaviour()?;
+                cluster.mesh(|mesh| mesh.behave(CANARY, behaviour));
+                format!("the canary answers otherwise: {}", said(answers)?)
+            }
+            Act::Rps(rps) => {
+                let load = Load { rps: *rps, ..course.scenario.traffic.load()? };
+                cluster.mesh(|mesh| mesh.carry(&self.app.namespace, &self.route, load));
+                format!("{rps} requests a second")
+            }
+            Act::Prometheus(up) => {
+                cluster.blind(*up == Up::Down);
+                let says = if *up == Up::Down { "answers no more" } else { "answers again" };
+                format!("Prometheus {says}")
+            }
+            Act::Scale(replicas) => {
+                cluster.merge(&self.deployment(), &json!({"spec": {"replicas": replicas}}))?;
+                format!("an autoscaler sets {replicas} replicas")
+            }
+            Act::Evict(eviction) => {
+                let pods = self.evict(eviction.of, eviction.pods)?;
+                let of = if eviction.of == Side::Canary { "the canary" } else { "stable" };
+                match pods {
+                    1 => format!("a pod of {of} is evicted"),
+                    _ => format!("{pods} pods of {of} are evicted"),
+                }
+            }
+            Act::ResetRoute => {
+                cluster.merge(&self.route(), &json!({"spec": {"http": self.http}}))?;
+                "the route is applied as it was at the beginning".to_owned()
+            }
+            Act::Image(version) => {
+                self.set_image(version)?;
+                format!("version {version} is set")
+            }
+            Act::Command(kind) => {
+                let rollout = self.rollout()?;
+                let view = View::new(&rollout, cluster.clock.now());
+                if let Some(refusal) = order::refusal(&view, *kind) {
+                    return Ok(format!("{} is refused: {refusal}", order::words(*kind)));
+                }
+                let action = order::action(&view, *kind, None, "a person".to_owned())?;
+                let path = format!(
+                    "/apis/surefoot.dev/v1alpha1/namespaces/{}/rolloutactions",
+                    self.app.namespace
+                );
+                let action = serde_json::to_value(action).context("the command")?;
+                cluster.post(&path, &action)?;
+                format!("somebody gives the command: {}", order::words(*kind))
+            }
+        })
+    }
+
+    /// Delete pods of a version, the first by name; how many.
+    fn evict(&self, of: Side, most: usize) -> Result<usize> {
+        let pods = format!("/api/v1/namespaces/{}/pods", self.app.namespace);
+        let stable = App::image(&self.target, STABLE);
+        let meant = |pod: &&Value| {
+            let is_stable = pod["spec"]["containers"][0]["image"] == stable.as_str();
+            is_stable == (of == Side::Stable)
+        };
+        let items = self.cluster.items(&pods);
+        let names = items.iter().filter(meant).filter_map(|pod| pod["metadata"]["name"].as_str());
+        let names: Vec<&str> = names.take(most).collect();
+        for name in &names {
+            self.cluster.delete(&format!("{pods}/{name}"))?;
+        }
+        Ok(names.len())
+    }
+}
+
+/// What is said of how a version answers, on one line.
+fn said(answers: &Answers) -> Result<String> {
+    let text = serde_json::to_string(answers).context("what it answers")?;
+    Ok(text.replace('"', "").replace(',', ", ").replace(':', ": "))
+}
+
+/// What of a scenario is still to come.
+struct Course<'a> {
+    scenario: &'a Scenario,
+    stable: Answers,
+    canary: Answers,
+    limit: Timestamp,
+    events: Vec<Coming<'a>>,
+}
+
+/// An event, when it comes next, and how often still.
+struct Coming<'a> {
+    event: &'a Event,
+    after: Duration,
+    every: Option<Duration>,
+    /// None until its weight is reached.
+    next: Option<Timestamp>,
+    /// None: without an end.
+    left: Option<u32>,
+}
+
+impl<'a> Course<'a> {
+    fn new(scenario: &'a Scenario, began: Timestamp) -> Result<Self> {
+        let mut events = Vec::new();
+        for event in &scenario.events {
+            let after = event.after()?;
+            let every = event.every.as_ref().map(|every| every.duration()).transpose()?;
+            let next = event.at_weight.is_none().then(|| later(began, after));
+            let left = event.times.or(if every.is_some() { None } else { Some(1) });
+            events.push(Coming { event, after, every, next, left });
+        }
+        Ok(Self {
+            scenario,
+            stable: scenario.stable.clone(),
+            canary: scenario.canary(),
+            limit: later(began, scenario.limit.duration().context("limit")?),
+            events,
+        })
+    }
+
+    /// The next thing that happens by now.
+    fn due(&mut self, now: Timestamp, weight: i64) -> Option<Act> {
+        for coming in &mut self.events {
+            if coming.next.is_none() && coming.event.at_weight.is_some_and(|least| weight >= least)
+            {
+                coming.next = Some(later(now, coming.after));
+            }
+        }
+        let mut due = self.events.iter_mut().filter(|c| c.left != Some(0));
+        let coming = due.find(|c| c.next.is_some_and(|next| next <= now))?;
+        coming.left = coming.left.map(|left| left - 1);
+        coming.next = coming.every.map(|every| later(now, every));
+        Some(coming.event.act.clone())
+    }
+
+    /// How long until something happens, or the time is over.
+    fn next(&self, now: Timestamp) -> Duration {
+        let left = self.events.iter().filter(|c| c.left != Some(0));
+        let next = left.filter_map(|c| c.next).min().unwrap_or(self.limit);
+        between(now, next.min(self.limit))
+    }
+
+    /// Whether something is still to happen whose time is known, and not for ever the same.
+    fn goes_on(&self) -> bool {
+        self.events.iter().any(|c| c.left.is_some_and(|left| left > 0) && c.next.is_some())
+    }
+}
+
+fn later(at: Timestamp, span: Duration) -> Timestamp {
+    at.checked_add(span).unwrap_or(Timestamp::MAX)
+}

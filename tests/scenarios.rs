@@ -1,0 +1,119 @@
+//! The library's scenarios as stories: each is played once, and what happened is compared with
+//! `scenarios/timelines/NAME.txt`. `UPDATE_GOLDEN=1 cargo test --test scenarios` writes them anew: read
+//! the difference before you commit it.
+
+#![expect(clippy::unwrap_used, reason = "what can't be read fails its test")]
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use serde_json::Value;
+use surefoot::cli::page::Style;
+use surefoot::simulation::manifest::Manifest;
+use surefoot::simulation::simulate::library::{ROLLOUT, SCENARIOS};
+use surefoot::simulation::simulate::play::{End, Ended, play};
+use surefoot::simulation::simulate::scenario::Scenario;
+use surefoot::simulation::simulate::story;
+
+static MANIFEST: LazyLock<Manifest> =
+    LazyLock::new(|| Manifest::parse(ROLLOUT, Path::new("scenarios/rollout.yaml")).unwrap());
+
+fn scenario(name: &str) -> Scenario {
+    let (_, text) = SCENARIOS.iter().find(|(known, _)| *known == name).unwrap();
+    Scenario::parse(text).unwrap()
+}
+
+fn once(name: &str) -> Ended {
+    play(&MANIFEST, &scenario(name), 1).unwrap()
+}
+
+/// Plays it, and compares.
+fn tells(name: &str, end: End) {
+    let ended = once(name);
+    let style = Style { width: 100, colour: false };
+    let text = format!("{}\n\n{}", scenario(name).description, story(&ended, style));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/timelines");
+    let path = folder.join(format!("{name}.txt"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(&path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(golden == text, "{name} differs; it should be:\n{golden}\nbut is:\n{text}");
+    assert_eq!(ended.end, end, "{text}");
+}
+
+macro_rules! scenarios {
+    ($($test:ident: $name:literal ends $end:ident),* $(,)?) => {
+        $(#[test]
+        fn $test() {
+            tells($name, End::$end);
+        })*
+
+        #[test]
+        fn every_scenario_of_the_library_is_told() {
+            let told = [$($name),*];
+            assert_eq!(told.as_slice(), SCENARIOS.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+        }
+    };
+}
+
+scenarios! {
+    good: "good" ends Promoted,
+    bad_at_once: "bad-at-once" ends RolledBack,
+    bad_at_50: "bad-at-50" ends RolledBack,
+    slow: "slow" ends RolledBack,
+    cold_start: "cold-start" ends Promoted,
+    shared_outage: "shared-outage" ends Promoted,
+    bursts: "bursts" ends Promoted,
+    low_traffic: "low-traffic" ends Held,
+    prometheus_outage: "prometheus-outage" ends Promoted,
+    gitops_reset: "gitops-reset" ends Held,
+    autoscaled: "autoscaled" ends Promoted,
+    eviction: "eviction" ends Promoted,
+}
+
+#[test]
+fn a_seed_gives_the_same_run_again_and_another_one_another() {
+    let run = |seed| serde_json::to_string(&play(&MANIFEST, &scenario("slow"), seed).unwrap());
+    assert_eq!(run(5).unwrap(), run(5).unwrap());
+    assert_ne!(run(5).unwrap(), run(6).unwrap());
+}
+
+#[test]
+fn the_schema_of_scenarios_is_the_one_that_is_checked_in() {
+    let schema = serde_json::to_string_pretty(&schemars::schema_for!(Scenario)).unwrap() + "\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/schema.json");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &schema).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), schema);
+}
+
+#[test]
+fn a_mistake_in_a_scenario_is_told_with_its_place() {
+    let wrong = [
+        ("{traffic: {rps: -1}}", "traffic: rps: -1 isn't from 0 to 1000000"),
+        ("{canary: {failing: 150%}}", "a percentage from 0% to 100%"),
+        ("{canary: {latency: {median: 2s, p99: 1s}}}", "p99 must be above the median"),
+        ("{events: [{do: {scale: 0}}]}", "events[0]: do.scale: from 1 to 100"),
+        ("{events: [{do: {image: \"a b\"}}]}", "do.image: a tag"),
+        ("{events: [{times: 3, do: resetRoute}]}", "times without every"),
+        ("{stable: {failures: {clusters: {size: 0.5}}}}", "clusters.size: 0.5 isn't from 1"),
+        ("{trafic: {}}", "trafic"),
+        ("{mesh: {scrapeInterval: 10ms}}", "at least 1s"),
+    ];
+    for (text, expected) in wrong {
+        let error = format!("{:#}", Scenario::parse(text).unwrap_err());
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn what_is_not_said_of_the_canary_is_as_stable() {
+    let text = "{stable: {failing: 2%, hanging: 1%}, canary: {hanging: 3%}}";
+    let scenario = Scenario::parse(text).unwrap();
+    let canary = serde_json::to_value(scenario.canary()).unwrap();
+    let expected: Value = serde_json::from_str(r#"{"failing": "2%", "hanging": "3%"}"#).unwrap();
+    assert_eq!(canary, expected);
+}
