@@ -31,6 +31,8 @@ pub struct Desired {
     pub revived: Option<(String, u32)>,
     /// An old ReplicaSet of the Deployment that goes to 0 pods.
     pub retired: Option<String>,
+    /// ReplicaSets of ours that are of no version: they go.
+    pub strays: Vec<String>,
     /// The Deployment.
     pub deployment: DeploymentWanted,
     /// The route is no longer ours.
@@ -155,6 +157,11 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
         writes.push(Write::Disown { route: plan.routing.route.clone() });
     }
     // Whatever fails here holds up nothing that matters more.
+    let strays = desired.strays.iter().filter_map(|name| seen.replica_set(name));
+    writes.extend(strays.map(|set| Write::DeleteReplicaSet {
+        replica_set: set.name.clone(),
+        uid: set.uid.clone(),
+    }));
     writes.extend(
         desired.forgotten.iter().map(|action| Write::DeleteAction {
             name: action.name.clone(),

@@ -7,7 +7,7 @@ use surefoot_core::api::Rollout;
 use surefoot_core::api::status::ConditionStatus;
 use surefoot_core::decide::{changed, decide, outdated};
 use surefoot_core::desired::{last, writes};
-use surefoot_core::observed::{HoldMode, Observed};
+use surefoot_core::observed::{HoldMode, Observed, Owner, ReplicaSet};
 use surefoot_core::samples::Samples;
 use surefoot_core::write::{FINALIZER, Write};
 
@@ -51,6 +51,41 @@ fn a_namespace_that_goes_away_does_not_wait_for_a_release() {
         let plan = outcome.plan.unwrap();
         assert_eq!(writes(&outcome.desired, &seen, &plan), [GO], "deleted: {deleted}");
     }
+}
+
+#[test]
+fn what_a_former_leader_made_too_late_goes() {
+    let rollout = rollout(false, json!([{"weight": 100}]), json!({"phase": "Degraded"})).unwrap();
+    let set = |name: &str, owner, replicas| ReplicaSet {
+        name: name.to_owned(),
+        uid: format!("uid-of-{name}"),
+        owner,
+        hash: String::new(),
+        template: Value::Null,
+        replicas,
+        current: 0,
+        ready: 0,
+        numbered: false,
+        deleting: false,
+    };
+    let mut seen = nothing(&rollout, false);
+    seen.replica_sets = vec![
+        set("shop-late", Owner::Rollout, 0),
+        set("shop-old", Owner::Deployment, 0),
+        set("shop-with-pods", Owner::Rollout, 1),
+        ReplicaSet { deleting: true, ..set("shop-going", Owner::Rollout, 0) },
+    ];
+    let goes = Write::DeleteReplicaSet {
+        replica_set: "shop-late".to_owned(),
+        uid: "uid-of-shop-late".to_owned(),
+    };
+    let outcome = decide(&rollout, &seen, &Samples::default(), NOW);
+    assert_eq!(writes(&outcome.desired, &seen, &outcome.plan.unwrap()), [goes]);
+    let mut named = rollout.clone();
+    let revision = json!({"hash": "1", "replicaSet": "shop-late", "images": []});
+    named.status.as_mut().unwrap().canary = Some(serde_json::from_value(revision).unwrap());
+    let outcome = decide(&named, &seen, &Samples::default(), NOW);
+    assert_eq!(writes(&outcome.desired, &seen, &outcome.plan.unwrap()), []);
 }
 
 #[test]

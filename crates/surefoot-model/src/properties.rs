@@ -67,7 +67,8 @@ fn invariants() -> Vec<Property<Protocol>> {
     ]
 }
 
-/// S8: what stands in the cluster for a version is of one that the committed status names.
+/// S8: what stands in the cluster for a version is of one that the committed status names. A former
+/// leader's request may make a ReplicaSet late, without pods; it goes with the next look.
 fn decided(world: &World) -> bool {
     let status = &world.store.status;
     let named = || [&status.stable, &status.canary].into_iter().flatten();
@@ -76,7 +77,10 @@ fn decided(world: &World) -> bool {
         owners.is_some_and(|owners| owners.iter().any(|owner| owner["kind"] == "Rollout"))
     };
     world.store.objects.iter().all(|(target, object)| match target.kind {
-        Kind::ReplicaSet => named().any(|r| r.replica_set == target.name) || !ours(object),
+        Kind::ReplicaSet => {
+            let empty = object["spec"]["replicas"] == 0;
+            empty || named().any(|r| r.replica_set == target.name) || !ours(object)
+        }
         Kind::Service => {
             let pin = object["spec"]["selector"].get(HASH_LABEL);
             pin.is_none_or(|pin| named().any(|r| *pin == r.hash))

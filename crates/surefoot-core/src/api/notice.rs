@@ -160,7 +160,7 @@ impl From<HoldReason> for Reason {
 #[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Notice {
-    /// Unique in this Rollout: sequence of the decision, time and a number.
+    /// Unique in this Rollout: sequence of the decision, time, kind of news and a number.
     pub id: String,
     /// Something went wrong.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -191,6 +191,23 @@ impl Case<'_> {
         }
         commands::show_pause(self);
         commands::forget(self);
+        self.sweep();
+    }
+
+    /// A ReplicaSet of ours without pods that is of no version goes: a request of a former leader that
+    /// arrived after its release was over made it, and a creation has no version to be held to.
+    fn sweep(&mut self) {
+        let before = self.rollout.status.iter().flat_map(|s| [&s.stable, &s.canary]);
+        let named = before.chain([&self.status.stable, &self.status.canary]).flatten();
+        let named: Vec<&str> = named.map(|revision| revision.replica_set.as_str()).collect();
+        let stray = |set: &&ReplicaSet| {
+            set.owner == Owner::Rollout
+                && set.replicas == 0
+                && !set.deleting
+                && !named.contains(&set.name.as_str())
+        };
+        let strays = self.seen.replica_sets.iter().filter(stray).map(|set| set.name.clone());
+        self.desired.strays = strays.collect();
     }
 
     /// Look again no later than this.

@@ -102,11 +102,12 @@ impl Case<'_> {
     pub(super) fn notice(&mut self, reason: Reason, note: impl Into<String>, warning: bool) {
         let decision = self.status.decision.as_ref();
         let seq = decision.map_or(0, |d| d.seq);
-        // One decision may have news at several times, the first of them long delivered.
-        let when = self.now.as_millisecond();
+        // One decision may have news at several times, the first of them long delivered; and of several
+        // kinds at one time.
+        let (when, kind) = (self.now.as_millisecond(), reason as u8);
         let mut number = 0;
         let id = loop {
-            let id = format!("{seq}-{when:x}-{number}");
+            let id = format!("{seq}-{when:x}-{kind}-{number}");
             if !self.status.outbox.iter().any(|n| n.id == id) {
                 break id;
             }
@@ -232,6 +233,7 @@ mod tests {
     use crate::api::status::Phase;
     use crate::api::{Rollout, RolloutStatus};
     use crate::decide::{Outcome, decide};
+    use crate::desired::Desired;
     use crate::observed::{HoldMode, Observed};
     use crate::samples::Samples;
 
@@ -327,6 +329,27 @@ mod tests {
 
     fn trouble(channel: &str, trouble: Trouble) -> Delivery {
         Delivery { troubles: [(channel.to_owned(), trouble)].into(), ..Delivery::default() }
+    }
+
+    #[test]
+    fn news_of_one_moment_has_ids_of_its_own_even_when_the_first_is_gone() {
+        let (rollout, samples) = (rollout(&[]), Samples::default());
+        let seen = Observed::nothing(rollout.spec.clone(), "shop", HoldMode::PausedAtRest);
+        let mut case = Case {
+            rollout: &rollout,
+            seen: &seen,
+            samples: &samples,
+            now: hours(0),
+            deleting: false,
+            status: RolloutStatus::default(),
+            settled: Settled::default(),
+            desired: Desired::default(),
+            requeue_at: None,
+        };
+        case.notice(Reason::StepPassed, "it passed", false);
+        let delivered = case.status.outbox.remove(0);
+        case.notice(Reason::Advancing, "the next one begins", false);
+        assert_ne!(case.status.outbox[0].id, delivered.id);
     }
 
     #[test]
