@@ -1,7 +1,7 @@
 //! `managedFields`: who wrote which field. Server-side apply isn't in scope, so that every entry is
 //! an `Update`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -10,8 +10,12 @@ use crate::kinds::Kind;
 use crate::machine::seconds;
 use crate::schema::{ListType, Schema};
 
-/// Paths in the notation of `fieldsV1`, with the values that stand there.
-type Leaves = BTreeMap<Vec<String>, Value>;
+/// Paths in the notation of `fieldsV1`, with the values that stand there; none where it is enough that
+/// something does.
+type Leaves<'a> = BTreeMap<String, Option<&'a Value>>;
+
+/// Between the steps of a path: it comes in no name.
+const STEP: char = '\u{1f}';
 
 /// Records that `manager` made `object` out of `old`.
 pub fn wrote(
@@ -24,13 +28,13 @@ pub fn wrote(
 ) {
     let before = old.map(|old| leaves(kind, old)).unwrap_or_default();
     let after = leaves(kind, object);
-    let is_changed = |path: &Vec<String>, value: &Value| before.get(path) != Some(value);
-    let changed: Vec<Vec<String>> = after
+    let is_changed = |path: &String, value: &Option<&Value>| before.get(path) != Some(value);
+    let changed: BTreeSet<String> = after
         .iter()
         .filter(|(path, value)| is_changed(path, value))
         .map(|(path, _)| path.clone())
         .collect();
-    let gone = |path: &Vec<String>| !after.contains_key(path);
+    let gone = |path: &String| !after.contains_key(path);
     let mut entries = Vec::new();
     let mut ours = None;
     for entry in object["metadata"]["managedFields"].as_array().into_iter().flatten() {
@@ -70,7 +74,7 @@ fn entry(
     manager: &str,
     subresource: Option<&str>,
     time: Value,
-    paths: &[Vec<String>],
+    paths: &[String],
 ) -> Value {
     let mut entry = json!({
         "manager": manager, "operation": "Update", "apiVersion": kind.api_version(),
@@ -140,6 +144,7 @@ pub fn tidy(kind: &Kind, object: &mut Value) {
 /// manager whose number nobody owned before.
 pub fn scaled(kind: &Kind, object: &mut Value, old: &Value, manager: &str, pointer: &str) {
     let path: Vec<String> = pointer.split('/').skip(1).map(|name| format!("f:{name}")).collect();
+    let path = path.join(&STEP.to_string());
     let mut owners: Vec<(String, Option<String>)> = Vec::new();
     let mut entries = Vec::new();
     for entry in object["metadata"]["managedFields"].as_array().into_iter().flatten() {
@@ -174,8 +179,8 @@ pub fn scaled(kind: &Kind, object: &mut Value, old: &Value, manager: &str, point
 }
 
 /// That a map is there can be several managers' doing.
-fn is_shared(path: &[String]) -> bool {
-    path.last().is_some_and(|last| last == ".")
+fn is_shared(path: &str) -> bool {
+    path == "." || path.strip_suffix('.').is_some_and(|path| path.ends_with(STEP))
 }
 
 /// Metadata that isn't anybody's.
@@ -193,28 +198,26 @@ const UNOWNED: [&str; 11] = [
     "uid",
 ];
 
-fn leaves(kind: &Kind, object: &Value) -> Leaves {
+fn leaves<'a>(kind: &Kind, object: &'a Value) -> Leaves<'a> {
     let mut leaves = Leaves::new();
-    let mut path = Vec::new();
+    let mut path = String::new();
     for (name, value) in object.as_object().into_iter().flatten() {
-        path.push(format!("f:{name}"));
-        match name.as_str() {
+        with(&mut path, "f:", name, |path| match name.as_str() {
             "apiVersion" | "kind" => {}
             "metadata" => {
                 for (name, value) in value.as_object().into_iter().flatten() {
                     if !UNOWNED.contains(&name.as_str()) {
-                        path.push(format!("f:{name}"));
-                        collect(value, None, name, kind.is_custom(), &mut path, &mut leaves);
-                        path.pop();
+                        with(path, "f:", name, |path| {
+                            collect(value, None, name, kind.is_custom(), path, &mut leaves);
+                        });
                     }
                 }
             }
             _ => {
                 let schema = kind.schema().and_then(|schema| schema.field(name));
-                collect(value, schema, name, kind.is_custom(), &mut path, &mut leaves);
+                collect(value, schema, name, kind.is_custom(), path, &mut leaves);
             }
-        }
-        path.pop();
+        });
     }
     leaves
 }
@@ -222,37 +225,37 @@ fn leaves(kind: &Kind, object: &Value) -> Leaves {
 /// Fields of built-in kinds that are structs, not maps: that they are there is nobody's doing.
 const STRUCTS: [&str; 6] = ["metadata", "selector", "spec", "status", "strategy", "template"];
 
-fn collect(
-    value: &Value,
+fn collect<'a>(
+    value: &'a Value,
     schema: Option<&Schema>,
     name: &str,
     custom: bool,
-    path: &mut Vec<String>,
-    leaves: &mut Leaves,
+    path: &mut String,
+    leaves: &mut Leaves<'a>,
 ) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
             if custom || !STRUCTS.contains(&name) {
-                with(path, ".".into(), |path| leaves.insert(path.clone(), Value::Null));
+                with(path, "", ".", |path| leaves.insert(path.clone(), None));
             }
             for (name, field) in fields {
                 let schema = schema.and_then(|schema| schema.field(name));
-                with(path, format!("f:{name}"), |path| {
+                with(path, "f:", name, |path| {
                     collect(field, schema, name, custom, path, leaves);
                 });
             }
         }
         Value::Array(items) => {
             let Some(keys) = keys(schema, name, custom) else {
-                leaves.insert(path.clone(), value.clone());
+                leaves.insert(path.clone(), Some(value));
                 return;
             };
-            with(path, ".".into(), |path| leaves.insert(path.clone(), Value::Null));
+            with(path, "", ".", |path| leaves.insert(path.clone(), None));
             for item in items {
                 let schema = schema.and_then(Schema::item);
-                with(path, step(item, &keys), |path| {
+                with(path, "", &step(item, &keys), |path| {
                     if keys.is_empty() {
-                        leaves.insert(path.clone(), Value::Null);
+                        leaves.insert(path.clone(), None);
                     } else {
                         collect(item, schema, "", custom, path, leaves);
                     }
@@ -260,15 +263,21 @@ fn collect(
             }
         }
         plain => {
-            leaves.insert(path.clone(), plain.clone());
+            leaves.insert(path.clone(), Some(plain));
         }
     }
 }
 
-fn with<T>(path: &mut Vec<String>, step: String, act: impl FnOnce(&mut Vec<String>) -> T) {
-    path.push(step);
+/// Do something one step further down.
+fn with<T>(path: &mut String, kind: &str, step: &str, act: impl FnOnce(&mut String) -> T) {
+    let length = path.len();
+    if !path.is_empty() {
+        path.push(STEP);
+    }
+    path.push_str(kind);
+    path.push_str(step);
     act(path);
-    path.pop();
+    path.truncate(length);
 }
 
 /// The keys of a list's items; none for lists that are one value, no keys for sets.
@@ -305,11 +314,11 @@ fn step(item: &Value, keys: &[String]) -> String {
     format!("k:{}", Value::Object(key))
 }
 
-fn tree(paths: &[Vec<String>]) -> Value {
+fn tree<'a>(paths: impl IntoIterator<Item = &'a String>) -> Value {
     let mut tree = Value::Object(Map::new());
     for path in paths {
         let mut place = &mut tree;
-        for step in path {
+        for step in path.split(STEP) {
             if !place[step].is_object() {
                 place[step] = Value::Object(Map::new());
             }
@@ -319,13 +328,13 @@ fn tree(paths: &[Vec<String>]) -> Value {
     tree
 }
 
-fn paths(tree: &Value) -> Vec<Vec<String>> {
+fn paths(tree: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    walk(tree, &mut Vec::new(), &mut found);
+    walk(tree, &mut String::new(), &mut found);
     found
 }
 
-fn walk(tree: &Value, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
+fn walk(tree: &Value, path: &mut String, found: &mut Vec<String>) {
     let Some(steps) = tree.as_object().filter(|steps| !steps.is_empty()) else {
         if !path.is_empty() {
             found.push(path.clone());
@@ -333,7 +342,7 @@ fn walk(tree: &Value, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
         return;
     };
     for (step, inner) in steps {
-        with(path, step.clone(), |path| walk(inner, path, found));
+        with(path, "", step, |path| walk(inner, path, found));
     }
 }
 /// Whether two objects differ in nothing but the times of `managedFields`: to write what is there

@@ -46,6 +46,7 @@ pub struct Builder {
     seed: u64,
     history: usize,
     clock: Option<Arc<dyn Clock>>,
+    machine: Option<Machine>,
 }
 
 impl Builder {
@@ -63,6 +64,14 @@ impl Builder {
         self
     }
 
+    /// It begins as another one was: with the objects, definitions and history of this machine, and
+    /// with its own seed.
+    #[must_use]
+    pub fn machine(mut self, machine: Machine) -> Builder {
+        self.machine = Some(machine);
+        self
+    }
+
     /// The clock; otherwise tokio's, starting at the beginning of 2026.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Builder {
@@ -74,7 +83,10 @@ impl Builder {
     #[must_use]
     pub fn build(self) -> Sandbox {
         let clock = self.clock.unwrap_or_else(|| Arc::new(TokioClock::starting_at(beginning())));
-        let machine = Machine::new(self.seed, self.history, clock.now());
+        let machine = match self.machine {
+            Some(machine) => machine.again(self.seed, self.history),
+            None => Machine::new(self.seed, self.history, clock.now()),
+        };
         let (versions, _) = watch::channel(machine.version());
         let (crashes, _) = watch::channel(0);
         let (releases, _) = watch::channel(0);
@@ -140,7 +152,7 @@ impl Sandbox {
     /// A sandbox of another kind.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder { seed: 0, history: HISTORY, clock: None }
+        Builder { seed: 0, history: HISTORY, clock: None, machine: None }
     }
 
     /// A way to the sandbox for a client: what `kube::Client::new` takes. The name is for the fault
@@ -154,6 +166,12 @@ impl Sandbox {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.inner.clock.now()
+    }
+
+    /// Its state, from which another one can begin.
+    #[must_use]
+    pub fn machine(&self) -> Machine {
+        self.state().machine.clone()
     }
 
     /// The resourceVersion of the latest write.
@@ -172,6 +190,11 @@ impl Sandbox {
     #[must_use]
     pub fn events_since(&self, version: u64) -> Option<Vec<Event>> {
         self.state().machine.events_since(version)
+    }
+
+    /// Whether such a write came after `version`, or may have come: when they are no longer all known.
+    pub(crate) fn any_since(&self, version: u64, such: impl Fn(&Event) -> bool) -> bool {
+        self.state().machine.any_since(version, such)
     }
 
     /// Forget what happened up to `version`: watches and pages from before get 410.
@@ -211,16 +234,18 @@ impl Sandbox {
 
     /// Answer a request at once, past faults and log.
     pub fn handle(&self, request: &Request) -> Answer {
-        let mut state = self.state();
-        let answer = state.machine.handle(request, self.inner.clock.now());
-        self.announce(&state);
-        answer
+        self.carry(0, |machine, now| machine.handle(request, now))
     }
 
-    /// Answer a read as it was so many writes ago, or as far back as is known.
-    pub(crate) fn handle_stale(&self, request: &Request, back: u64) -> Answer {
-        let mut past = self.state().machine.earlier(back);
-        past.handle(request, self.inner.clock.now())
+    /// Do something with the state, or with that of so many writes ago, or as far back as is known.
+    pub(crate) fn carry<T>(&self, back: u64, out: impl FnOnce(&mut Machine, Timestamp) -> T) -> T {
+        let mut state = self.state();
+        if back > 0 {
+            return out(&mut state.machine.earlier(back), self.inner.clock.now());
+        }
+        let carried = out(&mut state.machine, self.inner.clock.now());
+        self.announce(&state);
+        carried
     }
 
     fn announce(&self, state: &State) {

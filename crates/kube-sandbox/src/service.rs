@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::faults::Fault;
-use crate::machine::{Answer, Body, Cursor, MAX_BODY, Tick};
+use crate::machine::{Answer, Body, Cursor, MAX_BODY, Machine, Tick};
 use crate::request::{Request, Verb};
 use crate::sandbox::Sandbox;
 use crate::status::Refusal;
@@ -56,27 +57,70 @@ impl Service {
     /// # Errors
     /// When the plan lets the connection break.
     pub async fn answer(&self, request: Request) -> Result<Response<ResponseBody>, ConnectionLost> {
+        let (answer, fault) = self.ask(&request).await?;
+        Ok(self.response(answer, fault))
+    }
+
+    /// The answer before it becomes text, and what else is to go wrong with it.
+    pub(crate) async fn ask(
+        &self,
+        request: &Request,
+    ) -> Result<(Answer, Option<Fault>), ConnectionLost> {
+        let carried = self
+            .carry(request, |machine, now| {
+                let answer = machine.handle(request, now);
+                (answer.code, answer)
+            })
+            .await?;
+        Ok(carried.unwrap_or_else(|refusal| (refusal.into(), None)))
+    }
+
+    /// What is stored where a request lists: the list's items without the list. An error is the
+    /// status, 0 for a broken connection.
+    pub(crate) async fn items(&self, request: &Request) -> Result<Vec<Arc<Value>>, u16> {
+        let carried = self.carry(request, |machine, _| match machine.items(request) {
+            Some(items) => (200, Ok(items)),
+            None => (404, Err(404)),
+        });
+        match carried.await {
+            Ok(Ok((items, _))) => items,
+            Ok(Err(refusal)) => Err(refusal.code),
+            Err(ConnectionLost) => Err(0),
+        }
+    }
+
+    /// Carry a request out, or let it go wrong as planned: what came of it and what else is to go
+    /// wrong with that, or the planned refusal. `out` also tells the status.
+    async fn carry<T>(
+        &self,
+        request: &Request,
+        out: impl FnOnce(&mut Machine, Timestamp) -> (u16, T),
+    ) -> Result<Result<(T, Option<Fault>), Refusal>, ConnectionLost> {
         if self.sandbox.is_dead(&self.client) {
             return std::future::pending().await;
         }
-        let (number, fault) = self.sandbox.note(&self.client, &request);
+        let (number, fault) = self.sandbox.note(&self.client, request);
         if let Some(refusal) = self.before(fault.as_ref()).await {
-            return Ok(self.response(refusal.into(), None));
+            return Ok(Err(refusal));
         }
-        let answer = match fault {
-            Some(Fault::Stale(back)) if matches!(request.verb(), Verb::Get | Verb::List) => {
-                self.sandbox.handle_stale(&request, back)
-            }
-            _ => self.sandbox.handle(&request),
+        let back = match fault {
+            Some(Fault::Stale(back)) if matches!(request.verb(), Verb::Get | Verb::List) => back,
+            _ => 0,
         };
-        self.sandbox.answered(number, answer.code);
+        let (code, answer) = self.sandbox.carry(back, out);
+        self.sandbox.answered(number, code);
         match fault {
             Some(Fault::DropReply) => return Err(ConnectionLost),
             Some(Fault::CrashAfter) => return self.die().await,
             Some(Fault::DelayReply(by)) => tokio::time::sleep(by).await,
             _ => {}
         }
-        Ok(self.response(answer, fault))
+        Ok(Ok((answer, fault)))
+    }
+
+    /// The resources that can be listed: path and plural, one version each.
+    pub(crate) fn resources(&self) -> Vec<(String, String)> {
+        self.sandbox.carry(0, |machine, _| machine.stored_resources())
     }
 
     /// The time in the sandbox, as Kubernetes prints it.

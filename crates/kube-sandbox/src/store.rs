@@ -68,6 +68,16 @@ impl Store {
         Store { objects, version: 1, history, compacted: 0, limit: limit.max(1) }
     }
 
+    /// The same, keeping the last `limit` events.
+    #[must_use]
+    pub fn limited(mut self, limit: usize) -> Store {
+        self.limit = limit.max(1);
+        while self.history.len() > self.limit {
+            self.drop_oldest();
+        }
+        self
+    }
+
     /// The version of the latest write.
     #[must_use]
     pub fn version(&self) -> u64 {

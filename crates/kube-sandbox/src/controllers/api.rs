@@ -1,9 +1,12 @@
 //! The API as the controllers use it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use http::Method;
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
+use crate::machine::Body;
 use crate::request::Request;
 use crate::sandbox::Sandbox;
 use crate::service::Service;
@@ -13,6 +16,8 @@ use crate::service::Service;
 pub(super) struct Api {
     service: Service,
     name: &'static str,
+    /// Whether a call has failed since that was last asked.
+    failed: AtomicBool,
 }
 
 /// What a call came to.
@@ -20,30 +25,39 @@ pub(super) type Outcome = Result<Value, u16>;
 
 impl Api {
     pub(super) fn new(sandbox: &Sandbox, name: &'static str) -> Api {
-        Api { service: sandbox.service(name), name }
+        Api { service: sandbox.service(name), name, failed: AtomicBool::new(false) }
+    }
+
+    /// Whether a call has failed since this was last asked: what failed is tried again.
+    pub(super) fn failed(&self) -> bool {
+        self.failed.swap(false, Ordering::Relaxed)
     }
 
     async fn send(&self, method: Method, uri: &str, media: &str, body: String) -> Outcome {
         let request =
             Request { agent: self.name.into(), ..Request::with(method, uri, media, body) };
-        let response = self.service.answer(request).await.map_err(|_| 0u16)?;
-        let code = response.status().as_u16();
-        let body = response.into_body().collect().await.map_err(|_| 0u16)?.to_bytes();
-        let value = serde_json::from_slice(&body).map_err(|_| 0u16)?;
-        if code < 300 { Ok(value) } else { Err(code) }
+        let outcome = match self.service.ask(&request).await {
+            Ok((answer, _)) => match answer.body {
+                Body::Json(value) | Body::Typed(_, value) if answer.code < 300 => Ok(value),
+                _ => Err(answer.code),
+            },
+            Err(_) => Err(0),
+        };
+        self.failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
+        outcome
     }
 
     /// All objects at a path; none when they can't be had, so that nothing is done.
-    pub(super) async fn list(&self, path: &str) -> Option<Vec<Value>> {
-        let mut list = self.send(Method::GET, path, "", String::new()).await.ok()?;
-        match list["items"].take() {
-            Value::Array(items) => Some(items),
-            _ => None,
-        }
+    pub(super) async fn list(&self, path: &str) -> Option<Vec<Arc<Value>>> {
+        let request = Request { agent: self.name.into(), ..Request::get(path) };
+        let items = self.service.items(&request).await;
+        self.failed.fetch_or(items.is_err(), Ordering::Relaxed);
+        items.ok()
     }
 
-    pub(super) async fn get(&self, uri: &str) -> Outcome {
-        self.send(Method::GET, uri, "", String::new()).await
+    /// The resources that can be listed: path and plural, one version each.
+    pub(super) fn resources(&self) -> Vec<(String, String)> {
+        self.service.resources()
     }
 
     pub(super) async fn create(&self, uri: &str, object: &Value) -> Outcome {

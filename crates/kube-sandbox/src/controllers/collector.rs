@@ -1,16 +1,18 @@
 //! Garbage collection by owner, and what becomes of a namespace that is deleted.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::api::{Api, is_deleting, text, uri};
+use crate::store::Event;
 
 /// An object, with the path of its API and its plural.
 struct Found {
     path: String,
     plural: String,
-    object: Value,
+    object: Arc<Value>,
 }
 
 impl Found {
@@ -27,6 +29,15 @@ impl Found {
         let finalizers = self.object["metadata"]["finalizers"].as_array();
         finalizers.is_some_and(|finalizers| finalizers.iter().any(|finalizer| finalizer == name))
     }
+}
+
+/// Whether a write may leave something to collect: one that ends an object or begins to, or that
+/// changes whose it is.
+pub(super) fn matters(event: &Event) -> bool {
+    let owners = |object: &Arc<Value>| object["metadata"].get("ownerReferences").cloned();
+    event.after.as_ref().is_none_or(|after| {
+        is_deleting(after) || owners(after) != event.before.as_ref().and_then(owners)
+    })
 }
 
 pub(super) async fn sync(api: &Api) {
@@ -48,35 +59,12 @@ pub(super) async fn sync(api: &Api) {
 /// own something.
 async fn everything(api: &Api) -> Option<Vec<Found>> {
     let mut all = Vec::new();
-    for (path, plural) in resources(api).await? {
+    for (path, plural) in api.resources() {
         for object in api.list(&format!("{path}/{plural}")).await? {
             all.push(Found { path: path.clone(), plural: plural.clone(), object });
         }
     }
     Some(all)
-}
-
-/// The resources that can be listed: path and plural, one version each.
-async fn resources(api: &Api) -> Option<Vec<(String, String)>> {
-    let mut paths = vec!["/api/v1".to_owned()];
-    let groups = api.get("/apis").await.ok()?;
-    for group in groups["groups"].as_array().into_iter().flatten() {
-        let version = text(&group["preferredVersion"]["groupVersion"]);
-        if version != "events.k8s.io/v1" {
-            paths.push(format!("/apis/{version}"));
-        }
-    }
-    let mut resources = Vec::new();
-    for path in paths {
-        let found = api.get(&path).await.ok()?;
-        for resource in found["resources"].as_array().into_iter().flatten() {
-            let lists = resource["verbs"].as_array().is_some_and(|v| v.iter().any(|v| v == "list"));
-            if lists && !text(&resource["name"]).contains('/') {
-                resources.push((path.clone(), text(&resource["name"]).to_owned()));
-            }
-        }
-    }
-    Some(resources)
 }
 
 /// An object none of whose owners is left goes.
@@ -139,7 +127,7 @@ async fn empty(api: &Api, namespace: &Found, all: &[Found]) {
         let _ = api.delete(&found.uri(), uid, None).await;
     }
     if inside.is_empty() {
-        let mut object = namespace.object.clone();
+        let mut object = Value::clone(&namespace.object);
         object["spec"]["finalizers"] = json!([]);
         let _ = api.replace(&(namespace.uri() + "/finalize"), &object).await;
     }

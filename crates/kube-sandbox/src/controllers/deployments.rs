@@ -1,5 +1,7 @@
 //! Deployments: they roll out their template, by way of ReplicaSets.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -29,7 +31,7 @@ pub(super) async fn sync(api: &Api, now: Timestamp) -> Option<Timestamp> {
 async fn one(
     api: &Api,
     deployment: &Value,
-    sets: &[Value],
+    sets: &[Arc<Value>],
     now: Timestamp,
 ) -> Result<Option<Timestamp>, u16> {
     let mut own = claim(api, deployment, sets).await?;
@@ -68,13 +70,13 @@ fn plain(template: &Value) -> Value {
 
 /// The ReplicaSets of a Deployment: it adopts those without owner and lets go of those that no
 /// longer fit.
-async fn claim(api: &Api, deployment: &Value, sets: &[Value]) -> Result<Vec<Value>, u16> {
+async fn claim(api: &Api, deployment: &Value, sets: &[Arc<Value>]) -> Result<Vec<Value>, u16> {
     let selector = Selector::of_workload(&deployment["spec"]["selector"]);
     let mut own = Vec::new();
     for set in sets.iter().filter(|set| same_namespace(set, deployment)) {
         let claim = Claim::of(deployment, &selector, set);
         if claim == Claim::Own {
-            own.push(set.clone());
+            own.push(Value::clone(set));
             continue;
         }
         let Some(patch) = claim.patch(set, owned_by(deployment, "apps/v1", "Deployment")) else {

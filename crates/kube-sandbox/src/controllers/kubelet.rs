@@ -29,6 +29,10 @@ impl Kubelet {
         Kubelet { api, settings, since, ending, addresses: 0 }
     }
 
+    pub(super) fn api(&self) -> &Api {
+        &self.api
+    }
+
     pub(super) async fn sync(&mut self, now: Timestamp) -> Option<Timestamp> {
         let pods = self.api.list("/api/v1/pods").await?;
         let lives = |uid: &String| pods.iter().any(|pod| text(&pod["metadata"]["uid"]) == uid);

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
 use crate::sandbox::Sandbox;
+use crate::store::Event;
 use api::Api;
 
 /// On a pod (by its template): when it becomes ready after it was made, such as `3s`; or `never`.
@@ -64,6 +65,7 @@ impl Controllers {
             slices: Api::new(sandbox, "endpointslice-controller"),
             collector: Api::new(sandbox, "garbage-collector"),
             kubelet: kubelet::Kubelet::new(Api::new(sandbox, "kubelet"), settings),
+            looks: Default::default(),
             sandbox: sandbox.clone(),
         };
         Controllers { task: tokio::spawn(crew.run()) }
@@ -76,7 +78,35 @@ struct Crew {
     slices: Api,
     collector: Api,
     kubelet: kubelet::Kubelet,
+    /// The last look of each, in the order of a round.
+    looks: [Look; 5],
     sandbox: Sandbox,
+}
+
+/// When a controller looked last, and when it has to look again whatever happens.
+#[derive(Default)]
+struct Look {
+    version: u64,
+    next: Option<Timestamp>,
+}
+
+impl Look {
+    /// Whether it is time for another look: something that matters was written since the last one, a
+    /// call has failed, or the time has come.
+    fn due(&mut self, sandbox: &Sandbox, api: &Api, matters: fn(&Event) -> bool) -> bool {
+        let since = std::mem::replace(&mut self.version, sandbox.version());
+        let in_time = self.next.is_some_and(|at| at <= sandbox.now());
+        let due = api.failed() || in_time || sandbox.any_since(since, matters);
+        if due {
+            self.next = None;
+        }
+        due
+    }
+}
+
+/// Whether it is a write of one of these kinds.
+fn is_of(event: &Event, plurals: &[&str]) -> bool {
+    plurals.contains(&event.key.resource.plural.as_str())
 }
 
 impl Crew {
@@ -111,16 +141,28 @@ impl Crew {
         Duration::try_from(left).unwrap_or_default().max(Duration::from_millis(1))
     }
 
-    /// Each of them once; when one of them has to look again.
+    /// Each of them that has something to look at, once; when one of them has to look again.
     async fn round(&mut self) -> Option<Timestamp> {
-        let now = self.sandbox.now();
-        let times = [
-            deployments::sync(&self.deployments, now).await,
-            replica_sets::sync(&self.replica_sets, now).await,
-            self.kubelet.sync(now).await,
-        ];
-        slices::sync(&self.slices).await;
-        collector::sync(&self.collector).await;
-        times.into_iter().flatten().min()
+        let (now, sandbox) = (self.sandbox.now(), &self.sandbox);
+        let [deployments, replica_sets, kubelet, slices, collector] = &mut self.looks;
+        let sets = |event: &Event| is_of(event, &["deployments", "replicasets"]);
+        if deployments.due(sandbox, &self.deployments, sets) {
+            deployments.next = deployments::sync(&self.deployments, now).await;
+        }
+        let pods = |event: &Event| is_of(event, &["replicasets", "pods"]);
+        if replica_sets.due(sandbox, &self.replica_sets, pods) {
+            replica_sets.next = replica_sets::sync(&self.replica_sets, now).await;
+        }
+        if kubelet.due(sandbox, self.kubelet.api(), |event| is_of(event, &["pods"])) {
+            kubelet.next = self.kubelet.sync(now).await;
+        }
+        let services = |event: &Event| is_of(event, &["services", "pods", "endpointslices"]);
+        if slices.due(sandbox, &self.slices, services) {
+            slices::sync(&self.slices).await;
+        }
+        if collector.due(sandbox, &self.collector, collector::matters) {
+            collector::sync(&self.collector).await;
+        }
+        self.looks.iter().filter_map(|look| look.next).min()
     }
 }

@@ -1,5 +1,7 @@
 //! ReplicaSets: as many pods as they ask for.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -30,13 +32,13 @@ pub(super) async fn sync(api: &Api, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// The pods of a set: it adopts those without owner and lets go of those that no longer fit.
-async fn claim<'a>(api: &Api, set: &Value, pods: &'a [Value]) -> Vec<&'a Value> {
+async fn claim<'a>(api: &Api, set: &Value, pods: &'a [Arc<Value>]) -> Vec<&'a Value> {
     let selector = Selector::of_workload(&set["spec"]["selector"]);
     let mut own = Vec::new();
     for pod in pods.iter().filter(|pod| same_namespace(pod, set)) {
         let claim = Claim::of(set, &selector, pod);
         if matches!(claim, Claim::Own | Claim::Adopt) {
-            own.push(pod);
+            own.push(&**pod);
         }
         if let Some(patch) = claim.patch(pod, owned_by(set, "apps/v1", "ReplicaSet")) {
             // Another round sees to it if this one was too late.

@@ -1,5 +1,7 @@
 //! EndpointSlices: where the pods of a Service are.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::api::{
@@ -22,7 +24,7 @@ pub(super) async fn sync(api: &Api) {
         if selector.as_object().is_none_or(serde_json::Map::is_empty) {
             continue;
         }
-        let mine = |slice: &&Value| {
+        let mine = |slice: &&Arc<Value>| {
             controller(slice) == service["metadata"]["uid"].as_str()
                 && slice["metadata"]["labels"][MANAGED_BY] == MANAGER
         };
@@ -53,7 +55,7 @@ async fn update(api: &Api, found: &Value, wanted: &Value) {
     let _ = api.replace(&uri(DISCOVERY, "endpointslices", found), &slice).await;
 }
 
-fn slice(service: &Value, pods: &[Value]) -> Value {
+fn slice(service: &Value, pods: &[Arc<Value>]) -> Value {
     let selector = Selector::of_workload(&json!({"matchLabels": service["spec"]["selector"]}));
     let chosen = |pod: &&Value| {
         same_namespace(pod, service)
@@ -61,7 +63,7 @@ fn slice(service: &Value, pods: &[Value]) -> Value {
             && pod["status"]["podIP"].is_string()
             && !matches!(text(&pod["status"]["phase"]), "Failed" | "Succeeded")
     };
-    let chosen: Vec<&Value> = pods.iter().filter(chosen).collect();
+    let chosen: Vec<&Value> = pods.iter().map(|pod| &**pod).filter(chosen).collect();
     let endpoints: Vec<Value> = chosen.iter().map(|pod| endpoint(pod)).collect();
     let ports = service["spec"]["ports"].as_array().into_iter().flatten();
     let ports: Vec<Value> = ports.map(|port| slice_port(port, &chosen)).collect();

@@ -24,7 +24,7 @@ pub(super) fn metadata(value: Value) -> Result<(Value, Vec<String>), String> {
         fields.remove("selfLink");
     }
     let mut unknown = Vec::new();
-    differences(&input, &read, "metadata", &mut unknown);
+    differences(&input, &read, &mut "metadata".to_owned(), &mut unknown);
     without_empty(&mut read);
     Ok((read, unknown))
 }
@@ -41,26 +41,33 @@ pub(super) fn typed(
     if let Some(fields) = object.as_object_mut() {
         fields.remove("metadata");
     }
-    differences(&object, &known, "", &mut unknown);
+    differences(&object, &known, &mut String::new(), &mut unknown);
     without_empty(&mut known);
     Ok((known, unknown))
 }
 
-fn differences(input: &Value, known: &Value, path: &str, unknown: &mut Vec<String>) {
+fn differences(input: &Value, known: &Value, path: &mut String, unknown: &mut Vec<String>) {
+    let length = path.len();
     match (input, known) {
         (Value::Object(input), Value::Object(known)) => {
             for (name, field) in input {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                match known.get(name) {
-                    Some(known) => differences(field, known, &path, unknown),
-                    None if field.is_null() => {}
-                    None => unknown.push(path),
+                if !path.is_empty() {
+                    path.push('.');
                 }
+                path.push_str(name);
+                match known.get(name) {
+                    Some(known) => differences(field, known, path, unknown),
+                    None if field.is_null() => {}
+                    None => unknown.push(path.clone()),
+                }
+                path.truncate(length);
             }
         }
         (Value::Array(input), Value::Array(known)) => {
             for (index, (input, known)) in input.iter().zip(known).enumerate() {
-                differences(input, known, &format!("{path}[{index}]"), unknown);
+                path.push_str(&format!("[{index}]"));
+                differences(input, known, path, unknown);
+                path.truncate(length);
             }
         }
         _ => {}

@@ -122,6 +122,13 @@ impl Kind {
         Resource::new(&self.group, &self.plural)
     }
 
+    /// Whether its objects are stored there.
+    #[must_use]
+    pub fn is_of(&self, resource: &Resource) -> bool {
+        let group = if self.is_event() { "" } else { self.group.as_str() };
+        self.plural == resource.plural && resource.group == group
+    }
+
     fn is_event(&self) -> bool {
         self.kind == "Event" && matches!(self.group.as_str(), "" | "events.k8s.io")
     }

@@ -12,6 +12,7 @@ mod scale;
 mod watch;
 mod write;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::Method;
@@ -118,6 +119,12 @@ impl Machine {
         machine
     }
 
+    /// The same with chance anew, and with so many events that are kept.
+    #[must_use]
+    pub(crate) fn again(self, seed: u64, history: usize) -> Machine {
+        Machine { store: self.store.limited(history), dice: Dice::new(seed), ..self }
+    }
+
     /// The version of the latest write.
     #[must_use]
     pub fn version(&self) -> u64 {
@@ -130,6 +137,11 @@ impl Machine {
         Some(self.store.since(version)?.cloned().collect())
     }
 
+    /// Whether such a write came after `version`, or may have come.
+    pub(crate) fn any_since(&self, version: u64, such: impl Fn(&Event) -> bool) -> bool {
+        self.store.since(version).is_none_or(|mut events| events.any(such))
+    }
+
     /// Forget what happened up to `version`: older watches and pages get 410.
     pub fn compact(&mut self, version: u64) {
         self.store.compact(version);
@@ -139,6 +151,26 @@ impl Machine {
     #[must_use]
     pub fn earlier(&self, writes: u64) -> Machine {
         Machine { store: self.store.earlier(writes), ..self.clone() }
+    }
+
+    /// What is stored where a request lists, all of it.
+    pub(crate) fn items(&self, request: &Request) -> Option<Vec<Arc<Value>>> {
+        let target = request.target()?;
+        let kind = self.registry.find(&target.group, &target.version, &target.resource)?;
+        let resource = kind.resource();
+        let stored = self.store.list(&resource, target.namespace.as_deref());
+        Some(stored.map(|(_, object)| Arc::clone(object)).collect())
+    }
+
+    /// The resources that are stored, each in one version: the path of its API and its plural.
+    pub(crate) fn stored_resources(&self) -> Vec<(String, String)> {
+        let mut resources = BTreeMap::new();
+        for kind in self.registry.all().filter(|kind| kind.plural != SELF_REVIEW) {
+            let root = if kind.group.is_empty() { "/api/" } else { "/apis/" };
+            let path = format!("{root}{}", kind.api_version());
+            resources.entry(kind.resource()).or_insert((path, kind.plural.clone()));
+        }
+        resources.into_values().collect()
     }
 
     /// Answer a request.

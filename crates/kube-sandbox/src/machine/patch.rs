@@ -24,14 +24,14 @@ impl Machine {
         let old = self.find(place)?;
         let mut patched = kind.served(&old);
         let applied = applied(request, &mut patched, kind.is_custom())?;
-        let shown = patched.to_string();
+        let shown = || shown(request, kind, &old);
         let (mut object, unknown) = match kind.read(patched) {
             Ok(read) => read,
             Err(why) if applied == Form::Strategic => return Err(Refusal::bad_request(why)),
-            Err(why) => return Err(unreadable(&shown, &why)),
+            Err(why) => return Err(unreadable(&shown(), &why)),
         };
         match unknown_fields(&unknown, how.strictness) {
-            Unknown::Refused(why) => return Err(unreadable(&shown, &why)),
+            Unknown::Refused(why) => return Err(unreadable(&shown(), &why)),
             Unknown::Warned(warnings) => self.warnings.extend(warnings),
         }
         fixed_uid(kind, &object, &old)?;
@@ -149,6 +149,14 @@ fn fixed_uid(kind: &Kind, object: &Value, old: &Value) -> Result<(), Refusal> {
     let cause = Cause::invalid("metadata.uid", given, "field is immutable");
     let causes = vec![cause; if kind.is_custom() { 2 } else { 1 }];
     Err(kind.invalid(meta::text(old, "name"), &causes))
+}
+
+/// The patched object as text: of those that can't be read.
+fn shown(request: &Request, kind: &Kind, old: &Value) -> String {
+    let mut patched = kind.served(old);
+    // It has been applied before.
+    let _ = applied(request, &mut patched, kind.is_custom());
+    patched.to_string()
 }
 
 /// The patched object can't be read as its kind.

@@ -1,6 +1,5 @@
 //! Getting, listing, and the start of a watch.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -49,23 +48,20 @@ impl Machine {
             None => self.list_version(request)?,
         };
         let resource = kind.resource();
-        let all = if version == self.version() {
-            self.store
-                .list(&resource, namespace)
-                .map(|(key, object)| (key.clone(), Arc::clone(object)))
-                .collect()
-        } else {
-            let then = self.store.at(version, &resource, namespace);
-            then.ok_or_else(|| too_old_page(from.is_some()))?
-        };
-        Ok(self.page(request, kind, all, from, version, &selector))
+        if version == self.version() {
+            let all = self.store.list(&resource, namespace);
+            return Ok(self.page(request, kind, all, from, version, &selector));
+        }
+        let then = self.store.at(version, &resource, namespace);
+        let then = then.ok_or_else(|| too_old_page(from.is_some()))?;
+        Ok(self.page(request, kind, then.iter(), from, version, &selector))
     }
 
-    fn page(
+    fn page<'a>(
         &self,
         request: &Request,
         kind: &Kind,
-        all: BTreeMap<Key, Arc<Value>>,
+        all: impl Iterator<Item = (&'a Key, &'a Arc<Value>)>,
         from: Option<Continue>,
         version: u64,
         selector: &Selector,
@@ -76,7 +72,7 @@ impl Machine {
             from.as_ref().is_none_or(|from| place > (&from.after.0, &from.after.1))
         };
         let mut selected =
-            all.iter().filter(|(key, object)| behind(key) && selector.matches(object)).peekable();
+            all.filter(|(key, object)| behind(key) && selector.matches(object)).peekable();
         let mut items = Vec::new();
         let mut last = None;
         while let Some((key, object)) = selected.next_if(|_| limit == 0 || items.len() < limit) {

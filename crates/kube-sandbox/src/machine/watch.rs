@@ -89,7 +89,7 @@ impl Cursor {
 
     /// How an event looks to this watch: objects may come into sight or leave it.
     fn seen(&mut self, event: &Event, now: Timestamp) -> Option<Value> {
-        let here = event.key.resource == self.kind.resource()
+        let here = self.kind.is_of(&event.key.resource)
             && self.namespace.as_ref().is_none_or(|namespace| *namespace == event.key.namespace);
         if !here {
             return None;

@@ -9,6 +9,7 @@ use cel::objects::Key;
 use cel::{Context, Env, Program, Value as Cel};
 use serde_json::Value;
 
+use super::needed::Needed;
 use super::validate::below;
 use super::{ListType, Schema, Type};
 use crate::status::Cause;
@@ -23,6 +24,7 @@ pub struct Rule {
     reason: Option<String>,
     field_path: Option<String>,
     is_transition: bool,
+    needed: Needed,
 }
 
 /// The functions that rules may call: CEL's own, its libraries for strings, lists and math, and of
@@ -81,8 +83,10 @@ impl Rule {
             );
         }
         let is_transition = program.references().has_variable("oldSelf");
+        let message_expression = text("messageExpression").map(|e| compiled(&e)).transpose()?;
         Ok(Rule {
-            message_expression: text("messageExpression").map(|e| compiled(&e)).transpose()?,
+            needed: Needed::of([&program].into_iter().chain(&message_expression)),
+            message_expression,
             message: text("message"),
             reason: text("reason"),
             field_path: text("fieldPath"),
@@ -93,18 +97,10 @@ impl Rule {
     }
 
     /// What is wrong, if something is.
-    fn broken(&self, value: &Value, old: Option<&Value>, schema: &Schema) -> Option<Broken> {
-        if self.is_transition && old.is_none() {
-            return None;
-        }
-        let mut context = Context::with_env(environment());
-        context.add_variable_from_value("self", converted(value, Some(schema)));
-        if let Some(old) = old {
-            context.add_variable_from_value("oldSelf", converted(old, Some(schema)));
-        }
-        match self.program.execute(&context) {
+    fn broken(&self, context: &Context<'_, '_>) -> Option<Broken> {
+        match self.program.execute(context) {
             Ok(Cel::Bool(true)) => None,
-            Ok(Cel::Bool(false)) => Some(Broken::Rule(self.says(&context))),
+            Ok(Cel::Bool(false)) => Some(Broken::Rule(self.says(context))),
             Ok(other) => Some(Broken::Evaluation(format!("no bool but {other:?}"))),
             Err(error) => Some(Broken::Evaluation(error.to_string())),
         }
@@ -189,6 +185,22 @@ fn compiled(source: &str) -> Result<Program, String> {
     }
 }
 
+/// What these rules about a value ask of.
+fn context(
+    value: &Value,
+    old: Option<&Value>,
+    schema: &Schema,
+    rules: &[&Rule],
+) -> Context<'static, 'static> {
+    let needed: Vec<&Needed> = rules.iter().map(|rule| &rule.needed).collect();
+    let mut context = Context::with_env(environment());
+    context.add_variable_from_value("self", converted(value, Some(schema), &needed));
+    if let Some(old) = old {
+        context.add_variable_from_value("oldSelf", converted(old, Some(schema), &needed));
+    }
+    context
+}
+
 /// Asks every rule of `schema` and below it.
 pub(super) fn check(
     value: &Value,
@@ -200,9 +212,16 @@ pub(super) fn check(
     if value.is_null() {
         return;
     }
-    for rule in &schema.rules {
-        if let Some(why) = rule.broken(value, old, schema) {
-            causes.push(rule.cause(path, value, &why));
+    // What is as it was has passed already: only rules about the change are asked again.
+    let changed = old != Some(value);
+    let asked = |rule: &&Rule| if rule.is_transition { old.is_some() } else { changed };
+    let asked: Vec<&Rule> = schema.rules.iter().filter(asked).collect();
+    if !asked.is_empty() {
+        let context = context(value, old, schema, &asked);
+        for rule in asked {
+            if let Some(why) = rule.broken(&context) {
+                causes.push(rule.cause(path, value, &why));
+            }
         }
     }
     match value {
@@ -230,8 +249,8 @@ fn same_item<'a>(item: &Value, old: &'a Value, list: &ListType) -> Option<&'a Va
     old.as_array()?.iter().find(|old| keys.iter().all(|key| old[key] == item[key]))
 }
 
-/// A value as CEL sees it: numbers by their schema, names escaped as Kubernetes does.
-fn converted(value: &Value, schema: Option<&Schema>) -> Cel {
+/// What is needed of a value, as CEL sees it: numbers by their schema, names escaped as Kubernetes does.
+fn converted(value: &Value, schema: Option<&Schema>, needed: &[&Needed]) -> Cel {
     match value {
         Value::Null => Cel::Null,
         Value::Bool(value) => Cel::Bool(*value),
@@ -245,14 +264,18 @@ fn converted(value: &Value, schema: Option<&Schema>) -> Cel {
         }
         Value::Array(items) => {
             let schema = schema.and_then(Schema::item);
-            Cel::from(items.iter().map(|item| converted(item, schema)).collect::<Vec<_>>())
+            let items = items.iter().map(|item| converted(item, schema, needed));
+            Cel::from(items.collect::<Vec<_>>())
         }
         Value::Object(fields) => {
             let is_map = schema.is_some_and(|schema| schema.additional.is_some());
-            let entries = fields.iter().map(|(name, field)| {
+            let entries = fields.iter().filter_map(|(name, field)| {
                 let schema = schema.and_then(|schema| schema.field(name));
                 let name = if is_map { name.clone() } else { escaped(name) };
-                (Key::from(name), converted(field, schema))
+                let needed: Vec<&Needed> =
+                    needed.iter().filter_map(|needed| needed.field(&name)).collect();
+                let is_needed = !needed.is_empty();
+                is_needed.then(|| (Key::from(name), converted(field, schema, &needed)))
             });
             Cel::from(entries.collect::<HashMap<Key, Cel>>())
         }

@@ -1,6 +1,7 @@
 //! Structural schemas of custom resources.
 
 mod cel_rules;
+mod needed;
 mod parse;
 mod shape;
 mod validate;
