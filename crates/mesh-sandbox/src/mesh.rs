@@ -10,7 +10,7 @@ use crate::api::{self, Answer};
 use crate::labels::Labels;
 use crate::proxy::Proxy;
 use crate::store::{Millis, Store};
-use crate::traffic::{self, Ending, Pods};
+use crate::traffic::{self, Ending, Known, Pods};
 use crate::world::{Behaviour, Load, Pod, Route, Settings, Tallies, World};
 
 /// A namespace and a pod's name.
@@ -47,6 +47,8 @@ pub struct Played {
     pub warm: Flow,
     /// Its answers while it is cold.
     pub cold: Flow,
+    /// What has been said of its requests.
+    pub known: Vec<Known>,
 }
 
 /// Milliseconds since the epoch.
@@ -178,6 +180,7 @@ impl Mesh {
                     played.proxy.restarted(millis(pod.started));
                     if played.pod != *pod {
                         played.pod = pod.clone();
+                        played.known.clear();
                     }
                 }
                 None => {
@@ -200,7 +203,7 @@ impl Mesh {
         let behaviour = behaviour.unwrap_or(&self.settings.behaviour).clone();
         let [warm, cold] = flows(self.seed, pod, &behaviour, now);
         let proxy = Proxy::new(target.into_iter().collect::<Labels>(), millis(pod.started));
-        Played { pod: pod.clone(), proxy, behaviour, warm, cold }
+        Played { pod: pod.clone(), proxy, behaviour, warm, cold, known: Vec::new() }
     }
 
     /// The requests of the time just before `now`.

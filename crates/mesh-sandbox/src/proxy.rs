@@ -6,7 +6,7 @@ use surefoot_core::engine::ISTIO_BOUNDARIES;
 use surefoot_core::samples::Histogram;
 
 use crate::labels::{Labels, NAME};
-use crate::store::{Millis, Store, stale};
+use crate::store::{Millis, Place, Store, stale};
 
 /// What requests of the same labels came to.
 #[derive(Debug, Clone)]
@@ -14,8 +14,17 @@ struct Count {
     requests: u64,
     at_most: [u64; ISTIO_BOUNDARIES.len()],
     sum: f64,
-    /// The names of its series, in the order of [`Count::values`].
-    series: Vec<Labels>,
+    /// Its series, in the order of [`Count::values`].
+    series: Vec<Told>,
+}
+
+/// A series as Prometheus sees it.
+#[derive(Debug, Clone)]
+struct Told {
+    labels: Labels,
+    place: Place,
+    /// Whether the last scrape saw it: if the next one does not, it has ended.
+    seen: bool,
 }
 
 impl Count {
@@ -28,14 +37,28 @@ impl Count {
         let mut series = vec![labels.with(NAME, "istio_requests_total")];
         series.extend(bounded);
         series.extend([bucket.with("le", "+Inf"), of("sum"), of("count")]);
+        let told = |labels| Told { labels, place: Place::default(), seen: false };
+        let series = series.into_iter().map(told).collect();
         Self { requests: 0, at_most: [0; ISTIO_BOUNDARIES.len()], sum: 0.0, series }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-    fn values(&self) -> impl Iterator<Item = f64> {
-        let requests = self.requests as f64;
-        let buckets = self.at_most.iter().map(|n| *n as f64);
-        [requests].into_iter().chain(buckets).chain([requests, self.sum, requests])
+    /// Its series with their values.
+    fn told(&self) -> impl Iterator<Item = (&Labels, f64)> {
+        let values = values(self.requests, &self.at_most, self.sum);
+        self.series.iter().map(|told| &told.labels).zip(values)
+    }
+
+    /// A scrape, or none that was answered.
+    fn scraped(&mut self, store: &mut Store, at: Millis, answers: bool) {
+        let values = values(self.requests, &self.at_most, self.sum);
+        for (told, value) in self.series.iter_mut().zip(values) {
+            let before = told.seen;
+            let place = &mut told.place;
+            told.seen = answers && store.append_at(place, &told.labels, at, value).is_ok();
+            if before && !told.seen {
+                let _ = store.append_at(place, &told.labels, at, stale());
+            }
+        }
     }
 
     fn add(&mut self, latencies: &Histogram) {
@@ -56,6 +79,14 @@ impl Count {
     }
 }
 
+/// The values of a count's series.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn values(requests: u64, at_most: &[u64], sum: f64) -> impl Iterator<Item = f64> {
+    let requests = requests as f64;
+    let buckets = at_most.iter().map(|n| *n as f64);
+    [requests].into_iter().chain(buckets).chain([requests, sum, requests])
+}
+
 /// A proxy that Prometheus scrapes. It knows a series once it has counted something in it.
 #[derive(Debug, Clone)]
 pub struct Proxy {
@@ -63,20 +94,31 @@ pub struct Proxy {
     started: Millis,
     /// By the labels of requests, without those of the target.
     counts: BTreeMap<Labels, Count>,
-    /// The series that the last scrape saw: those that the next one does not see have ended.
-    seen: BTreeSet<Labels>,
+    /// What the last scrape saw of the counts before a restart: what the next one does not see of it
+    /// has ended.
+    before: Vec<Labels>,
+    /// Whether it answers, and since when it runs.
+    up: Told,
+    start: Told,
 }
 
 impl Proxy {
     /// One that has counted nothing, with the labels that Prometheus gives to its target.
     pub fn new(target: Labels, started: Millis) -> Self {
-        Self { target, started, counts: BTreeMap::new(), seen: BTreeSet::new() }
+        let own = |name: &str| {
+            let labels = target.with(NAME, name);
+            Told { labels, place: Place::default(), seen: false }
+        };
+        let (up, start) = (own("up"), own("process_start_time_seconds"));
+        Self { target, started, counts: BTreeMap::new(), before: Vec::new(), up, start }
     }
 
     /// The proxy has started anew, unless it did at this time.
     pub fn restarted(&mut self, started: Millis) {
         if started != self.started {
             self.started = started;
+            let seen: Vec<Labels> = self.seen().cloned().collect();
+            self.before.extend(seen);
             self.counts.clear();
         }
     }
@@ -91,9 +133,10 @@ impl Proxy {
         self.counts.entry(labels.clone()).or_insert_with_key(new).add(latencies);
     }
 
-    /// A metric of its own.
-    fn own(&self, name: &str) -> Labels {
-        self.target.with(NAME, name)
+    /// The series that the last scrape saw.
+    fn seen(&self) -> impl Iterator<Item = &Labels> {
+        let told = self.counts.values().flat_map(|count| &count.series);
+        told.filter(|told| told.seen).map(|told| &told.labels)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "milliseconds are exact in f64")]
@@ -103,27 +146,28 @@ impl Proxy {
 
     /// Prometheus scrapes it, or finds that it does not answer.
     pub fn scraped(&mut self, store: &mut Store, at: Millis, answers: bool) {
-        let before = std::mem::take(&mut self.seen);
+        let start = if answers { self.start_time() } else { stale() };
         // What can't be kept is lost, as in Prometheus.
-        let _ = store.append(&self.own("up"), at, if answers { 1.0 } else { 0.0 });
-        let start = self.own("process_start_time_seconds");
-        let _ = store.append(&start, at, if answers { self.start_time() } else { stale() });
-        for count in self.counts.values().filter(|_| answers) {
-            for (labels, value) in count.series.iter().zip(count.values()) {
-                if store.append(labels, at, value).is_ok() {
-                    self.seen.insert(labels.clone());
-                }
-            }
+        for (own, value) in [(&mut self.up, f64::from(u8::from(answers))), (&mut self.start, start)]
+        {
+            let _ = store.append_at(&mut own.place, &own.labels, at, value);
         }
-        for labels in before.difference(&self.seen) {
-            let _ = store.append(labels, at, stale());
+        for count in self.counts.values_mut() {
+            count.scraped(store, at, answers);
+        }
+        let before = std::mem::take(&mut self.before);
+        if !before.is_empty() {
+            let now: BTreeSet<&Labels> = self.seen().collect();
+            for labels in before.iter().filter(|labels| !now.contains(labels)) {
+                let _ = store.append(labels, at, stale());
+            }
         }
     }
 
     /// Prometheus no longer knows it: all its series have ended.
     pub fn gone(self, store: &mut Store, at: Millis) {
-        let own = ["up", "process_start_time_seconds"].map(|name| self.own(name));
-        for labels in self.seen.iter().chain(&own) {
+        let own = [&self.up.labels, &self.start.labels];
+        for labels in self.seen().chain(&self.before).chain(own) {
             let _ = store.append(labels, at, stale());
         }
     }
@@ -131,12 +175,11 @@ impl Proxy {
     /// Its own page, in the text format.
     pub fn page(&self) -> String {
         let own = |labels: &Labels| labels.filtered(|name| self.target.get(name).is_empty());
-        let metrics =
-            self.counts.values().flat_map(|count| count.series.iter().zip(count.values()));
+        let metrics = self.counts.values().flat_map(Count::told);
         let mut told: Vec<(Labels, f64)> = metrics.map(|(labels, v)| (own(labels), v)).collect();
         // Families stay together, buckets in the order of their boundaries.
         told.sort_by_key(|(labels, _)| labels.get(NAME) != "istio_requests_total");
-        told.push((own(&self.own("process_start_time_seconds")), self.start_time()));
+        told.push((own(&self.start.labels), self.start_time()));
         crate::page::page(told.iter().map(|(labels, value)| (labels, *value)))
     }
 }

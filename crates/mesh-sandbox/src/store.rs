@@ -52,12 +52,18 @@ pub enum Refused {
     TooManySeries,
 }
 
+/// Where a series lies in a store; a guess, until it is looked up.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Place(usize);
+
 /// All series by their labels, which is the order in which Prometheus has them.
 #[derive(Debug, Clone)]
 pub struct Store {
     /// By the metric's name.
-    series: HashMap<String, BTreeMap<Labels, Series>>,
-    count: usize,
+    named: HashMap<String, BTreeMap<Labels, usize>>,
+    kept: Vec<Series>,
+    /// Those of `kept` that are no longer in use.
+    free: Vec<usize>,
     retention: Millis,
     most_series: usize,
 }
@@ -66,7 +72,8 @@ impl Store {
     /// An empty one that keeps samples for so many milliseconds, of at most so many series.
     #[must_use]
     pub fn new(retention: Millis, most_series: usize) -> Self {
-        Self { series: HashMap::new(), count: 0, retention, most_series }
+        let (named, kept, free) = (HashMap::new(), Vec::new(), Vec::new());
+        Self { named, kept, free, retention, most_series }
     }
 
     /// Add a sample.
@@ -74,44 +81,80 @@ impl Store {
     /// # Errors
     /// When it comes too late, or is of one series too many.
     pub fn append(&mut self, labels: &Labels, at: Millis, value: f64) -> Result<(), Refused> {
-        let name = labels.get(NAME);
-        if let Some(series) = self.series.get_mut(name).and_then(|named| named.get_mut(labels)) {
-            if series.samples.last().is_some_and(|(last, _)| *last >= at) {
-                return Err(Refused::OutOfOrder);
+        self.append_at(&mut Place::default(), labels, at, value)
+    }
+
+    /// Add a sample to a series that is looked up only if it isn't at its place, which is then told.
+    ///
+    /// # Errors
+    /// When it comes too late, or is of one series too many.
+    pub fn append_at(
+        &mut self,
+        place: &mut Place,
+        labels: &Labels,
+        at: Millis,
+        value: f64,
+    ) -> Result<(), Refused> {
+        let there = self.kept.get(place.0);
+        if there.is_none_or(|series| series.samples.is_empty() || series.labels != *labels) {
+            let named = self.named.get(labels.get(NAME));
+            match named.and_then(|named| named.get(labels)) {
+                Some(found) => *place = Place(*found),
+                None => *place = self.begin(labels)?,
             }
-            series.samples.push((at, value));
-            return Ok(());
         }
-        if self.count >= self.most_series {
+        let Some(series) = self.kept.get_mut(place.0) else { return Ok(()) };
+        if series.samples.last().is_some_and(|(last, _)| *last >= at) {
+            return Err(Refused::OutOfOrder);
+        }
+        series.samples.push((at, value));
+        Ok(())
+    }
+
+    /// A new series.
+    fn begin(&mut self, labels: &Labels) -> Result<Place, Refused> {
+        if self.kept.len() - self.free.len() >= self.most_series {
             return Err(Refused::TooManySeries);
         }
-        self.count += 1;
-        let series = Series { labels: labels.clone(), samples: vec![(at, value)] };
-        self.series.entry(name.to_owned()).or_default().insert(labels.clone(), series);
-        Ok(())
+        let place = self.free.pop().unwrap_or(self.kept.len());
+        let series = Series { labels: labels.clone(), samples: Vec::new() };
+        match self.kept.get_mut(place) {
+            Some(free) => *free = series,
+            None => self.kept.push(series),
+        }
+        let named = self.named.entry(labels.get(NAME).to_owned()).or_default();
+        named.insert(labels.clone(), place);
+        Ok(Place(place))
     }
 
     /// Forget the samples that are too old at this instant, and series that have none left.
     pub fn forget(&mut self, now: Millis) {
         let oldest = now.saturating_sub(self.retention);
-        for named in self.series.values_mut() {
-            named.retain(|_, series| {
+        let (kept, free) = (&mut self.kept, &mut self.free);
+        for named in self.named.values_mut() {
+            named.retain(|_, place| {
+                let Some(series) = kept.get_mut(*place) else { return false };
                 let old = series.samples.partition_point(|(at, _)| *at < oldest);
                 series.samples.drain(..old);
+                if series.samples.is_empty() {
+                    free.push(*place);
+                }
                 !series.samples.is_empty()
             });
         }
-        self.series.retain(|_, named| !named.is_empty());
-        self.count = self.series.values().map(BTreeMap::len).sum();
+        self.named.retain(|_, named| !named.is_empty());
     }
 
     /// All series, or those of one name.
     #[must_use]
     pub fn series(&self, name: Option<&str>) -> Vec<&Series> {
+        let at = |place: &usize| self.kept.get(*place);
         if let Some(name) = name {
-            return self.series.get(name).into_iter().flat_map(BTreeMap::values).collect();
+            let named = self.named.get(name).into_iter().flat_map(BTreeMap::values);
+            return named.filter_map(at).collect();
         }
-        let mut all: Vec<&Series> = self.series.values().flat_map(BTreeMap::values).collect();
+        let places = self.named.values().flat_map(BTreeMap::values);
+        let mut all: Vec<&Series> = places.filter_map(at).collect();
         all.sort_by(|a, b| a.labels.cmp(&b.labels));
         all
     }

@@ -131,7 +131,7 @@ impl Pods<'_> {
             let requests = Traffic::alike(1.0, 0.0).flow(seed).one(expected, self.span).requests;
             let labels = source(&route.namespace, destination, None, NOBODY);
             self.caller.count(&labels, &at_once(requests));
-            self.got(route, (&destination.service, ""), requests, requests);
+            got(self.tallies, route, (&destination.service, ""), requests, requests);
             return;
         }
         let to = (route, Some(destination));
@@ -167,15 +167,6 @@ impl Pods<'_> {
         played.map_or_else(Count::default, |p| p.flow(self.now).one(expected, self.span))
     }
 
-    /// Note what callers got from a version of a Service.
-    fn got(&mut self, route: &Route, by: (&str, &str), requests: u64, failed: u64) {
-        let key = (route.namespace.clone(), route.name.clone());
-        let by = (by.0.to_owned(), by.1.to_owned());
-        let tally = self.tallies.entry(key).or_default().entry(by).or_default();
-        tally.requests += requests;
-        tally.failed += failed;
-    }
-
     /// Requests that a pod answers, or never does: counted by its proxy, and by the callers' if they
     /// have one and it does not try again.
     fn answered(
@@ -187,31 +178,34 @@ impl Pods<'_> {
         again: bool,
     ) {
         let Some(played) = self.pods.get_mut(key) else { return };
-        let (pod, hanging) = (played.pod.clone(), played.behaviour.hanging);
-        let flow = played.flow(self.now);
+        let hanging = played.behaviour.hanging;
         let mut good = count.requests - count.failed;
-        let hung = flow.some(good, hanging);
+        let hung = played.flow(self.now).some(good, hanging);
         good -= hung;
-        let told = |outcome| {
-            to.map(|destination| source(&route.namespace, destination, Some(&pod), outcome))
-        };
         for (n, outcome) in [(good, GOOD), (count.failed, FAILED)] {
+            if n == 0 {
+                continue;
+            }
             let latencies = played.flow(self.now).latencies(n).unwrap_or_else(|| at_once(n));
-            played.proxy.count(&reported(&pod, outcome), &latencies);
-            if let Some(labels) = told(outcome).filter(|_| !again || outcome.code == GOOD.code) {
+            let labels = played.reported(outcome);
+            played.proxy.count(&labels, &latencies);
+            if let Some(destination) = to
+                && (!again || outcome.code == GOOD.code)
+            {
+                let labels = played.told(&route.namespace, destination, outcome);
                 self.caller.count(&labels, &latencies);
             }
         }
         let failed = hung + if again { 0 } else { count.failed };
         let service = to.map_or("", |destination| destination.service.as_str());
-        self.got(route, (service, &pod.version), good + failed, failed);
+        got(self.tallies, route, (service, &played.pod.version), good + failed, failed);
         if hung > 0 {
             let after = Millis::try_from(load.timeout.as_millis()).unwrap_or(Millis::MAX / 2);
             self.hanging.push(Ending {
                 at: self.now.saturating_add(after),
                 latencies: lasting(hung, load.timeout),
-                pod: (key.clone(), reported(&pod, LEFT)),
-                caller: told(TIMED_OUT),
+                pod: (key.clone(), played.reported(LEFT)),
+                caller: to.map(|to| played.told(&route.namespace, to, TIMED_OUT)),
             });
         }
     }
@@ -231,6 +225,21 @@ impl Pods<'_> {
     }
 }
 
+/// Note what callers got from a version of a Service.
+fn got(
+    tallies: &mut BTreeMap<Key, Tallies>,
+    route: &Route,
+    by: (&str, &str),
+    requests: u64,
+    failed: u64,
+) {
+    let key = (route.namespace.clone(), route.name.clone());
+    let by = (by.0.to_owned(), by.1.to_owned());
+    let tally = tallies.entry(key).or_default().entry(by).or_default();
+    tally.requests += requests;
+    tally.failed += failed;
+}
+
 impl Played {
     /// How it answers at a moment.
     fn flow(&mut self, now: Millis) -> &mut Flow {
@@ -238,6 +247,35 @@ impl Played {
         let cold = Millis::try_from(self.behaviour.cold.as_millis()).unwrap_or(Millis::MAX / 2);
         if now > ready.saturating_add(cold) { &mut self.warm } else { &mut self.cold }
     }
+
+    /// What its proxy says of requests.
+    fn reported(&mut self, outcome: Outcome) -> Labels {
+        self.labels("", outcome, |pod| reported(pod, outcome))
+    }
+
+    /// What the callers' proxy says of requests to it.
+    fn told(&mut self, namespace: &str, to: &Destination, outcome: Outcome) -> Labels {
+        self.labels(&to.service, outcome, |pod| source(namespace, to, Some(pod), outcome))
+    }
+
+    /// Labels of requests, made once for each outcome and Service.
+    fn labels(&mut self, to: &str, outcome: Outcome, new: impl FnOnce(&Pod) -> Labels) -> Labels {
+        let same = |known: &&Known| known.to == to && known.code == outcome.code;
+        if let Some(known) = self.known.iter().find(same) {
+            return known.labels.clone();
+        }
+        let labels = new(&self.pod);
+        self.known.push(Known { to: to.to_owned(), code: outcome.code, labels: labels.clone() });
+        labels
+    }
+}
+
+/// Labels that requests with this outcome have had before.
+pub struct Known {
+    /// The Service by which the callers' proxy knows the pod; empty for what the pod's own says.
+    to: String,
+    code: &'static str,
+    labels: Labels,
 }
 
 /// So many latencies of one length.

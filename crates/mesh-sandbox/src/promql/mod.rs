@@ -5,6 +5,7 @@ mod aggregate;
 mod binary;
 mod call;
 mod over_time;
+mod regexes;
 mod select;
 #[cfg(test)]
 mod tests;
@@ -61,6 +62,9 @@ pub enum Error {
 /// # Errors
 /// When it can't be.
 pub fn parse(query: &str) -> Result<Expr, Error> {
+    if let Some(expr) = regexes::parse(query) {
+        return Ok(expr);
+    }
     // Where in the text it is this parser does not say.
     parser::parse(query).map_err(|said| Error::BadData(format!("1:1: parse error: {said}")))
 }
