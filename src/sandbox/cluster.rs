@@ -1,6 +1,6 @@
 //! The cluster: its API server, its mesh and its time.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -8,7 +8,7 @@ use axum::http::Method;
 use jiff::Timestamp;
 use kube::Client;
 use kube_sandbox::{
-    Answer as Reply, Body, Controllers, Request, Sandbox, Settings as Kubelet, TokioClock,
+    Answer as Reply, Body, Controllers, Machine, Request, Sandbox, Settings as Kubelet, TokioClock,
 };
 use mesh_sandbox::{Mesh, Settings, World};
 use serde_json::{Value, json};
@@ -76,6 +76,13 @@ pub fn read(reply: Reply) -> (u16, Value) {
     }
 }
 
+fn send(api: &Sandbox, method: Method, path: &str, media: &str, body: &Value) -> Result<()> {
+    let request = Request::with(method, path, media, body.to_string());
+    let (code, answer) = read(api.handle(&request));
+    ensure!(code < 300, "{request}: {}", answer["message"].as_str().unwrap_or_default());
+    Ok(())
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.flow.abort();
@@ -92,6 +99,7 @@ impl Cluster {
         let Conditions { seed, start, history, kubelet, mesh, character } = conditions;
         let clock = Clock::Tokio { start, since: Instant::now() };
         let api = Sandbox::builder()
+            .machine(defined()?.clone())
             .seed(seed)
             .history(history)
             .clock(TokioClock::starting_at(start))
@@ -103,16 +111,6 @@ impl Cluster {
         let traffic = Arc::new(Mutex::new(Traffic { mesh, world, down: false }));
         let flow = tokio::spawn(flow(api.clone(), clock, traffic.clone(), character));
         let cluster = Self { api, clock, traffic, _controllers: controllers, flow };
-        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-        for (name, yaml) in crate::crds::files()? {
-            let definition = serde_saphyr::from_str(&yaml).with_context(|| name.clone())?;
-            cluster.post(path, &definition)?;
-        }
-        for (plural, kind) in
-            [("virtualservices", "VirtualService"), ("destinationrules", "DestinationRule")]
-        {
-            cluster.post(path, &definition(plural, kind))?;
-        }
         cluster.post("/api/v1/namespaces", &json!({"metadata": {"name": "surefoot-system"}}))?;
         Ok(cluster)
     }
@@ -181,10 +179,7 @@ impl Cluster {
     }
 
     fn send(&self, method: Method, path: &str, media: &str, body: &Value) -> Result<()> {
-        let request = Request::with(method, path, media, body.to_string());
-        let (code, answer) = read(self.api.handle(&request));
-        ensure!(code < 300, "{request}: {}", answer["message"].as_str().unwrap_or_default());
-        Ok(())
+        send(&self.api, method, path, media, body)
     }
 
     /// Wait for the moment when something holds, looked at with every write; whether it came within
@@ -295,6 +290,28 @@ async fn flow(
         // The sender lives as long as the API server.
         let _ = versions.changed().await;
     }
+}
+
+/// An API server with the definitions of Surefoot and of the mesh. To compile them takes longer than
+/// many a story takes, so that it is done once.
+fn defined() -> Result<&'static Machine> {
+    static DEFINED: OnceLock<Machine> = OnceLock::new();
+    if let Some(machine) = DEFINED.get() {
+        return Ok(machine);
+    }
+    let api = Sandbox::new();
+    let mut definitions = vec![
+        definition("virtualservices", "VirtualService"),
+        definition("destinationrules", "DestinationRule"),
+    ];
+    for (name, yaml) in crate::crds::files()? {
+        definitions.push(serde_saphyr::from_str(&yaml).with_context(|| name.clone())?);
+    }
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    for definition in definitions {
+        send(&api, Method::POST, path, "application/json", &definition)?;
+    }
+    Ok(DEFINED.get_or_init(|| api.machine()))
 }
 
 fn definition(plural: &str, kind: &str) -> Value {
