@@ -30,7 +30,7 @@ pub const SERVICES: &str = "/api/v1/namespaces/prod/services";
 /// A story that takes longer, in virtual time, has failed.
 const LIMIT: Duration = Duration::from_secs(1800);
 /// How long a frozen controller stays so: longer than its lease and all limits on calls.
-pub const FROZEN: Duration = Duration::from_secs(30);
+pub const FROZEN: Duration = Duration::from_secs(12);
 
 /// What a run is told to do wrong beside the sandbox's plan.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,7 +60,7 @@ impl Cluster {
         let mesh = Settings {
             scrape_interval: Duration::from_secs(1),
             propagation: Duration::from_millis(200),
-            load: Load { rps: 100.0, ..Load::default() },
+            load: Load { rps: 1000.0, ..Load::default() },
             behaviour: Behaviour { failing: 0.0, ..Behaviour::default() },
             versions: BTreeMap::from([("bad".to_owned(), bad())]),
             ..Settings::default()

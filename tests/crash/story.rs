@@ -64,7 +64,7 @@ impl Story {
         match self {
             Story::PauseAndApprove => spec["steps"][0]["approval"] = json!({}),
             // The crash guard comes first.
-            Story::FailAt100 => spec["gate"]["minDuration"] = json!("30s"),
+            Story::FailAt100 => spec["gate"]["minDuration"] = json!("10s"),
             Story::NoData => spec["analysis"]["noDataPolicy"]["then"] = json!("rollback"),
             // So that the person comes first.
             Story::Abort | Story::Revert | Story::NewImage | Story::Delete => {
@@ -198,16 +198,20 @@ fn command(c: &Cluster, action: &str, step: i32) {
 /// So many releases have ended, and only pods of this version run.
 async fn rests(c: &Cluster, releases: i64, version: &str) {
     let image = format!("registry.test/shop:{version}");
+    let running = |set: &&Value| set["spec"]["replicas"] != 0;
+    // Looked at with every write: what holds last is asked first.
     let done = move |c: &Cluster| {
         let status = &c.get(ROLLOUT)["status"];
         let ended = status["history"].as_array().into_iter().flatten();
+        if !ended.clone().any(|past| past["number"] == releases)
+            || !matches!(status["phase"].as_str(), Some("Healthy" | "Degraded"))
+            || !status["outbox"].as_array().is_none_or(Vec::is_empty)
+        {
+            return false;
+        }
         let deployment = c.get(DEPLOYMENT);
         let sets = c.items(SETS);
-        let running = |set: &&Value| set["spec"]["replicas"] != 0;
-        ended.clone().any(|past| past["number"] == releases)
-            && matches!(status["phase"].as_str(), Some("Healthy" | "Degraded"))
-            && status["outbox"].as_array().is_none_or(Vec::is_empty)
-            && deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"]
+        deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"]
             && sets.iter().filter(running).all(|set| {
                 set["spec"]["template"]["spec"]["containers"][0]["image"] == image.as_str()
             })
