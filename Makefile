@@ -44,8 +44,9 @@ scope: setup build ## Record the requests that kube-sandbox must answer: its sco
 	./target/debug/surefoot-e2e scope crates/kube-sandbox/scope.txt
 
 .PHONY: crash
-crash: ## The controller crashed at every call it makes, in memory (ONLY="story …", POINTS=n for every nth)
-	CRASH=all ONLY="$(ONLY)" POINTS="$(POINTS)" $(CARGO) test --quiet --package surefoot --test crash --locked
+crash: ## The controller crashed at every call, in memory (ONLY="story …", KINDS="before frozen …", POINTS=n: every nth)
+	CRASH=all ONLY="$(ONLY)" KINDS="$(KINDS)" POINTS="$(POINTS)" CARGO_PROFILE_RELEASE_LTO=off \
+		$(CARGO) test --quiet --release --package surefoot --test crash --locked
 
 .PHONY: mutants
 mutants: ## Disable each safety guard in turn and see a test fail (ONLY="guard …" for some)

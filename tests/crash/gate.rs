@@ -6,10 +6,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use kube::client::Body;
 use kube_sandbox::{ConnectionLost, ResponseBody, Service};
 use tokio::sync::watch;
+
+/// How long a call takes.
+const WAY: Duration = Duration::from_millis(1);
 
 /// The way, and the number of the call before which it freezes.
 #[derive(Clone)]
@@ -41,7 +45,12 @@ impl tower_service::Service<http::Request<Body>> for Gate {
         if self.calls.fetch_add(1, Ordering::Relaxed) + 1 == self.freeze_at {
             self.frozen.send_replace(true);
         }
-        let call = self.inner.call(request);
+        let arrives = self.inner.call(request);
+        // As quick as no real one; but no two that follow each other are of one instant.
+        let call = Box::pin(async move {
+            tokio::time::sleep(WAY).await;
+            arrives.await
+        });
         let mut frozen = self.frozen.subscribe();
         if !*frozen.borrow() {
             return call;
