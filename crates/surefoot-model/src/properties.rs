@@ -2,7 +2,7 @@
 //! nothing.
 
 use stateright::{Model, Property};
-use surefoot_core::api::status::{HoldReason, Outcome, Phase, ReleaseKind, Verdict};
+use surefoot_core::api::status::{HoldReason, Outcome, Phase, ReleaseKind, RolloutStatus, Verdict};
 use surefoot_core::template::HASH_LABEL;
 use surefoot_core::write::Kind;
 
@@ -67,30 +67,31 @@ fn invariants() -> Vec<Property<Protocol>> {
     ]
 }
 
+/// Whether a ReplicaSet is of a version that the committed status names, or none of ours.
+fn named(status: &RolloutStatus, name: &str, set: &Object) -> bool {
+    let owners = set["metadata"]["ownerReferences"].as_array();
+    let ours = owners.is_some_and(|owners| owners.iter().any(|owner| owner["kind"] == "Rollout"));
+    let mut known = [&status.stable, &status.canary].into_iter().flatten();
+    !ours || known.any(|revision| revision.replica_set == name)
+}
+
 /// S8: what stands in the cluster for a version is of one that the committed status names. A former
 /// leader's request may make a ReplicaSet late, without pods; it goes with the next look.
 fn decided(world: &World) -> bool {
     let status = &world.store.status;
-    let named = || [&status.stable, &status.canary].into_iter().flatten();
-    let ours = |set: &Object| {
-        let owners = set["metadata"]["ownerReferences"].as_array();
-        owners.is_some_and(|owners| owners.iter().any(|owner| owner["kind"] == "Rollout"))
-    };
+    let mut known = [&status.stable, &status.canary].into_iter().flatten();
     world.store.objects.iter().all(|(target, object)| match target.kind {
-        Kind::ReplicaSet => {
-            let empty = object["spec"]["replicas"] == 0;
-            empty || named().any(|r| r.replica_set == target.name) || !ours(object)
-        }
+        Kind::ReplicaSet => object["spec"]["replicas"] == 0 || named(status, &target.name, object),
         Kind::Service => {
             let pin = object["spec"]["selector"].get(HASH_LABEL);
-            pin.is_none_or(|pin| named().any(|r| *pin == r.hash))
+            pin.is_none_or(|pin| known.any(|r| *pin == r.hash))
         }
         _ => true,
     })
 }
 
-/// Nothing is left to do and nothing is waited for: the Rollout says how it ended, and the route
-/// carries what is committed. A former leader may still have a write under way.
+/// Nothing is left to do and nothing is waited for: the Rollout says how it ended, the route carries
+/// what is committed, and no ReplicaSet of ours is of no version. A former leader may still have a write under way.
 fn settled(model: &Protocol, world: &World) -> bool {
     let rests = model.at_rest(world).is_some_and(|look| look.requeue_at.is_none());
     if !rests {
@@ -105,7 +106,10 @@ fn settled(model: &Protocol, world: &World) -> bool {
         Some(HoldReason::WeightLowered) => weight(&world.store) <= committed,
         _ => weight(&world.store) == committed,
     };
-    ended && !status.message.is_empty() && carries
+    let swept = world.store.objects.iter().all(|(target, object)| {
+        target.kind != Kind::ReplicaSet || named(status, &target.name, object)
+    });
+    ended && !status.message.is_empty() && carries && swept
 }
 
 fn kind_ended(world: &World, kind: ReleaseKind) -> bool {
