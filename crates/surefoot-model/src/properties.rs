@@ -79,12 +79,12 @@ fn named(status: &RolloutStatus, name: &str, set: &Object) -> bool {
 /// leader's request may make a ReplicaSet late, without pods; it goes with the next look.
 fn decided(world: &World) -> bool {
     let status = &world.store.status;
-    let mut known = [&status.stable, &status.canary].into_iter().flatten();
+    let known = || [&status.stable, &status.canary].into_iter().flatten();
     world.store.objects.iter().all(|(target, object)| match target.kind {
         Kind::ReplicaSet => object["spec"]["replicas"] == 0 || named(status, &target.name, object),
         Kind::Service => {
             let pin = object["spec"]["selector"].get(HASH_LABEL);
-            pin.is_none_or(|pin| known.any(|r| *pin == r.hash))
+            pin.is_none_or(|pin| known().any(|r| *pin == r.hash))
         }
         _ => true,
     })
