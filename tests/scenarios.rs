@@ -117,3 +117,10 @@ fn what_is_not_said_of_the_canary_is_as_stable() {
     let expected: Value = serde_json::from_str(r#"{"failing": "2%", "hanging": "3%"}"#).unwrap();
     assert_eq!(canary, expected);
 }
+
+#[test]
+fn the_example_in_the_documentation_is_a_scenario() {
+    let document = include_str!("../docs/simulate.md");
+    let example = document.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+    assert_eq!(Scenario::parse(example.unwrap()).unwrap().events.len(), 5);
+}

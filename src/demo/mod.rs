@@ -133,6 +133,8 @@ async fn script(shop: &Shop, news: &screen::News) -> Result<()> {
     let good = released(shop, news, "cart", "v2", Outcome::Promoted).await?;
     tokio::time::sleep(PAUSE).await;
     let bad = released(shop, news, "checkout", "v2-bad", Outcome::RolledBack).await?;
+    // The last news first.
+    tokio::time::sleep(PAUSE).await;
     let [good, bad] = [good, bad].map(|past| length(between(past.started_at, past.ended_at)));
     news.say(
         shop,

@@ -20,6 +20,8 @@ use super::manifest::Manifest;
 use super::{Lines, Output, bar_of, each, seconds, written};
 use crate::cli::page::{Page, Style};
 use crate::cli::terminal::Terminal;
+use crate::cli::times::between;
+use crate::clock::Clock;
 
 /// Options of `surefoot simulate`.
 #[derive(Debug, Args)]
@@ -170,6 +172,7 @@ fn tallied(
     options: &Options,
 ) -> Result<String> {
     let bar = bar_of("releases", options.seeds * scenarios.len() as u64);
+    let (began, mut played) = (Clock::System.now(), 0);
     let mut all = Vec::new();
     for (name, scenario) in scenarios {
         bar.set_message(name.clone());
@@ -178,9 +181,15 @@ fn tallied(
         });
         let runs: Vec<Ended> =
             runs.into_iter().collect::<Result<_>>().with_context(|| name.clone())?;
+        played += runs.iter().map(|run| run.played).sum::<u64>();
         all.push(tally(name, scenario, &runs));
     }
     bar.finish_and_clear();
+    let took = between(began, Clock::System.now()).as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "seconds of simulated days")]
+    let days = played as f64 / 86_400.0;
+    // Not part of the result, which is the same wherever it is made.
+    eprintln!("{days:.1} virtual days in {took:.0} s: {:.2} days a second", days / took.max(0.001));
     written(options.output, &all, |all, lines| say(all, lines))
 }
 
