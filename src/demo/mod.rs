@@ -17,7 +17,7 @@ use self::shop::{NAMESPACE, Shop, number};
 use crate::cli::terminal::{Terminal, show};
 use crate::cli::times::{between, length};
 use crate::clock::{Clock, pace};
-use crate::sandbox::App;
+use crate::sandbox::{self, App};
 
 /// A release that isn't over by then has failed.
 const LIMIT: Duration = Duration::from_secs(1200);
@@ -81,12 +81,7 @@ impl Drop for Kubeconfig {
 /// # Errors
 /// When a release ends otherwise than it should, or the port can't be had.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build()
-        .context("starting a runtime")?;
-    runtime.block_on(play(options))
+    sandbox::runtime().context("starting a runtime")?.block_on(play(options))
 }
 
 async fn play(options: &Options) -> Result<ExitCode> {
@@ -151,10 +146,11 @@ async fn released(
     version: &str,
     expected: Outcome,
 ) -> Result<PastRelease> {
-    let before = number(&shop.rollout(name)?);
+    let service = shop::of(name);
+    let before = number(&service.rollout(&shop.cluster)?);
     let image = App::image(name, version);
     news.say(shop, &format!("$ kubectl set image deployment/{name} {name}={image} -n {NAMESPACE}"));
-    shop.set_image(name, version)?;
+    service.set_version(&shop.cluster, version)?;
     let past = shop.ended(name, before, LIMIT).await?;
     ensure!(past.outcome == expected, "{name} {version} ended otherwise: {}", past.why);
     Ok(past)

@@ -13,13 +13,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mesh_sandbox::Tally;
 
-use super::shop::{NAMESPACE, SERVICES, Shop};
+use super::shop::{NAMESPACE, SERVICES, Shop, of};
 use crate::cli::page::{Page, Tone};
 use crate::cli::table::{self, Columns};
 use crate::cli::terminal::{Terminal, frame, show};
 use crate::cli::times::between;
 use crate::cli::view::View;
-use crate::sandbox::timeline::{Timeline, weight};
+use crate::sandbox::timeline::Timeline;
 
 /// How often a screen is drawn.
 const FRAME: Duration = Duration::from_millis(250);
@@ -92,7 +92,7 @@ impl Screen {
             let _ = write!(hints, " Time goes {speed} times as fast here: ages look wrong there.");
         }
         let counts = vec![Counts::new(); SERVICES.len()];
-        let timelines = shop.timelines();
+        let timelines = SERVICES.iter().map(|name| of(name).timeline(&shop.cluster)).collect();
         Self { terminal, hints, timelines, news: News::default(), told: 0, counts }
     }
 
@@ -146,12 +146,13 @@ impl Screen {
                 self.news.say(shop, &format!("{name:<9} {:<11} {}", line.what, line.note));
             }
         }
+        if self.terminal.lines.is_none() {
+            return;
+        }
         for (name, counts) in SERVICES.iter().zip(&mut self.counts) {
             let mut sums = [Tally::default(); 2];
             for ((service, _), tally) in shop.cluster.mesh(|m| m.tallies(NAMESPACE, name)) {
-                let sum = &mut sums[usize::from(service.ends_with("-canary"))];
-                sum.requests += tally.requests;
-                sum.failed += tally.failed;
+                sums[usize::from(service.ends_with("-canary"))] += tally;
             }
             counts.push_back((shop.cluster.clock.now(), sums));
             if counts.len() > WINDOW {
@@ -166,7 +167,8 @@ impl Screen {
         let mut page = Page::new(style);
         let title = format!("Surefoot demo · {} · shop of {}", time(now), SERVICES.join(", "));
         page.heading(&title);
-        let rollouts: Vec<_> = SERVICES.iter().filter_map(|name| shop.rollout(name).ok()).collect();
+        let rollouts: Vec<_> =
+            SERVICES.iter().filter_map(|name| of(name).rollout(&shop.cluster).ok()).collect();
         let views: Vec<View> = rollouts.iter().map(|rollout| View::new(rollout, now)).collect();
         let mut text = page.finish() + "\n" + &table::render(&views, Columns::default(), style);
         let mut page = Page::new(style);
@@ -203,14 +205,11 @@ impl Screen {
             return String::new();
         };
         let seconds = between(*then, *now).as_secs_f64().max(0.001);
-        let route =
-            format!("/apis/networking.istio.io/v1/namespaces/{NAMESPACE}/virtualservices/{name}");
-        let share = usize::try_from(weight(&shop.cluster.get(&route))).unwrap_or(0).min(100);
+        let share = usize::try_from(of(name).weight(&shop.cluster)).unwrap_or(0).min(100);
         let canary = share * BAR / 100;
         let bar = "█".repeat(BAR - canary) + &"░".repeat(canary);
         let side = |i: usize, what: &str| {
-            let requests = after[i].requests - before[i].requests;
-            let failed = after[i].failed - before[i].failed;
+            let Tally { requests, failed } = after[i] - before[i];
             #[expect(clippy::cast_precision_loss, reason = "requests of some seconds")]
             let (rate, failing) =
                 (requests as f64 / seconds, failed as f64 / requests.max(1) as f64);

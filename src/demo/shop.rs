@@ -8,11 +8,10 @@ use kube_sandbox::Settings as Kubelet;
 use mesh_sandbox::{Behaviour, Load, Settings};
 use serde_json::{Value, json};
 use surefoot_core::api::Rollout;
-use surefoot_core::api::status::{Outcome, PastRelease, Phase};
+use surefoot_core::api::status::PastRelease;
 use surefoot_sim::traffic::Latency;
 
-use crate::sandbox::timeline::{Subject, Timeline};
-use crate::sandbox::{App, Cluster, Conditions};
+use crate::sandbox::{App, Cluster, Conditions, Delivery, ended};
 
 /// Where the shop is.
 pub const NAMESPACE: &str = "shop";
@@ -98,32 +97,9 @@ impl Shop {
     /// # Errors
     /// When it doesn't come to rest.
     pub async fn ready(&self) -> Result<()> {
-        let rests = |name: &&str| {
-            let held = &self.cluster.get(&deployment(name))["spec"]["paused"] == true;
-            held && self.rollout(name).is_ok_and(|r| phase(&r) == Phase::Healthy)
-        };
-        let all = |_: &Cluster| SERVICES.iter().all(rests);
+        let all = |cluster: &Cluster| SERVICES.iter().all(|name| of(name).is_ready(cluster));
         ensure!(self.cluster.until(READY, all).await, "the Rollouts don't get ready");
         Ok(())
-    }
-
-    /// A Rollout.
-    ///
-    /// # Errors
-    /// When somebody has deleted it.
-    pub fn rollout(&self, name: &str) -> Result<Rollout> {
-        let path = format!("/apis/surefoot.dev/v1alpha1/namespaces/{NAMESPACE}/rollouts/{name}");
-        serde_json::from_value(self.cluster.get(&path))
-            .with_context(|| format!("Rollout {name:?} is gone"))
-    }
-
-    /// Set the image of a service, as `kubectl set image` does.
-    ///
-    /// # Errors
-    /// When that is refused.
-    pub fn set_image(&self, name: &str, version: &str) -> Result<()> {
-        let template = json!({"spec": {"template": App::template(name, version)}});
-        self.cluster.merge(&deployment(name), &template)
     }
 
     /// Wait for the end of the release after this one.
@@ -131,40 +107,25 @@ impl Shop {
     /// # Errors
     /// When it doesn't end in time.
     pub async fn ended(&self, name: &str, before: i64, limit: Duration) -> Result<PastRelease> {
-        let past = |_: &Cluster| {
-            let status = self.rollout(name).ok()?.status?;
-            let told = status.outbox.is_empty();
-            let rests = told && matches!(status.phase, Phase::Healthy | Phase::Degraded);
-            let mut history = status.history.into_iter().filter(|_| rests);
-            history.find(|past| past.number > before && past.outcome != Outcome::Outside)
+        let past = |cluster: &Cluster| {
+            let status = of(name).rollout(cluster).ok()?.status?;
+            ended(&status, before).cloned()
         };
-        let ended = self.cluster.until(limit, |cluster| past(cluster).is_some()).await;
+        self.cluster.until(limit, |cluster| past(cluster).is_some()).await;
         past(&self.cluster)
-            .filter(|_| ended)
             .with_context(|| format!("the release of {name} hasn't ended within {limit:?}"))
     }
-
-    /// What happens to each service from now on.
-    #[must_use]
-    pub fn timelines(&self) -> Vec<Timeline> {
-        let (now, version) = (self.cluster.clock.now(), self.cluster.api.version());
-        let subject = |name: &str| Subject {
-            namespace: NAMESPACE.to_owned(),
-            rollout: name.to_owned(),
-            route: name.to_owned(),
-        };
-        SERVICES.iter().map(|name| Timeline::new(subject(name), now, version)).collect()
-    }
 }
 
-fn deployment(name: &str) -> String {
-    format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{name}")
-}
-
-/// Where a Rollout is.
+/// The delivery of a service: all of its objects have its name.
 #[must_use]
-pub fn phase(rollout: &Rollout) -> Phase {
-    rollout.status.as_ref().map_or(Phase::Pending, |status| status.phase)
+pub fn of(name: &str) -> Delivery {
+    Delivery {
+        namespace: NAMESPACE.to_owned(),
+        rollout: name.to_owned(),
+        target: name.to_owned(),
+        route: name.to_owned(),
+    }
 }
 
 /// The number of its latest release.

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::app::{App, Object, source};
+use super::delivery::Delivery;
 use super::seen;
 use crate::clock::Clock;
 use crate::controller::hold::Hold;
@@ -115,16 +116,18 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Make an application, its namespace and its source of metrics where they are missing.
+    /// Make an application, its namespace and its source of metrics where they are missing; what its
+    /// objects are called.
     ///
     /// # Errors
     /// When an object can't be made.
-    pub fn furnish(&self, app: &App) -> Result<()> {
+    pub fn furnish(&self, app: &App) -> Result<Delivery> {
         let named = |name: &str| json!({"metadata": {"name": name}});
         self.ensure(&Object { path: "/api/v1/namespaces".into(), value: named(&app.namespace) })?;
         let plan = Plan::of(&app.rollout()?).context("the Rollout can't be followed")?;
         self.ensure(&source(&app.namespace, &plan.source))?;
-        app.objects()?.iter().try_for_each(|object| self.ensure(object))
+        app.objects()?.iter().try_for_each(|object| self.ensure(object))?;
+        Delivery::of(app)
     }
 
     /// Make an object, unless one of its name is there.
@@ -278,8 +281,8 @@ async fn flow(
     let mut seen = None;
     loop {
         let version = api.version();
-        let since = seen.and_then(|seen| api.events_since(seen));
-        if since.is_none_or(|events| events.iter().any(|event| seen::matters(&event.key))) {
+        let matters = |seen| api.any_since(seen, |event| seen::matters(&event.key));
+        if seen.is_none_or(matters) {
             let mut traffic = lock(&traffic);
             traffic.advance(clock.now());
             traffic.world = seen::world(&api, character);

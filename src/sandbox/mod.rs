@@ -4,8 +4,18 @@
 
 pub mod app;
 pub mod cluster;
+pub mod delivery;
 mod seen;
 pub mod timeline;
 
 pub use app::App;
 pub use cluster::{Cluster, Conditions};
+pub use delivery::{Delivery, ended};
+
+/// A runtime whose clock is paused: it jumps to the next timer once nothing is left to do.
+///
+/// # Errors
+/// When the system refuses what a runtime needs.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()
+}

@@ -7,6 +7,7 @@ use kube_sandbox::{Event, Sandbox};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::delivery::Delivery;
 use crate::cli::times::between;
 
 /// One thing that happened.
@@ -23,21 +24,10 @@ pub struct Line {
     pub note: String,
 }
 
-/// Whose timeline it is.
-#[derive(Debug, Clone)]
-pub struct Subject {
-    /// The namespace of all.
-    pub namespace: String,
-    /// The Rollout.
-    pub rollout: String,
-    /// Its VirtualService.
-    pub route: String,
-}
-
 /// A timeline that grows with the writes.
 #[derive(Debug)]
 pub struct Timeline {
-    subject: Subject,
+    of: Delivery,
     began: Timestamp,
     version: u64,
     weight: i64,
@@ -53,8 +43,8 @@ pub fn weight(route: &Value) -> i64 {
 impl Timeline {
     /// From this moment and this write on.
     #[must_use]
-    pub fn new(subject: Subject, began: Timestamp, version: u64) -> Self {
-        Self { subject, began, version, weight: 0, lines: Vec::new() }
+    pub fn new(of: Delivery, began: Timestamp, version: u64) -> Self {
+        Self { of, began, version, weight: 0, lines: Vec::new() }
     }
 
     /// What the scenario does.
@@ -80,7 +70,7 @@ impl Timeline {
 
     fn written(&mut self, event: &Event, now: Timestamp) {
         let Some(after) = &event.after else { return };
-        let Subject { namespace, rollout, route } = &self.subject;
+        let Delivery { namespace, rollout, route, .. } = &self.of;
         if event.key.namespace != *namespace {
             return;
         }

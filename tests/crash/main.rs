@@ -38,12 +38,7 @@ struct Run {
 
 /// Play a story with what is to go wrong.
 fn run(story: Story, point: Option<&Point>) -> Result<Run, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .map_err(|e| e.to_string())?;
-    runtime.block_on(async {
+    surefoot::sandbox::runtime().map_err(|e| e.to_string())?.block_on(async {
         let began = Instant::now();
         let cluster = Cluster::start(7, &story.spec()).await;
         let mut plan = FaultPlan::new();

@@ -345,6 +345,7 @@ fn walk(tree: &Value, path: &mut String, found: &mut Vec<String>) {
         with(path, "", step, |path| walk(inner, path, found));
     }
 }
+
 /// Whether two objects differ in nothing but the times of `managedFields`: to write what is there
 /// already is no write.
 pub fn is_same(new: &Value, old: &Value) -> bool {
@@ -362,7 +363,7 @@ pub fn is_same(new: &Value, old: &Value) -> bool {
 
 /// Whether two objects have the same fields, one of them left aside.
 fn is_same_but(one: &Value, other: &Value, aside: &str) -> bool {
-    let fields = |object: &'_ Value| {
+    let fields = |object: &Value| {
         object.as_object().map_or(0, |o| o.len() - usize::from(o.contains_key(aside)))
     };
     fields(one) == fields(other)

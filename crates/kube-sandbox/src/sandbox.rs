@@ -193,7 +193,8 @@ impl Sandbox {
     }
 
     /// Whether such a write came after `version`, or may have come: when they are no longer all known.
-    pub(crate) fn any_since(&self, version: u64, such: impl Fn(&Event) -> bool) -> bool {
+    #[must_use]
+    pub fn any_since(&self, version: u64, such: impl Fn(&Event) -> bool) -> bool {
         self.state().machine.any_since(version, such)
     }
 

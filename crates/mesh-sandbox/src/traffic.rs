@@ -15,7 +15,7 @@ use crate::labels::Labels;
 use crate::mesh::{Key, Played, millis};
 use crate::proxy::Proxy;
 use crate::store::Millis;
-use crate::world::{Destination, Load, Pairs, Pod, Route, Tallies};
+use crate::world::{Destination, Load, Pairs, Pod, Route, Tallies, Tally};
 
 /// Milliseconds of a day.
 const DAY: f64 = 86_400_000.0;
@@ -235,9 +235,7 @@ fn got(
 ) {
     let key = (route.namespace.clone(), route.name.clone());
     let by = (by.0.to_owned(), by.1.to_owned());
-    let tally = tallies.entry(key).or_default().entry(by).or_default();
-    tally.requests += requests;
-    tally.failed += failed;
+    *tallies.entry(key).or_default().entry(by).or_default() += Tally { requests, failed };
 }
 
 impl Played {

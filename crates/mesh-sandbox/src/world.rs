@@ -1,6 +1,7 @@
 //! What the caller says: how things stand in the cluster, and how its traffic is.
 
 use std::collections::BTreeMap;
+use std::ops::{AddAssign, Sub};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -74,6 +75,22 @@ pub struct Tally {
     pub requests: u64,
     /// Those that failed, or wait in vain.
     pub failed: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, more: Self) {
+        self.requests += more.requests;
+        self.failed += more.failed;
+    }
+}
+
+impl Sub for Tally {
+    type Output = Self;
+
+    /// What came after an earlier moment.
+    fn sub(self, earlier: Self) -> Self {
+        Self { requests: self.requests - earlier.requests, failed: self.failed - earlier.failed }
+    }
 }
 
 /// What is true of the traffic, and how it is looked at.

@@ -8,17 +8,15 @@ use kube_sandbox::Settings as Kubelet;
 use mesh_sandbox::{Load, Tallies, Tally};
 use serde::Serialize;
 use serde_json::{Value, json};
-use surefoot_core::api::Rollout;
-use surefoot_core::api::status::{Outcome, PastRelease, Phase};
-use surefoot_core::routing::Routing;
+use surefoot_core::api::status::{Outcome, Phase};
 use tokio::time::Instant;
 
 use super::scenario::{Act, Answers, CANARY, Event, STABLE, Scenario, Side, Up};
 use crate::cli::order;
 use crate::cli::times::between;
 use crate::cli::view::View;
-use crate::sandbox::timeline::{Line, Subject, Timeline, weight};
-use crate::sandbox::{App, Cluster, Conditions};
+use crate::sandbox::timeline::{Line, Timeline};
+use crate::sandbox::{self, App, Cluster, Conditions, Delivery, ended};
 use crate::simulation::manifest::Manifest;
 
 /// What isn't at rest this long after it should be never will.
@@ -84,12 +82,7 @@ pub struct Ended {
 /// # Errors
 /// When the Rollout can't be followed, or never begins.
 pub fn play(manifest: &Manifest, scenario: &Scenario, seed: u64) -> Result<Ended> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .context("starting a runtime")?;
-    runtime.block_on(async {
+    sandbox::runtime().context("starting a runtime")?.block_on(async {
         let past = scenario.past.duration().context("past")?;
         let game = Game::start(manifest, scenario, seed)?;
         tokio::time::sleep(past).await;
@@ -103,10 +96,8 @@ pub fn play(manifest: &Manifest, scenario: &Scenario, seed: u64) -> Result<Ended
 /// A cluster with the application in it.
 struct Game {
     cluster: Cluster,
-    app: App,
-    /// The Deployment, the route, and what its http routes were.
-    target: String,
-    route: String,
+    app: Delivery,
+    /// What the route was at the beginning.
     http: Value,
 }
 
@@ -131,58 +122,23 @@ impl Game {
             replicas: scenario.deployment.replicas,
             version: STABLE.to_owned(),
         };
-        cluster.furnish(&app)?;
-        let routing = Routing::of(&manifest.spec.traffic);
-        let mut game = Self {
-            target: manifest.spec.target_ref.name.clone(),
-            route: routing.route,
-            http: Value::Null,
-            cluster,
-            app,
-        };
-        game.http = game.cluster.get(&game.route())["spec"]["http"].clone();
-        Ok(game)
-    }
-
-    fn path(&self, group: &str, plural: &str, name: &str) -> String {
-        format!("{group}/namespaces/{}/{plural}/{name}", self.app.namespace)
-    }
-
-    fn route(&self) -> String {
-        self.path("/apis/networking.istio.io/v1", "virtualservices", &self.route)
-    }
-
-    fn deployment(&self) -> String {
-        self.path("/apis/apps/v1", "deployments", &self.target)
-    }
-
-    fn rollout(&self) -> Result<Rollout> {
-        let name = self.path("/apis/surefoot.dev/v1alpha1", "rollouts", &self.app.name);
-        serde_json::from_value(self.cluster.get(&name)).context("reading the Rollout")
+        let app = cluster.furnish(&app)?;
+        let http = cluster.get(&app.route_path())["spec"]["http"].clone();
+        Ok(Self { cluster, app, http })
     }
 
     /// Set the new version, let happen what happens, and tell how it ended.
     async fn release(&self, scenario: &Scenario) -> Result<Ended> {
         let cluster = &self.cluster;
-        let first = |_: &Cluster| {
-            let phase = self.rollout().ok().and_then(|r| r.status).map(|s| s.phase);
-            phase == Some(Phase::Healthy)
-                && cluster.get(&self.deployment())["spec"]["paused"] == true
-        };
-        if !cluster.until(SOON, first).await {
-            let status = self.rollout()?.status.unwrap_or_default();
+        if !cluster.until(SOON, |cluster| self.app.is_ready(cluster)).await {
+            let status = self.app.rollout(cluster)?.status.unwrap_or_default();
             bail!("the Rollout never got ready: {}", status.message);
         }
         let began = cluster.clock.now();
         let before = self.tallies();
-        let subject = Subject {
-            namespace: self.app.namespace.clone(),
-            rollout: self.app.name.clone(),
-            route: self.route.clone(),
-        };
-        let mut timeline = Timeline::new(subject, began, cluster.api.version());
+        let mut timeline = self.app.timeline(cluster);
         timeline.scenario(began, &format!("version {CANARY} is set"));
-        self.set_image(CANARY)?;
+        self.app.set_version(cluster, CANARY)?;
         let mut course = Course::new(scenario, began)?;
         let (end, why) = self.drive(&mut course, &mut timeline).await?;
         let over = cluster.clock.now();
@@ -208,18 +164,15 @@ impl Game {
         let mut held: Option<Instant> = None;
         loop {
             line.follow(&self.cluster.api);
-            let status = self.rollout()?.status.unwrap_or_default();
-            if let Some(past) = self.ended(&status.history) {
+            let status = self.app.rollout(&self.cluster)?.status.unwrap_or_default();
+            if let Some(past) = ended(&status, 0) {
                 let promoted = past.outcome == Outcome::Promoted;
                 let end = if promoted { End::Promoted } else { End::RolledBack };
-                let rests = matches!(status.phase, Phase::Healthy | Phase::Degraded);
-                if rests && status.outbox.is_empty() {
-                    return Ok((end, past.why.clone()));
-                }
+                return Ok((end, past.why.clone()));
             }
             let now = self.cluster.clock.now();
-            let route = weight(&self.cluster.get(&self.route()));
-            while let Some(act) = course.due(now, route) {
+            let weight = self.app.weight(&self.cluster);
+            while let Some(act) = course.due(now, weight) {
                 line.scenario(now, &self.happen(&act, course)?);
                 line.follow(&self.cluster.api);
             }
@@ -237,35 +190,22 @@ impl Game {
         }
     }
 
-    /// The release that ended last, once no other one is under way.
-    fn ended<'a>(&self, history: &'a [PastRelease]) -> Option<&'a PastRelease> {
-        history.iter().find(|past| past.outcome != Outcome::Outside)
-    }
-
     /// What callers have got so far.
     fn tallies(&self) -> Tallies {
-        self.cluster.mesh(|mesh| mesh.tallies(&self.app.namespace, &self.route))
+        self.cluster.mesh(|mesh| mesh.tallies(&self.app.namespace, &self.app.route))
     }
 
     /// The same since `before`: in all, and from the canary.
     fn counted(&self, before: &Tallies) -> (Tally, Tally) {
         let (mut all, mut canary) = (Tally::default(), Tally::default());
         for (by, now) in self.tallies() {
-            let then = before.get(&by).copied().unwrap_or_default();
-            let requests = now.requests - then.requests;
-            let failed = now.failed - then.failed;
-            for sum in [Some(&mut all), Some(&mut canary).filter(|_| by.1 == CANARY)] {
-                let Some(sum) = sum else { continue };
-                sum.requests += requests;
-                sum.failed += failed;
+            let got = now - before.get(&by).copied().unwrap_or_default();
+            all += got;
+            if by.1 == CANARY {
+                canary += got;
             }
         }
         (all, canary)
-    }
-
-    fn set_image(&self, version: &str) -> Result<()> {
-        let template = json!({"spec": {"template": App::template(&self.target, version)}});
-        self.cluster.merge(&self.deployment(), &template)
     }
 
     /// Let it happen; what happened, in words.
@@ -286,7 +226,7 @@ impl Game {
             }
             Act::Rps(rps) => {
                 let load = Load { rps: *rps, ..course.scenario.traffic.load()? };
-                cluster.mesh(|mesh| mesh.carry(&self.app.namespace, &self.route, load));
+                cluster.mesh(|mesh| mesh.carry(&self.app.namespace, &self.app.route, load));
                 format!("{rps} requests a second")
             }
             Act::Prometheus(up) => {
@@ -295,7 +235,8 @@ impl Game {
                 format!("Prometheus {says}")
             }
             Act::Scale(replicas) => {
-                cluster.merge(&self.deployment(), &json!({"spec": {"replicas": replicas}}))?;
+                cluster
+                    .merge(&self.app.deployment_path(), &json!({"spec": {"replicas": replicas}}))?;
                 format!("an autoscaler sets {replicas} replicas")
             }
             Act::Evict(eviction) => {
@@ -307,24 +248,21 @@ impl Game {
                 }
             }
             Act::ResetRoute => {
-                cluster.merge(&self.route(), &json!({"spec": {"http": self.http}}))?;
+                cluster.merge(&self.app.route_path(), &json!({"spec": {"http": self.http}}))?;
                 "the route is applied as it was at the beginning".to_owned()
             }
             Act::Image(version) => {
-                self.set_image(version)?;
+                self.app.set_version(cluster, version)?;
                 format!("version {version} is set")
             }
             Act::Command(kind) => {
-                let rollout = self.rollout()?;
+                let rollout = self.app.rollout(cluster)?;
                 let view = View::new(&rollout, cluster.clock.now());
                 if let Some(refusal) = order::refusal(&view, *kind) {
                     return Ok(format!("{} is refused: {refusal}", order::words(*kind)));
                 }
                 let action = order::action(&view, *kind, None, "a person".to_owned())?;
-                let path = format!(
-                    "/apis/surefoot.dev/v1alpha1/namespaces/{}/rolloutactions",
-                    self.app.namespace
-                );
+                let path = self.app.path("/apis/surefoot.dev/v1alpha1", "rolloutactions");
                 let action = serde_json::to_value(action).context("the command")?;
                 cluster.post(&path, &action)?;
                 format!("somebody gives the command: {}", order::words(*kind))
@@ -334,8 +272,8 @@ impl Game {
 
     /// Delete pods of a version, the first by name; how many.
     fn evict(&self, of: Side, most: usize) -> Result<usize> {
-        let pods = format!("/api/v1/namespaces/{}/pods", self.app.namespace);
-        let stable = App::image(&self.target, STABLE);
+        let pods = self.app.path("/api/v1", "pods");
+        let stable = App::image(&self.app.target, STABLE);
         let meant = |pod: &&Value| {
             let is_stable = pod["spec"]["containers"][0]["image"] == stable.as_str();
             is_stable == (of == Side::Stable)
