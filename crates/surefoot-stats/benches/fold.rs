@@ -11,16 +11,21 @@ use surefoot_stats::{
     SlowBlock, State, Test,
 };
 
-const ROUNDS: u32 = 200_000;
+/// Blocks of a step of ten minutes: evidence is as near to 1 as it is in a release.
+const STEP: u32 = 48;
+const STEPS: u32 = 4_000;
 const BOUNDARIES: [f64; 15] = [
     0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0,
     30_000.0, 60_000.0,
 ];
 
-fn policy(test: Test) -> Policy {
-    let metric = MetricPolicy { role: Role::Required, importance: 1.0, phi: 3.0, eta: 1.0, test };
+/// All of them guards: what is folded is the same, and a guard may be without anything to pass by.
+fn policy(tests: Vec<Test>) -> Policy {
+    let metric =
+        |test| MetricPolicy { role: Role::Guard, importance: 1.0, phi: 3.0, eta: 1.0, test };
+    let metrics = tests.into_iter().map(metric).collect();
     let weights = vec![0.1, 0.5, 1.0];
-    Policy { false_rollback: 0.01, false_pass: 0.05, weights, metrics: vec![metric] }
+    Policy { false_rollback: 0.01, false_pass: 0.05, weights, metrics }
 }
 
 /// n requests of which half as many are slower than each boundary as than the one before.
@@ -28,14 +33,18 @@ fn slow(n: u64) -> SlowArm {
     SlowArm::new(n, (1..=BOUNDARIES.len()).map(|i| n >> i).collect()).unwrap()
 }
 
-/// Best nanoseconds of five runs.
-fn nanos(mut round: impl FnMut()) -> f64 {
-    let run = |round: &mut dyn FnMut()| {
-        let start = Instant::now();
-        (0..ROUNDS).for_each(|_| round());
-        start.elapsed().as_secs_f64() * 1e9 / f64::from(ROUNDS)
+/// Best nanoseconds of a call, of five runs; each step is begun with what `start` makes.
+fn nanos<S>(start: impl Fn() -> S, mut call: impl FnMut(&mut S)) -> f64 {
+    let mut run = || {
+        let step = |_| {
+            let mut state = start();
+            let begin = Instant::now();
+            (0..STEP).for_each(|_| call(&mut state));
+            begin.elapsed().as_secs_f64()
+        };
+        (0..STEPS).map(step).sum::<f64>() * 1e9 / f64::from(STEP * STEPS)
     };
-    (0..5).map(|_| run(&mut round)).fold(f64::INFINITY, f64::min)
+    (0..5).map(|_| run()).fold(f64::INFINITY, f64::min)
 }
 
 /// The share test's sums, nothing checked, nothing mixed: the floor.
@@ -57,42 +66,71 @@ fn absolute_loop(logs: &mut [f64], [n1, k1, n0, k0]: [f64; 4]) {
     }
 }
 
-fn measure(name: &str, policy: &Policy, block: &MetricBlock, mut floor: impl FnMut()) {
+/// Fold `blocks` into all metrics of a policy.
+fn measure(name: &str, policy: &Policy, blocks: &[MetricBlock], mut floor: impl FnMut()) {
     policy.validate().unwrap();
-    let mut state = State::new(policy);
-    state.seed(0, Arm::new(1_000_000, 1_000).unwrap()).unwrap();
-    state.begin_step(policy, 0).unwrap();
-    let mut fold = || state.fold(policy, 0, black_box(block), 15_000).unwrap();
-    let allocated = allocation_counter::measure(|| (0..1000).for_each(|_| fold())).count_total;
-    let (fold, floor) = (nanos(fold), nanos(&mut floor));
+    let start = || {
+        let mut state = State::new(policy);
+        for i in 0..blocks.len() {
+            if matches!(blocks[i], MetricBlock::Counts(_)) {
+                state.seed(i, Arm::new(1_000_000, 1_000).unwrap()).unwrap();
+            }
+        }
+        state.begin_step(policy, 0).unwrap();
+        state
+    };
+    let fold = |state: &mut State| {
+        for (i, block) in blocks.iter().enumerate() {
+            state.fold(policy, i, black_box(block), 15_000).unwrap();
+        }
+    };
+    let mut state = start();
+    let allocated = allocation_counter::measure(|| (0..1000).for_each(|_| fold(&mut state)));
+    let per_block = 1.0 / blocks.len() as f64;
+    let (fold, floor) = (nanos(start, fold) * per_block, nanos(|| (), |()| floor()) * per_block);
     println!(
         "{name}: {fold:.0} ns a block, plain loop {floor:.0} ns, ratio {:.2}; {} allocations a fold",
         fold / floor,
-        allocated / 1000
+        allocated.count_total / 1000
     );
 }
 
 fn main() {
-    let counts = Block::new(Arm::new(150, 2).unwrap(), Arm::new(1350, 3).unwrap());
+    let counts =
+        MetricBlock::Counts(Block::new(Arm::new(150, 2).unwrap(), Arm::new(1350, 3).unwrap()));
     let plain = [150.0, 2.0, 1350.0, 3.0];
-    let test = CountTest { max_drop: Some(0.005), ..CountTest::default() };
+    let success = Test::Counts(CountTest { max_drop: Some(0.005), ..CountTest::default() });
+    let abandoned =
+        Test::Counts(CountTest { max_failure_ratio: Some(1.0), ..CountTest::default() });
     let (mut one, mut two) = ([0.0; HARM.len()], [0.0; ABSOLUTE.len()]);
-    measure("success rate", &policy(Test::Counts(test)), &MetricBlock::Counts(counts), || {
-        share_loop(black_box(&mut one), &HARM, black_box(plain));
-        absolute_loop(black_box(&mut two), black_box(plain));
-    });
-    let test = LatencyTest {
+    let mut share = || share_loop(black_box(&mut one), &HARM, black_box(plain));
+    let mut absolute = || absolute_loop(black_box(&mut two), black_box(plain));
+    let slowdown = LatencyTest {
         max_slowdown: Some(1.5),
         objective: None,
         baseline: Baseline::new(BOUNDARIES.to_vec(), slow(1_000_000)).ok(),
         boundaries: BOUNDARIES.to_vec(),
     };
-    let margins = test.harm_margins().count();
-    let block = SlowBlock::new(slow(150), slow(1350)).unwrap();
-    let mut logs = vec![[0.0; SLOW.len()]; margins];
-    measure("latency", &policy(Test::Latency(test)), &MetricBlock::Latency(block), || {
+    let mut logs = vec![[0.0; SLOW.len()]; slowdown.harm_margins().count()];
+    let mut shares = || {
         for logs in &mut logs {
             share_loop(black_box(logs), &SLOW, black_box(plain));
         }
+    };
+    let latencies = MetricBlock::Latency(SlowBlock::new(slow(150), slow(1350)).unwrap());
+    let latency = Test::Latency(slowdown);
+
+    measure("success rate", &policy(vec![success.clone()]), &[counts.clone()], || {
+        share();
+        absolute();
+    });
+    measure("abandoned", &policy(vec![abandoned.clone()]), &[counts.clone()], &mut share);
+    measure("latency", &policy(vec![latency.clone()]), &[latencies.clone()], &mut shares);
+    let blocks = [counts.clone(), counts, latencies];
+    measure("the three of a release", &policy(vec![success, abandoned, latency]), &blocks, || {
+        share();
+        absolute();
+        share();
+        shares();
     });
 }
