@@ -24,6 +24,10 @@ use cluster::{Cluster, FROZEN};
 use points::{FIRST, KINDS, Kind, Point, calls_of, points};
 use story::{STORIES, Story};
 
+/// A run is a great many small objects, made and thrown away.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Threads that runs go over.
 const THREADS: usize = 2;
 
