@@ -48,6 +48,11 @@ crash: ## The controller crashed at every call, in memory (ONLY="story …", KIN
 	CRASH=all ONLY="$(ONLY)" KINDS="$(KINDS)" POINTS="$(POINTS)" CARGO_PROFILE_RELEASE_LTO=off \
 		$(CARGO) test --quiet --release --package surefoot --test crash --locked
 
+.PHONY: week
+week: ## A hundred Rollouts at rest for seven virtual days: calls, writes, seconds
+	DAYS=$(or $(DAYS),7) ROLLOUTS=$(or $(ROLLOUTS),100) CARGO_PROFILE_RELEASE_LTO=off \
+		$(CARGO) test --quiet --release --package surefoot --test week --locked
+
 .PHONY: mutants
 mutants: ## Disable each safety guard in turn and see a test fail (ONLY="guard …" for some)
 	nice tests/mutants/run.py $(ONLY)
