@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use surefoot::clock::Clock;
 use surefoot::controller::prometheus::Prometheus;
 use surefoot::controller::sample::{Sampler, Task};
+use surefoot::controller::tasks::Tasks;
 use surefoot::outbound::Outbound;
 use surefoot_core::api::analysis::{SourceKind, SourceRef};
 use surefoot_core::api::source::PrometheusSource;
@@ -169,7 +170,7 @@ fn sampler(url: String) -> Sampler {
 
 fn reading(source: PrometheusSource) -> Sampler {
     let http = Arc::new(Outbound::new().unwrap());
-    let sampler = Sampler::new(Prometheus::new(http), Clock::System);
+    let sampler = Sampler::new(Prometheus::new(http), Clock::System, Tasks::default());
     sampler.set("uid", 1, Some(Task { wanted: wanted(), source: Ok(source) }), || ());
     sampler
 }

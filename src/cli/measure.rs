@@ -29,6 +29,7 @@ use crate::client::limited;
 use crate::clock::Clock;
 use crate::controller::prometheus::Prometheus;
 use crate::controller::sample::{Sampler, Task};
+use crate::controller::tasks::Tasks;
 use crate::outbound::Outbound;
 
 /// No measuring may take longer.
@@ -109,7 +110,7 @@ pub async fn measure(
 /// Stable's past, as a release's sampler brings it.
 async fn sampled(task: Task, uid: String) -> Result<BaselineSample> {
     let http = Outbound::new().map_err(|e| anyhow!("no HTTP client: {e}"))?;
-    let sampler = Sampler::new(Prometheus::new(Arc::new(http)), Clock::System);
+    let sampler = Sampler::new(Prometheus::new(Arc::new(http)), Clock::System, Tasks::default());
     let news = Arc::new(Notify::new());
     let wake = {
         let news = news.clone();

@@ -18,6 +18,7 @@ use surefoot_core::write::Kind;
 use tokio::sync::mpsc;
 
 use super::lock;
+use super::tasks::Tasks;
 use crate::client;
 
 /// Kinds that are watched.
@@ -161,6 +162,7 @@ impl Cache {
         client: &Client,
         namespace: Option<&str>,
         changes: mpsc::Sender<Change>,
+        tasks: &Tasks,
     ) -> Self {
         let mut watches = HashMap::new();
         for kind in WATCHED {
@@ -181,7 +183,7 @@ impl Cache {
                 _ => watcher::Config::default(),
             };
             let stream = watcher(api, config).default_backoff();
-            tokio::spawn(follow(kind, stream, writer, seen.clone(), changes.clone()));
+            tasks.spawn(follow(kind, stream, writer, seen.clone(), changes.clone()));
             watches.insert(kind, Watch { store, resource, seen });
         }
         for watch in watches.values() {

@@ -12,6 +12,7 @@ pub mod reconcile;
 pub mod sample;
 #[cfg(test)]
 mod stand_in;
+pub mod tasks;
 pub mod telemetry;
 
 use std::collections::HashMap;
@@ -45,6 +46,7 @@ use self::notify::{Channels, Notifier};
 use self::prometheus::Prometheus;
 use self::reconcile::{ReconcileError, reconcile};
 use self::sample::Sampler;
+use self::tasks::{Scope, Tasks};
 use self::telemetry::Telemetry;
 use crate::client::Connection;
 use crate::clock::Clock;
@@ -112,7 +114,7 @@ pub struct Context {
     /// What the API server refused last, by Rollout.
     refused: Mutex<HashMap<String, Refused>>,
     rollouts: Store<Guarded>,
-    wake: mpsc::UnboundedSender<ObjectRef<Guarded>>,
+    alarm: Alarm,
     lead: Lead,
     /// When each Rollout was last taken over.
     claims: Mutex<HashMap<String, Instant>>,
@@ -124,6 +126,19 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn version(rollout: &Rollout) -> u64 {
     rollout.resource_version().and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+/// Makes the controller look at a Rollout. What holds one doesn't hold the controller.
+#[derive(Clone)]
+struct Alarm(mpsc::UnboundedSender<ObjectRef<Guarded>>);
+
+impl Alarm {
+    fn wake(&self, rollout: &Rollout, why: Woken) {
+        tracing::trace!(name = rollout.name_any(), ?why, "wake");
+        let namespace = rollout.namespace().unwrap_or_default();
+        // The receiver lives as long as the controller runs.
+        let _ = self.0.send(ObjectRef::new(&rollout.name_any()).within(&namespace));
+    }
 }
 
 impl Context {
@@ -249,13 +264,6 @@ impl Context {
         named.map(|name| (name.clone(), channel(name))).collect()
     }
 
-    fn wake(&self, rollout: &Rollout, why: Woken) {
-        tracing::trace!(name = rollout.name_any(), ?why, "wake");
-        let namespace = rollout.namespace().unwrap_or_default();
-        // The receiver lives as long as the controller runs.
-        let _ = self.wake.send(ObjectRef::new(&rollout.name_any()).within(&namespace));
-    }
-
     /// How long to wait after a failure: at once for a conflict, else longer and longer, up to 30 s.
     fn pause(&self, uid: &str, error: &ReconcileError) -> Duration {
         let conflict = match error {
@@ -357,23 +365,30 @@ pub async fn compete(
     tracing::info!(lease, "leading");
     telemetry.leads(true);
     let (sender, stopped) = tokio::sync::oneshot::channel::<()>();
-    let controller = lead(outside, options, telemetry, leader.lead(), stopped);
-    let controller = tokio::spawn(controller);
+    let scope = Scope::default();
+    let (lead, tasks) = (leader.lead(), scope.tasks());
+    // It says when it has ended.
+    let (over, ended) = tokio::sync::oneshot::channel::<()>();
+    scope.tasks().spawn(async move {
+        self::lead(outside, options, telemetry, lead, stopped, tasks).await;
+        let _ = over.send(());
+    });
     let lost = tokio::select! {
         () = leader.keep() => true,
         () = stop => false,
     };
     if lost {
         // Nothing may be written any more; what is under way is fenced by the epochs.
-        controller.abort();
+        drop(scope);
         anyhow::bail!("the lease was lost: another controller leads");
     }
     tracing::info!("stopping: reconciles under way end first");
     // The receiver may be gone if the controller ended by itself.
     let _ = sender.send(());
-    let ended = tokio::time::timeout(Duration::from_secs(20), controller).await;
+    let ended = tokio::time::timeout(Duration::from_secs(20), ended).await;
+    drop(scope);
     leader.release().await;
-    ended.context("reconciles didn't end within 20 s")?.map_err(Into::into)
+    ended.context("reconciles didn't end within 20 s")?.context("the controller panicked")
 }
 
 /// SIGTERM or SIGINT.
@@ -396,6 +411,7 @@ async fn lead(
     telemetry: Telemetry,
     lead: Lead,
     stopped: tokio::sync::oneshot::Receiver<()>,
+    tasks: Tasks,
 ) {
     let Outside { client, clock, http } = outside;
     let rollouts: Api<Guarded> = match &options.namespace {
@@ -408,7 +424,7 @@ async fn lead(
     let (wake, woken) = mpsc::unbounded_channel();
     let waker = wake.clone();
     // From the start, or the first lists would wait for each other once the channel is full.
-    tokio::spawn(async move {
+    tasks.spawn(async move {
         while let Some(change) = changed.recv().await {
             for rollout in known.state_filter(|r| concerns(&change, r)) {
                 let reference = ObjectRef::from_obj(rollout.as_ref());
@@ -419,15 +435,22 @@ async fn lead(
         }
     });
     telemetry.set_ready(false);
-    let cache = Cache::start(&client, options.namespace.as_deref(), changes).await;
+    let cache = Cache::start(&client, options.namespace.as_deref(), changes, &tasks).await;
     telemetry.set_ready(true);
     let instant = clock.now().as_nanosecond();
     let holder = format!("{}_{}_{instant:x}", options.identity, std::process::id());
     let identity = options.identity.clone();
-    let notifier = Notifier::new(client.clone(), http.clone(), telemetry.clone(), clock, identity);
+    let notifier = Notifier::new(
+        client.clone(),
+        http.clone(),
+        telemetry.clone(),
+        clock,
+        identity,
+        tasks.clone(),
+    );
     let context = Arc::new(Context {
         cache,
-        sampler: Sampler::new(Prometheus::new(http), clock),
+        sampler: Sampler::new(Prometheus::new(http), clock, tasks),
         notifier: Arc::new(notifier),
         telemetry,
         holds: Holds::new(options.hold),
@@ -440,7 +463,7 @@ async fn lead(
         rollouts: controller.store(),
         claims: Mutex::default(),
         lead,
-        wake,
+        alarm: Alarm(wake),
         client,
         clock,
     });

@@ -206,16 +206,16 @@ fn sample(context: &Arc<Context>, rollout: &Rollout, status: &RolloutStatus, pla
     let task = plan
         .and_then(|plan| wanted(plan, status, &namespace))
         .map(|wanted| Task { source: context.source(&wanted.source, &namespace), wanted });
-    let (wake, rollout) = (context.clone(), rollout.clone());
-    context.sampler.set(&uid, number, task, move || wake.wake(&rollout, Woken::Sampled));
+    let (alarm, rollout) = (context.alarm.clone(), rollout.clone());
+    context.sampler.set(&uid, number, task, move || alarm.wake(&rollout, Woken::Sampled));
 }
 
 /// Let the committed news go out, beside the reconcile.
 fn offer(context: &Arc<Context>, rollout: &Rollout) {
-    let (wake, woken) = (context.clone(), rollout.clone());
+    let (alarm, woken) = (context.alarm.clone(), rollout.clone());
     let news = rollout.status.as_ref().is_some_and(|s| !s.outbox.is_empty());
     let channels = if news { context.channels(rollout) } else { Channels::new() };
-    context.notifier.offer(rollout, channels, move || wake.wake(&woken, Woken::Delivered));
+    context.notifier.offer(rollout, channels, move || alarm.wake(&woken, Woken::Delivered));
 }
 
 /// At rest, make sure that the policy holds the next template; when to try again.
@@ -233,7 +233,7 @@ async fn probe(
     let deployment = &rollout.spec.target_ref.name;
     context.telemetry.write("dry-run");
     if context.holds.probe(&context.client, &namespace, deployment, &uid).await {
-        context.wake(rollout, Woken::Probed);
+        context.alarm.wake(rollout, Woken::Probed);
     }
     context.holds.due(&uid)
 }

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use super::lock;
 use super::prometheus::{Prometheus, QueryError};
+use super::tasks::Tasks;
 use crate::clock::Clock;
 
 /// How far stable's past is read.
@@ -47,6 +48,7 @@ pub struct Task {
 pub struct Sampler {
     prometheus: Arc<Prometheus>,
     clock: Clock,
+    tasks: Tasks,
     releases: Mutex<HashMap<String, Release>>,
 }
 
@@ -59,9 +61,9 @@ struct Release {
 impl Sampler {
     /// No release yet.
     #[must_use]
-    pub fn new(prometheus: Prometheus, clock: Clock) -> Self {
+    pub fn new(prometheus: Prometheus, clock: Clock, tasks: Tasks) -> Self {
         let prometheus = Arc::new(prometheus);
-        Self { prometheus, clock, releases: Mutex::new(HashMap::new()) }
+        Self { prometheus, clock, tasks, releases: Mutex::new(HashMap::new()) }
     }
 
     /// What there is for a Rollout's release and not folded yet.
@@ -117,7 +119,7 @@ impl Sampler {
             asked: HashMap::new(),
         };
         // The task ends when its sender is dropped, with the release.
-        tokio::spawn(worker.run(receiver, wake));
+        self.tasks.spawn(worker.run(receiver, wake));
         releases.insert(uid.to_owned(), Release { key, task: sender, samples });
     }
 }

@@ -26,6 +26,7 @@ use surefoot_core::observed::Delivery;
 use tokio::sync::{Notify, Semaphore};
 
 use super::lock;
+use super::tasks::Tasks;
 use super::telemetry::Telemetry;
 use crate::clock::Clock;
 use crate::outbound::Outbound;
@@ -88,6 +89,7 @@ pub struct Notifier {
     clock: Clock,
     telemetry: Telemetry,
     instance: String,
+    tasks: Tasks,
     boxes: Mutex<HashMap<String, Letterbox>>,
     turns: Mutex<Turns>,
     messages: Semaphore,
@@ -103,6 +105,7 @@ impl Notifier {
         telemetry: Telemetry,
         clock: Clock,
         instance: String,
+        tasks: Tasks,
     ) -> Self {
         Self {
             client,
@@ -110,6 +113,7 @@ impl Notifier {
             clock,
             telemetry,
             instance,
+            tasks,
             boxes: Mutex::default(),
             turns: Mutex::default(),
             messages: Semaphore::new(MESSAGES),
@@ -187,7 +191,7 @@ impl Notifier {
     fn start(self: &Arc<Self>, letterbox: &mut Letterbox) {
         for lane in letterbox.due() {
             if letterbox.lanes.insert(lane.clone()) {
-                tokio::spawn(lane::run(self.clone(), letterbox.sender.clone(), lane));
+                self.tasks.spawn(lane::run(self.clone(), letterbox.sender.clone(), lane));
             }
         }
     }

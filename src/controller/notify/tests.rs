@@ -129,8 +129,14 @@ impl Bench {
             .with_state(api.clone());
         let client = Client::new(server, "shop");
         let http = Arc::new(Outbound::new().unwrap());
-        let notifier =
-            Notifier::new(client, http, Telemetry::default(), Clock::System, "test".to_owned());
+        let notifier = Notifier::new(
+            client,
+            http,
+            Telemetry::default(),
+            Clock::System,
+            "test".to_owned(),
+            Tasks::default(),
+        );
         let rollout = json!({
             "apiVersion": "surefoot.dev/v1alpha1", "kind": "Rollout",
             "metadata": {"name": "checkout", "namespace": "shop", "uid": "12345678-9"},

@@ -11,6 +11,7 @@ use super::super::notify::Notifier;
 use super::super::prometheus::Prometheus;
 use super::super::sample::Sampler;
 use super::super::stand_in::{Say, StandIn};
+use super::super::tasks::Tasks;
 use super::super::telemetry::Telemetry;
 use super::*;
 use crate::clock::Clock;
@@ -36,11 +37,17 @@ async fn look(lead: Lead) -> (Action, Arc<StandIn>) {
     let (wake, _woken) = mpsc::unbounded_channel();
     let (rollouts, _writer) = reflector::store();
     let me = "us".to_owned();
-    let notifier =
-        Notifier::new(client.clone(), http.clone(), telemetry.clone(), Clock::System, me.clone());
+    let notifier = Notifier::new(
+        client.clone(),
+        http.clone(),
+        telemetry.clone(),
+        Clock::System,
+        me.clone(),
+        Tasks::default(),
+    );
     let context = Context {
         cache: Cache::unwatched(),
-        sampler: Sampler::new(Prometheus::new(http), Clock::System),
+        sampler: Sampler::new(Prometheus::new(http), Clock::System, Tasks::default()),
         notifier: Arc::new(notifier),
         holds: Holds::new(Hold::Paused),
         holder: me,
@@ -54,7 +61,7 @@ async fn look(lead: Lead) -> (Action, Arc<StandIn>) {
         rollouts,
         client,
         telemetry,
-        wake,
+        alarm: Alarm(wake),
         lead,
     };
     let rollout = Arc::new(DeserializeGuard(Ok(serde_json::from_value(rollout()).unwrap())));

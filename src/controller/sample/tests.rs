@@ -31,7 +31,7 @@ fn task(ticks_from: Option<Timestamp>) -> Task {
 #[tokio::test]
 async fn stables_past_is_let_go_of_once_the_release_has_begun() {
     let http = Arc::new(Outbound::new().unwrap());
-    let sampler = Sampler::new(Prometheus::new(http), Clock::System);
+    let sampler = Sampler::new(Prometheus::new(http), Clock::System, Tasks::default());
     sampler.set("uid", 1, Some(task(None)), || {});
     let past = BaselineSample {
         over: Duration::from_secs(600),
