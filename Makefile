@@ -54,8 +54,9 @@ week: ## A hundred Rollouts at rest for seven virtual days: calls, writes, secon
 		$(CARGO) test --quiet --release --package surefoot --test week --locked
 
 .PHONY: mutants
-mutants: ## Disable each safety guard in turn and see a test fail (ONLY="guard …" for some)
-	nice tests/mutants/run.py $(ONLY)
+mutants: ## Disable each safety guard in turn and see what notices (ONLY="guard …" for some, E2E=1: stories, too)
+	$(if $(E2E),e2e/setup)
+	nice tests/mutants/run.py $(if $(E2E),--e2e) $(ONLY)
 
 .PHONY: model
 model: ## The protocol in a model checker (ONLY="--together 1 …" for other bounds)

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""Disables each guard of `mutants.toml` in turn, in a copy, and says which tests notice.
+"""Disables each guard of `mutants.toml` in turn, in a copy, and says what notices: unit tests, properties,
+the model checker, the crash suite, stories on the real parts.
 
-A guard that can be taken away without any test failing is a guard that the next change may take away
+A guard that can be taken away without anything failing is a guard that the next change may take away
 without anybody seeing it.
 """
 
 import argparse
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -19,9 +22,27 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "target" / "mutants"
 COPY = WORK / "copy"
+# What has been found, by what it was found with: a run that is cut off goes on where it was.
+FOUND = WORK / "found.json"
 # A mutant may well make a test wait for ever.
-BUILD_LIMIT, TEST_LIMIT = 1800, 300
-FAILED = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. FAILED$", re.MULTILINE)
+BUILD_LIMIT, TEST_LIMIT = 1800, 600
+FAILED = re.compile(
+    r"^test (\S+)(?: - should panic)? \.\.\. FAILED$"  # cargo's
+    r"|^  ([a-z0-9-]+), Point \{ kind: (\w+)"  # the crash suite's
+    r"|^FAIL +(\S+)",  # a story's
+    re.MULTILINE,
+)
+PACKAGES = ["--package", "surefoot", "--package", "surefoot-core", "--package", "surefoot-model"]
+# One set of packages and targets, so that one build serves all.
+TARGETS = ["--lib", "--test=crds", "--test=properties", "--test=letting_go", "--test=small", "--test=crash"]
+LEVELS = {
+    "unit": ["--lib", "--test=crds"],
+    "property": ["--test=properties", "--test=letting_go"],
+    "model": ["--test=small"],
+    "crash": ["--test=crash"],
+}
+# Of the crash suite a sample of two stories, freezes among them.
+CRASH = {"CRASH": "all", "ONLY": "abort pass", "KINDS": "before lost frozen", "POINTS": "12"}
 
 
 class Broken(Exception):
@@ -32,7 +53,7 @@ def environment():
     """The caller's, but the copy's own target, and no golden file rewritten by a mutant."""
     kept = {k: v for k, v in os.environ.items() if k not in ("UPDATE_GOLDEN", "PROPTEST_CASES")}
     target = str(WORK / "target")
-    return kept | {"CARGO_TARGET_DIR": target, "CARGO_PROFILE_DEV_DEBUG": "none"}
+    return kept | CRASH | {"CARGO_TARGET_DIR": target, "CARGO_PROFILE_DEV_DEBUG": "none"}
 
 
 def copy():
@@ -53,7 +74,8 @@ def copy():
 
 
 def run(command, limit):
-    """The exit code and all that was said; what overstays its time is ended with its children."""
+    """The exit code and all that was said, the code none for what overstays its time: that is ended with
+    its children."""
     process = subprocess.Popen(
         command, cwd=COPY, env=environment(), text=True, errors="replace",
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
@@ -62,28 +84,50 @@ def run(command, limit):
         said, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        raise Broken(f"`{' '.join(command)}` took longer than {limit} s") from None
+        said, _ = process.communicate()
+        return None, said
     return process.returncode, said
 
 
-def failing(arguments):
-    """Names of the tests that fail. Failing to compile is no failing test."""
-    cargo = [os.environ.get("CARGO", "cargo"), "test", "--locked", "--quiet"]
-    options, _, filters = arguments.partition(" -- ")
-    code, said = run([*cargo, "--no-run", *options.split()], BUILD_LIMIT)
-    if code:
-        raise Broken(f"`cargo test {options}` doesn't compile:\n{said[-2000:]}")
-    cargo.remove("--quiet")
-    # All that fails is wanted, not the first test binary's share.
-    command = [*cargo, "--no-fail-fast", *options.split(), "--", *filters.split()]
+def cargo(*arguments):
+    return [os.environ.get("CARGO", "cargo"), *arguments, "--locked"]
+
+
+def build(stories):
+    """Failing to compile is no failing test."""
+    wanted = [cargo("test", "--quiet", "--no-run", *PACKAGES, *TARGETS)]
+    wanted += [cargo("build", "--quiet", "--workspace")] if stories else []
+    for command in wanted:
+        code, said = run(command, BUILD_LIMIT)
+        if code != 0:
+            raise Broken(f"`{' '.join(command)}` doesn't compile:\n{said[-2000:]}")
+
+
+def failing(command):
+    """Names of what fails."""
     code, said = run(command, TEST_LIMIT)
-    names = FAILED.findall(said)
+    names = list(dict.fromkeys(" ".join(filter(None, found)) for found in FAILED.findall(said)))
+    if code is None:
+        return [*names, f"no end within {TEST_LIMIT} s"]
     if code and not names:
-        raise Broken(f"`cargo test {arguments}` failed without a failing test:\n{said[-2000:]}")
-    if not code and not re.search(r"^running [1-9]", said, re.MULTILINE):
-        raise Broken(f"`cargo test {arguments}` ran no test")
+        raise Broken(f"`{' '.join(command)}` failed without a failing test:\n{said[-2000:]}")
+    if not code and not re.search(r"^(running [1-9]|all +.* [1-9]\d*/|[1-9]\d* passed)", said, re.MULTILINE):
+        raise Broken(f"`{' '.join(command)}` ran no test:\n{said[-2000:]}")
     return names
+
+
+def notice(stories):
+    """What fails, by level; of the stories these."""
+    build(stories)
+    # All that fails is wanted, not the first test binary's share.
+    found = {
+        level: failing(cargo("test", "--no-fail-fast", *PACKAGES, *targets))
+        for level, targets in LEVELS.items()
+    }
+    if stories:
+        binary = str(WORK / "target" / "debug" / "surefoot-e2e")
+        found["e2e"] = failing([binary, "run", "--jobs", "3", *stories])
+    return found
 
 
 def replace(mutant):
@@ -101,26 +145,43 @@ def replace(mutant):
     return path, text, text.replace(mutant["old"], mutant["new"])
 
 
-def hunt(mutant, commands):
-    """The tests that notice; the first command that has any is enough."""
+def hunt(mutant, stories):
+    """What notices, by level."""
     path, before, after = replace(mutant)
     path.write_text(after)
     try:
-        for name in mutant["tests"]:
-            if names := failing(commands[name]):
-                return names
-        return []
+        return notice(stories)
     finally:
         path.write_text(before)
+
+
+def told(found):
+    """`unit 2 (one, two), property -, …`"""
+    def level(name, names):
+        more = ", …" if len(names) > 2 else ""
+        return f"{name} {len(names)} ({', '.join(names[:2])}{more})" if names else f"{name} -"
+    return ", ".join(level(name, names) for name, names in found.items())
+
+
+def digest(mutant, stories):
+    """Of all that decides what is found."""
+    sources = hashlib.sha256(repr((sorted(mutant.items()), stories, LEVELS, CRASH)).encode())
+    for path in sorted(COPY.rglob("*")):
+        if path.is_file() and path.suffix in (".rs", ".toml", ".lock", ".yaml"):
+            sources.update(str(path.relative_to(COPY)).encode())
+            sources.update(path.read_bytes())
+    return sources.hexdigest()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("only", nargs="*", help="only guards whose names contain one of these")
     parser.add_argument("--list", action="store_true", help="name the guards and run nothing")
+    parser.add_argument(
+        "--e2e", action="store_true", help="play the guards' stories on the real parts, too (make setup)"
+    )
     options = parser.parse_args()
-    table = tomllib.loads(Path(__file__).with_name("mutants.toml").read_text())
-    commands, mutants = table["commands"], table["mutant"]
+    mutants = tomllib.loads(Path(__file__).with_name("mutants.toml").read_text())["mutant"]
     wanted = lambda m: not options.only or any(part in m["guard"] for part in options.only)
     mutants = [mutant for mutant in mutants if wanted(mutant)]
     if not mutants:
@@ -130,35 +191,44 @@ def main():
             print(f"{mutant['guard']}: {mutant['disables']}")
         return 0
     copy()
+    stories = lambda m: m.get("e2e", []) if options.e2e else []
+    if options.e2e and not (COPY / ".cache").exists():
+        (COPY / ".cache").symlink_to(ROOT / ".cache")
+    known = json.loads(FOUND.read_text()) if FOUND.is_file() else {}
+    digests = {mutant["guard"]: digest(mutant, stories(mutant)) for mutant in mutants}
     try:
         # Before anything long: a stale table.
         for mutant in mutants:
             replace(mutant)
-        for name in dict.fromkeys(name for mutant in mutants for name in mutant["tests"]):
+        if any(digests[m["guard"]] not in known for m in mutants):
             start = time.monotonic()
-            if names := failing(commands[name]):
-                raise Broken(f"without any mutant these fail already: {', '.join(names)}")
-            print(f"passes   as it is: {name} ({time.monotonic() - start:.0f} s)", flush=True)
+            every = list(dict.fromkeys(story for m in mutants for story in stories(m)))
+            if failed := [name for names in notice(every).values() for name in names]:
+                raise Broken(f"without any mutant these fail already: {', '.join(failed)}")
+            print(f"passes   as it is ({time.monotonic() - start:.0f} s)", flush=True)
     except Broken as error:
         sys.exit(f"mutants: {error}")
     caught = survived = erred = 0
+    sums = dict.fromkeys([*LEVELS, "e2e"], 0)
     for mutant in mutants:
         start, what = time.monotonic(), f"{mutant['guard']}: {mutant['disables']}"
         try:
-            names = hunt(mutant, commands)
+            if (key := digests[mutant["guard"]]) not in known:
+                known[key] = hunt(mutant, stories(mutant))
+                FOUND.write_text(json.dumps(known))
         except Broken as error:
             erred += 1
             print(f"ERROR    {what}: {error}", flush=True)
             continue
-        seconds = f"({time.monotonic() - start:.0f} s)"
-        if names:
-            caught += 1
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            print(f"caught   {what}: by {', '.join(names[:3])}{more} {seconds}", flush=True)
-        else:
-            survived += 1
-            print(f"SURVIVED {what} {seconds}", flush=True)
-    print(f"{caught} caught, {survived} survived" + (f", {erred} erred" if erred else ""))
+        found = known[key]
+        for level, names in found.items():
+            sums[level] += bool(names)
+        well = any(found.values())
+        caught, survived = caught + well, survived + (not well)
+        word = "caught  " if well else "SURVIVED"
+        print(f"{word} {what}: {told(found)} ({time.monotonic() - start:.0f} s)", flush=True)
+    by = ", ".join(f"{count} by {level}" for level, count in sums.items() if count)
+    print(f"{caught} caught ({by}), {survived} survived" + (f", {erred} erred" if erred else ""))
     return 1 if survived or erred else 0
 
 

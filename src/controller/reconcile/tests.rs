@@ -4,6 +4,7 @@ use kube::runtime::reflector;
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use super::super::Alarm;
 use super::super::cache::Cache;
 use super::super::hold::{Hold, Holds};
 use super::super::lease::Lead;
