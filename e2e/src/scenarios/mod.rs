@@ -25,6 +25,7 @@ mod replicas;
 mod rolled_back;
 mod routing;
 mod self_check;
+mod simulated;
 
 use crate::runner::Scenario;
 use crate::scenario;
@@ -48,6 +49,11 @@ fn all() -> Vec<Scenario> {
         scenario!("rolled-back-on-latency", rolled_back::on_latency),
         scenario!("fails-everything", rolled_back::fails_everything),
         scenario!("clients-give-up", rolled_back::clients_give_up),
+        scenario!("as-simulated-good", simulated::good),
+        scenario!("as-simulated-patient", simulated::patient),
+        scenario!("as-simulated-bad-at-once", simulated::bad_at_once),
+        scenario!("as-simulated-bad-at-50", simulated::bad_at_50),
+        scenario!("as-simulated-fails-everything", simulated::fails_everything),
         scenario!("never-ready", rolled_back::never_ready),
         scenario!("no-traffic", faults::no_traffic, fault = "no traffic"),
         scenario!("abort", people::abort),
