@@ -15,6 +15,7 @@ pub mod formula;
 pub mod glance;
 pub mod glass;
 pub mod history;
+pub mod init;
 pub mod measure;
 pub mod order;
 pub mod outlook;
@@ -98,6 +99,10 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
             let url = prometheus.as_deref();
             let measured = measure::measure(&client, &namespace, &name, url).await?;
             terminal::show(&simulation::plan::of(&measured, &play)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Init(options) => {
+            terminal::show(&init::run(&client, &namespace, &options).await?)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Completion { .. } => Ok(ExitCode::SUCCESS),

@@ -1,0 +1,78 @@
+//! What is there: the Deployment, and everything in its namespace that its traffic may go by.
+
+use anyhow::{Result, anyhow};
+use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use serde_json::Value;
+use surefoot_core::write::Kind;
+
+use crate::cli::trouble::trouble;
+use crate::client::{limited, objects, resource};
+
+/// More objects of a kind in one namespace are not looked at.
+const MOST: u32 = 500;
+
+/// A namespace as `init` looks at it.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// The Deployment.
+    pub deployment: Value,
+    /// Services.
+    pub services: Vec<Value>,
+    /// VirtualServices.
+    pub routes: Vec<Value>,
+    /// DestinationRules.
+    pub rules: Vec<Value>,
+    /// Rollouts.
+    pub rollouts: Vec<Value>,
+    /// MetricsSources.
+    pub sources: Vec<Value>,
+}
+
+/// Metrics sources, which no controller writes.
+pub(super) fn sources() -> ApiResource {
+    ApiResource {
+        group: "surefoot.dev".into(),
+        version: "v1alpha1".into(),
+        api_version: "surefoot.dev/v1alpha1".into(),
+        kind: "MetricsSource".into(),
+        plural: "metricssources".into(),
+    }
+}
+
+fn raw(object: &DynamicObject) -> Value {
+    // A DynamicObject came from JSON and goes back to it.
+    serde_json::to_value(object).unwrap_or_default()
+}
+
+/// Read all of it.
+///
+/// # Errors
+/// In one line: the Deployment isn't there, a kind isn't known, or the API server can't be asked.
+pub async fn find(client: &Client, namespace: &str, name: &str) -> Result<Found> {
+    let api = objects(client, Kind::Deployment, namespace);
+    let what = format!("reading Deployment {namespace}/{name}");
+    let deployment = limited(api.get(name)).await.map_err(|e| anyhow!(trouble(&what, &e)))?;
+    let list = async |resource: ApiResource| -> Result<Vec<Value>> {
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+        let what = format!("listing {} of {namespace}", resource.plural);
+        let page = limited(api.list(&ListParams::default().limit(MOST))).await;
+        let page = page.map_err(|error| anyhow!(trouble(&what, &error)))?;
+        // Items of a list don't say what they are.
+        let named = |object: &DynamicObject| {
+            let mut value = raw(object);
+            value["apiVersion"] = resource.api_version.clone().into();
+            value["kind"] = resource.kind.clone().into();
+            value
+        };
+        Ok(page.items.iter().map(named).collect())
+    };
+    Ok(Found {
+        deployment: raw(&deployment),
+        services: list(resource(Kind::Service)).await?,
+        routes: list(resource(Kind::VirtualService)).await?,
+        rules: list(resource(Kind::DestinationRule)).await?,
+        rollouts: list(resource(Kind::Rollout)).await?,
+        sources: list(sources()).await?,
+    })
+}
