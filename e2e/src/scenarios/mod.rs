@@ -12,6 +12,7 @@ mod crowd;
 mod edits;
 mod faults;
 mod figures;
+mod init;
 mod judged;
 mod kills;
 mod leaders;
@@ -100,6 +101,11 @@ fn all() -> Vec<Scenario> {
         scenario!("adopted-weights", routing::adopted_weights),
         scenario!("adopted-subsets", routing::adopted_subsets),
         scenario!("two-rollouts-on-one-route", routing::two_rollouts),
+        scenario!("init-one-destination", init::one_destination),
+        scenario!("init-policy", init::policy),
+        scenario!("init-split-services", init::split_services),
+        scenario!("init-split-subsets", init::split_subsets),
+        scenario!("init-several-http", init::several_http),
         scenario!("stable-only", routing::stable_only),
         scenario!("leak", routing::leak),
         scenario!("killed-0", kills::killed_0, fault = "controller killed, 4 moments each"),

@@ -43,7 +43,7 @@ pub(super) fn split() -> Value {
 }
 
 /// A release of v2 that goes well.
-async fn goes_well(delivery: &Delivery) -> Result<()> {
+pub(super) async fn goes_well(delivery: &Delivery) -> Result<()> {
     delivery.set_version("v2").await?;
     delivery.promoted(1).await?;
     delivery.rests_on("v2").await?;
@@ -128,7 +128,7 @@ pub async fn adopted_weights(scene: Arc<Scene>) -> Result<()> {
     goes_well(&delivery).await
 }
 
-fn uneven(namespace: &str) -> Result<Vec<String>> {
+pub(super) fn uneven(namespace: &str) -> Result<Vec<String>> {
     let mut route = route(namespace)?;
     route["spec"]["http"][0]["route"][0]["weight"] = json!(60);
     route["spec"]["http"][0]["route"][1]["weight"] = json!(40);
@@ -150,7 +150,7 @@ pub async fn adopted_subsets(scene: Arc<Scene>) -> Result<()> {
     goes_well(&delivery).await
 }
 
-fn by_version(namespace: &str) -> Result<Vec<String>> {
+pub(super) fn by_version(namespace: &str) -> Result<Vec<String>> {
     subsets(namespace, &json!({"version": "v1"}), &json!({"version": "v2"}))
 }
 

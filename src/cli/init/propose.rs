@@ -108,8 +108,8 @@ fn checked(rollout: &Value, steps: &[Step], route: Option<&Value>, namespace: &s
     Ok(())
 }
 
-/// The Service that clients call.
-fn apex<'a>(found: &'a Found, wishes: &Wishes) -> Result<&'a Value> {
+/// Services that select the Deployment's pods.
+fn selecting(found: &Found) -> Vec<&Value> {
     let labels = found.deployment.pointer("/spec/template/metadata/labels");
     let selects = |service: &&Value| {
         let selector = service.pointer("/spec/selector").and_then(Value::as_object);
@@ -119,7 +119,12 @@ fn apex<'a>(found: &'a Found, wishes: &Wishes) -> Result<&'a Value> {
             !selector.is_empty() && selector.iter().all(fits)
         })
     };
-    let all: Vec<&Value> = found.services.iter().filter(selects).collect();
+    found.services.iter().filter(selects).collect()
+}
+
+/// The Service that clients call.
+fn apex<'a>(found: &'a Found, wishes: &Wishes) -> Result<&'a Value> {
+    let all = selecting(found);
     let deployment = name(&found.deployment);
     if let Some(wanted) = &wishes.service {
         let chosen = all.iter().find(|service| name(service) == wanted);
@@ -130,22 +135,34 @@ fn apex<'a>(found: &'a Found, wishes: &Wishes) -> Result<&'a Value> {
             )
         });
     }
-    // Of several the one that a route is for, and no version's own.
-    let routed = |service: &&&Value| {
-        let namespace = text(service, "/metadata/namespace");
+    // Of several the one that a route is for, or the one that is no version's own.
+    let namespace = text(&found.deployment, "/metadata/namespace");
+    let is_host = |service: &&&Value| {
         found.routes.iter().any(|route| has_host(route, name(service), namespace))
     };
-    let hosts: Vec<&Value> = all.iter().filter(routed).copied().collect();
-    match (all.as_slice(), hosts.as_slice()) {
-        ([], _) => bail!(
+    let is_half = |service: &&&Value| {
+        let mut entries = found.routes.iter().flat_map(|route| list(route, "/spec/http"));
+        entries.any(|entry| {
+            let to = |d: &Value| goes_to(d, name(service), namespace);
+            list(entry, "/route").len() > 1 && list(entry, "/route").iter().any(to)
+        })
+    };
+    let hosts: Vec<&Value> = all.iter().filter(is_host).copied().collect();
+    let others: Vec<&Value> = all.iter().filter(|service| !is_half(service)).copied().collect();
+    match (all.as_slice(), hosts.as_slice(), others.as_slice()) {
+        ([], _, _) => bail!(
             "no Service selects the pods of Deployment {deployment}: make the one that clients call first"
         ),
-        ([one], _) | (_, [one]) => Ok(one),
+        ([one], _, _) | (_, [one], _) | (_, [], [one]) => Ok(one),
         _ => bail!(
             "several Services select the pods of Deployment {deployment}: say by --service which one clients call (of {})",
             names(all)
         ),
     }
+}
+
+fn goes_to(destination: &Value, service: &str, namespace: &str) -> bool {
+    is_host(service, namespace, text(destination, "/destination/host"))
 }
 
 fn has_host(route: &Value, service: &str, namespace: &str) -> bool {
@@ -166,13 +183,27 @@ fn route<'a>(
             format!("there is no VirtualService {wanted} (there are: {})", names(&found.routes))
         });
     }
-    let all: Vec<&Value> =
+    let called: Vec<&Value> =
         found.routes.iter().filter(|route| has_host(route, service, namespace)).collect();
+    ensure!(
+        called.len() < 2,
+        "several VirtualServices are for host {service}, of which only one can win: make one of them, or say by --route which one (of {})",
+        names(called)
+    );
+    if let [one] = called.as_slice() {
+        return Ok(Some(one));
+    }
+    // One for another name, a gateway's, that goes where the Service does.
+    let goes = |route: &&Value| {
+        let mut destinations = list(route, "/spec/http").iter().flat_map(|e| list(e, "/route"));
+        destinations.any(|d| selecting(found).iter().any(|own| goes_to(d, name(own), namespace)))
+    };
+    let all: Vec<&Value> = found.routes.iter().filter(goes).collect();
     match all.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one)),
         _ => bail!(
-            "several VirtualServices are for host {service}, of which only one can win: make one of them, or say by --route which one (of {})",
+            "several VirtualServices go to Service {service}: say by --route whose weights are to be shifted (of {})",
             names(all)
         ),
     }
@@ -263,7 +294,7 @@ impl Shape {
         let host = |d: &Value| text(d, "/destination/host").to_owned();
         let subset = |d: &Value| text(d, "/destination/subset").to_owned();
         let weight = |d: &Value| d.get("weight").and_then(Value::as_i64).unwrap_or(0);
-        let is_apex = |d: &Value| is_host(service, namespace, &host(d));
+        let is_apex = |d: &Value| goes_to(d, service, namespace);
         let own = |d: &Value| {
             let mut services = found.services.iter().map(name);
             services.find(|name| is_host(name, namespace, &host(d))).map(str::to_owned)

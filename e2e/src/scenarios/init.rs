@@ -1,0 +1,94 @@
+//! `kubectl surefoot init --apply` from several starting points: nothing is lost while the route changes, and
+//! the next version is released by what it made.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use super::commands::plugin;
+use super::routing::{by_version, goes_well, split, uneven};
+use crate::app::ISTIO;
+use crate::delivery::{APP, Delivery, SUREFOOT, Setup, rollout};
+use crate::world::Scene;
+
+/// A route with one destination.
+pub async fn one_destination(scene: Arc<Scene>) -> Result<()> {
+    let routing = |namespace: &str| Ok(vec![single(namespace, &json!([entry()]))]);
+    play(scene, Setup { routing, ..Setup::default() }).await
+}
+
+/// The same with a policy for the Service.
+pub async fn policy(scene: Arc<Scene>) -> Result<()> {
+    let routing = |namespace: &str| {
+        let rule = json!({
+            "apiVersion": ISTIO, "kind": "DestinationRule",
+            "metadata": {"name": APP, "namespace": namespace},
+            "spec": {"host": APP, "trafficPolicy": {
+                "connectionPool": {"http": {"http2MaxRequests": 1000}},
+            }},
+        });
+        Ok(vec![single(namespace, &json!([entry()])), rule.to_string()])
+    };
+    play(scene, Setup { routing, ..Setup::default() }).await
+}
+
+/// A route that is split between two Services already, at 60/40.
+pub async fn split_services(scene: Arc<Scene>) -> Result<()> {
+    play(scene, Setup { routing: uneven, ..Setup::default() }).await
+}
+
+/// A route that is split between two subsets by `version`.
+pub async fn split_subsets(scene: Arc<Scene>) -> Result<()> {
+    play(scene, Setup { spec: split(), routing: by_version, ..Setup::default() }).await
+}
+
+/// A route with two entries, one of them without a name.
+pub async fn several_http(scene: Arc<Scene>) -> Result<()> {
+    let routing = |namespace: &str| {
+        let mut other = entry();
+        other["name"] = json!("other");
+        other["match"] = json!([{"uri": {"prefix": "/other"}}]);
+        Ok(vec![single(namespace, &json!([other, entry()]))])
+    };
+    let http = json!(["other", "shifted-2"]);
+    let routes = json!([{"kind": "VirtualService", "name": APP, "http": http}]);
+    let spec = json!({"traffic": {"routes": routes}});
+    play(scene, Setup { spec, routing, ..Setup::default() }).await
+}
+
+fn entry() -> Value {
+    let attempts = json!({"attempts": 0});
+    json!({"timeout": "2s", "retries": attempts, "route": [{"destination": {"host": APP}}]})
+}
+
+fn single(namespace: &str, http: &Value) -> String {
+    let route = json!({
+        "apiVersion": ISTIO, "kind": "VirtualService",
+        "metadata": {"name": APP, "namespace": namespace},
+        "spec": {
+            "hosts": [format!("{APP}.{namespace}.test")], "gateways": ["mesh-gateway/gateway"],
+            "http": http,
+        },
+    });
+    route.to_string()
+}
+
+async fn play(scene: Arc<Scene>, setup: Setup) -> Result<()> {
+    let usual = rollout(&scene.namespace, &setup.spec)["spec"].clone();
+    let delivery = Delivery::before(scene, setup).await?;
+    let shown = plugin(&delivery, &["init", "deployment/shop"]).await?;
+    ensure!(shown.contains("kind: Rollout"), "{shown}");
+    ensure!(delivery.rollout().await.is_err(), "it was only to be shown");
+    let said = plugin(&delivery, &["init", "deployment/shop", "--apply"]).await?;
+    ensure!(said.contains("rollout/shop created"), "{said}");
+    // What it takes to be quick; the traffic is as init has it.
+    let mut quick = usual.clone();
+    let of = |field: &str| usual["traffic"][field].clone();
+    quick["traffic"] = json!({"propagationDelay": of("propagationDelay")});
+    delivery.scene.merge(SUREFOOT, "Rollout", APP, json!({"spec": quick})).await?;
+    let made = delivery.rollout().await?;
+    ensure!(made["spec"]["traffic"]["routes"] == of("routes"), "{}", made["spec"]);
+    delivery.rests().await?;
+    goes_well(&delivery).await
+}
