@@ -14,7 +14,7 @@ use surefoot_core::claim::{self, Rival};
 use surefoot_core::gather::{Source, followed, gather};
 use surefoot_core::observed::{Action, Delivery, Observed, disrupted_until};
 use surefoot_core::plan::{Templates, resolve};
-use surefoot_core::route::Weights;
+use surefoot_core::route::{Fault, Weights};
 use surefoot_core::routing::{Routing, Side};
 use surefoot_core::takeover::Stamped;
 use surefoot_core::write::{Kind, Target};
@@ -35,7 +35,9 @@ pub fn concerns(rollout: &Rollout, kind: Watched, name: &str) -> bool {
             let own = [Side::Stable, Side::Canary].map(|side| routing.own_service(side));
             name == routing.service || own.contains(&Some(name))
         }
-        Watched::Written(Kind::VirtualService) => name == routing.route,
+        Watched::Written(kind @ (Kind::VirtualService | Kind::HTTPRoute)) => {
+            kind == routing.kind.into() && name == routing.route
+        }
         // Any of them may be for the Service that clients call.
         Watched::Written(Kind::DestinationRule) => true,
         Watched::DisruptedPod => name.starts_with(&spec.target_ref.name),
@@ -60,6 +62,10 @@ struct Copies<'a> {
 impl Source for Copies<'_> {
     fn get(&self, kind: Kind, name: &str) -> Option<Value> {
         self.context.cache.get(Watched::Written(kind), self.namespace, name)
+    }
+
+    fn unknown(&self, kind: Kind) -> Option<Fault> {
+        self.context.cache.unknown(Watched::Written(kind))
     }
 
     fn replica_sets(&self, owners: [&str; 2]) -> Vec<Value> {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use surefoot_core::claim::Rival;
 use surefoot_core::gather::Source;
-use surefoot_core::route::Weights;
+use surefoot_core::route::{Fault, Weights};
 use surefoot_core::write::{Kind, Target};
 
 use crate::native::slice;
@@ -77,6 +77,10 @@ impl Source for View<'_> {
     fn get(&self, kind: Kind, name: &str) -> Option<Value> {
         let target = Target { kind, name: name.to_owned() };
         self.objects.get(&target).map(|object| Value::clone(object))
+    }
+
+    fn unknown(&self, _: Kind) -> Option<Fault> {
+        None
     }
 
     fn replica_sets(&self, _: [&str; 2]) -> Vec<Value> {
