@@ -12,6 +12,7 @@ mod crowd;
 mod edits;
 mod faults;
 mod figures;
+mod http_route;
 mod judged;
 mod kills;
 mod leaders;
@@ -96,6 +97,9 @@ fn all() -> Vec<Scenario> {
         scenario!("promoted-by-subsets", routing::promoted_by_subsets),
         scenario!("promoted-by-subsets-paused-at-rest", routing::promoted_by_subsets_paused),
         scenario!("rolled-back-by-subsets", routing::rolled_back_by_subsets),
+        scenario!("promoted-by-http-route", http_route::promoted),
+        scenario!("rolled-back-by-http-route", http_route::rolled_back),
+        scenario!("http-route-refused", http_route::refused),
         scenario!("named-http-routes", routing::named_http_routes),
         scenario!("adopted-weights", routing::adopted_weights),
         scenario!("adopted-subsets", routing::adopted_subsets),
