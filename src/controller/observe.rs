@@ -36,7 +36,8 @@ pub fn concerns(rollout: &Rollout, kind: Watched, name: &str) -> bool {
             name == routing.service || own.contains(&Some(name))
         }
         Watched::Written(kind @ (Kind::VirtualService | Kind::HTTPRoute)) => {
-            kind == routing.kind.into() && name == routing.route
+            // One of another kind may take the same requests.
+            kind != routing.kind.into() || name == routing.route
         }
         // Any of them may be for the Service that clients call.
         Watched::Written(Kind::DestinationRule) => true,
@@ -80,8 +81,8 @@ impl Source for Copies<'_> {
         })
     }
 
-    fn rules(&self) -> Vec<Value> {
-        self.list(Watched::Written(Kind::DestinationRule), |_| true)
+    fn all(&self, kind: Kind) -> Vec<Value> {
+        self.list(Watched::Written(kind), |_| true)
     }
 
     fn rivals(&self, things: &BTreeSet<Target>) -> Vec<Rival> {

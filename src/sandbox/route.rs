@@ -7,9 +7,6 @@ use surefoot_core::routing::{Destination, Routing, Side};
 
 use crate::client::resource;
 
-/// The kinds of route that the mesh knows.
-pub const KINDS: [RouteKind; 2] = [RouteKind::VirtualService, RouteKind::HTTPRoute];
-
 /// The path of all routes of a kind, or of those in a namespace.
 #[must_use]
 pub fn path(kind: RouteKind, namespace: Option<&str>) -> String {
@@ -21,7 +18,7 @@ pub fn path(kind: RouteKind, namespace: Option<&str>) -> String {
 /// The kind whose objects go by this plural.
 #[must_use]
 pub fn called(plural: &str) -> Option<RouteKind> {
-    KINDS.into_iter().find(|kind| resource((*kind).into()).plural == plural)
+    RouteKind::ALL.into_iter().find(|kind| resource((*kind).into()).plural == plural)
 }
 
 /// A route with all traffic on stable.

@@ -6,8 +6,9 @@ use kube_sandbox::{Key, Sandbox};
 use mesh_sandbox::world::Pairs;
 use mesh_sandbox::{Destination, Pod, Route, World};
 use serde_json::Value;
+use surefoot_core::api::rollout::RouteKind;
 
-use super::route::{KINDS, called, items, lead, path};
+use super::route::{called, items, lead, path};
 
 /// Whether a mesh looks at objects of this kind.
 pub fn matters(key: &Key) -> bool {
@@ -21,7 +22,7 @@ pub fn world(api: &Sandbox, character: fn(&str) -> String) -> World {
     let pods = items(api, "/api/v1/pods");
     let services = named(items(api, "/api/v1/services"));
     let rules = items(api, "/apis/networking.istio.io/v1/destinationrules");
-    let routes = KINDS.into_iter().flat_map(|kind| items(api, &path(kind, None)));
+    let routes = RouteKind::ALL.into_iter().flat_map(|kind| items(api, &path(kind, None)));
     World {
         pods: pods.iter().filter_map(|value| pod(value, character)).collect(),
         routes: routes.filter_map(|value| route(&value, &services, &rules)).collect(),

@@ -32,8 +32,8 @@ pub trait Source {
     fn replica_sets(&self, owners: [&str; 2]) -> Vec<Value>;
     /// EndpointSlices of a Service.
     fn slices(&self, service: &str) -> Vec<Value>;
-    /// All DestinationRules.
-    fn rules(&self) -> Vec<Value>;
+    /// All of a kind.
+    fn all(&self, kind: Kind) -> Vec<Value>;
     /// Since when these weights have been seen.
     fn since(&self, weights: &Weights) -> Timestamp;
     /// Other Rollouts that name some of these things.
@@ -126,7 +126,7 @@ pub fn gather(rollout: &Rollout, source: &impl Source) -> Gathered {
     let sets = raw_sets.iter().filter_map(|set| ReplicaSet::of(set, &owner, uid));
     let replica_sets: Vec<ReplicaSet> = sets.collect();
     let raw_route = source.get(routing.kind.into(), &routing.route);
-    let rules = source.rules();
+    let rules = source.all(Kind::DestinationRule);
     let raw_apex = source.get(Kind::Service, &routing.service);
     let own = |side| source.get(Kind::Service, routing.own_service(side)?);
     let (raw_stable, raw_canary) = (own(Side::Stable), own(Side::Canary));
@@ -224,7 +224,9 @@ fn read(
         since: source.since(&weights),
         weights,
         timeout: route::timeout_seconds(object, routing),
-        fit: route::fit(object, routing, namespace),
+        fit: route::fit(object, routing, namespace).and_then(|()| {
+            route::alone(object, routing, namespace, |kind| source.all(kind.into()))
+        }),
         accepted: route::accepted(object, routing, namespace),
         manager: last_manager(object, route::list(routing.kind)),
         owner: annotation(object, OWNER).map(str::to_owned),

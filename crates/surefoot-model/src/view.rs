@@ -95,8 +95,9 @@ impl Source for View<'_> {
         self.objects.get(&target).map(|service| slice(self.objects, service)).into_iter().collect()
     }
 
-    fn rules(&self) -> Vec<Value> {
-        Vec::new()
+    fn all(&self, kind: Kind) -> Vec<Value> {
+        let of_kind = self.objects.iter().filter(|(target, _)| target.kind == kind);
+        of_kind.map(|(_, object)| Value::clone(object)).collect()
     }
 
     fn rivals(&self, _: &BTreeSet<Target>) -> Vec<Rival> {

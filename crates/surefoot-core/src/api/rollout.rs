@@ -186,6 +186,11 @@ pub enum RouteKind {
     HTTPRoute,
 }
 
+impl RouteKind {
+    /// Every one of them.
+    pub const ALL: [Self; 2] = [Self::VirtualService, Self::HTTPRoute];
+}
+
 /// Whom callers reach that don't go by the route.
 #[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -39,6 +39,8 @@ pub(crate) trait Dialect: Sync {
     /// # Errors
     /// What stands in the way.
     fn fit(&self, route: &Value, routing: &Routing, namespace: &str) -> Result<(), Fault>;
+    /// Whether the route takes the requests that callers within the mesh make to a Service.
+    fn takes_mesh(&self, route: &Value, service: &str, namespace: &str) -> bool;
     /// Whether the mesh has taken up the route as it is now.
     ///
     /// # Errors

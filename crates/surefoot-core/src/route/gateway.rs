@@ -177,6 +177,12 @@ impl Dialect for HttpRoute {
         Ok(())
     }
 
+    fn takes_mesh(&self, route: &Value, service: &str, namespace: &str) -> bool {
+        let parents = route.get("spec").map_or(&[][..], |spec| items(spec, "parentRefs"));
+        let mut parents = parents.iter().map(|p| Reference::parent(p, namespace));
+        parents.any(|parent| parent.is_service(service, namespace))
+    }
+
     fn accepted(&self, route: &Value, routing: &Routing, namespace: &str) -> Result<(), String> {
         let controller = support(routing.mesh).controller;
         let spec = route.get("spec").unwrap_or(&Value::Null);

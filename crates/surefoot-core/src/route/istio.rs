@@ -81,6 +81,16 @@ impl Dialect for VirtualService {
         Ok(())
     }
 
+    fn takes_mesh(&self, route: &Value, service: &str, namespace: &str) -> bool {
+        let texts = |field: &str| {
+            let list = route.get("spec").and_then(|spec| spec.get(field)?.as_array());
+            list.into_iter().flatten().filter_map(Value::as_str)
+        };
+        let mut gateways = texts("gateways").peekable();
+        let within = gateways.peek().is_none() || gateways.any(|gateway| gateway == "mesh");
+        within && texts("hosts").any(|host| is_host(service, namespace, host))
+    }
+
     /// istiod says nothing of it: only the metrics show that a weight is in force.
     fn accepted(&self, _: &Value, _: &Routing, _: &str) -> Result<(), String> {
         Ok(())

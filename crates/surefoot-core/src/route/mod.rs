@@ -2,6 +2,7 @@
 //! mesh follows what is written. What differs between the kinds of route has a file each and is known
 //! to nobody else.
 
+mod beside;
 mod dialect;
 mod edit;
 mod gateway;
@@ -9,6 +10,7 @@ pub mod istio;
 mod problem;
 pub mod subset;
 
+pub use beside::alone;
 use edit::shifted;
 pub use edit::{break_glass, edit, read, timeout_seconds, without_weights};
 pub use problem::{Fault, RouteProblem};

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::api::rollout::RouteKind;
 use crate::write::Target;
 
 /// Why a route can't be used. Nothing is written to such a route.
@@ -121,6 +122,18 @@ pub enum Fault {
     Parent {
         /// What it is attached to.
         found: String,
+        /// The Service that clients call.
+        service: String,
+    },
+    /// Another route takes the same requests.
+    #[error(
+        "stands beside {kind:?} {name:?}: both take the requests that callers within the mesh make to Service {service:?}, and it is undefined which of them wins; remove one"
+    )]
+    Beside {
+        /// The kind of the other.
+        kind: RouteKind,
+        /// Its name.
+        name: String,
         /// The Service that clients call.
         service: String,
     },

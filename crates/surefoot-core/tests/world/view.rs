@@ -144,8 +144,8 @@ impl Source for View<'_> {
         slice.iter().map(|slice| slice.as_ref().clone()).collect()
     }
 
-    fn rules(&self) -> Vec<Value> {
-        self.cache.list("DestinationRule").iter().map(|rule| rule.as_ref().clone()).collect()
+    fn all(&self, kind: Kind) -> Vec<Value> {
+        self.cache.list(kind.name()).iter().map(|object| object.as_ref().clone()).collect()
     }
 
     fn rivals(&self, _: &BTreeSet<Target>) -> Vec<Rival> {
