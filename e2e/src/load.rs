@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock;
-use crate::parts::envoy::{GATEWAY, SIDECAR};
+use crate::parts::envoy::{GATEWAY, PUBLIC, SIDECAR};
 
 /// Bounds that no scenario should come near.
 const MAX_SAMPLES: usize = 1_000_000;
@@ -25,6 +25,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub enum Entry {
     /// The gateway: from outside of the mesh.
     Gateway,
+    /// The same by its listener for the Gateway API.
+    Public,
     /// A client's own: from within.
     Sidecar,
 }
@@ -33,6 +35,7 @@ impl Entry {
     fn address(self) -> SocketAddr {
         match self {
             Entry::Gateway => GATEWAY,
+            Entry::Public => PUBLIC,
             Entry::Sidecar => SIDECAR,
         }
     }

@@ -272,7 +272,7 @@ impl Scene {
     /// The host name under which clients reach `app` of this scenario.
     pub fn host(&self, entry: Entry, app: &str) -> String {
         match entry {
-            Entry::Gateway => format!("{app}.{}.test", self.namespace),
+            Entry::Gateway | Entry::Public => format!("{app}.{}.test", self.namespace),
             Entry::Sidecar => format!("{app}.{}.svc.cluster.local", self.namespace),
         }
     }

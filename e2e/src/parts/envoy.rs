@@ -11,6 +11,8 @@ use super::{Launch, Process};
 
 /// Where the gateway listens for requests.
 pub const GATEWAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
+/// Where it listens for those of HTTPRoutes, once there is one.
+pub const PUBLIC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8002);
 /// Where the client's proxy takes the client's requests (`proxyHttpPort` in `config/mesh.yaml`).
 pub const SIDECAR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8001);
 /// Where the client's proxy tells its metrics; `config/prometheus.yml` says the same.

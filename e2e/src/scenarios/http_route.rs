@@ -1,5 +1,5 @@
 //! An HTTPRoute of the Gateway API as the route: of the Service that clients within the mesh call, whose
-//! own proxies split.
+//! own proxies split, or of a Gateway.
 
 use std::sync::Arc;
 
@@ -55,9 +55,25 @@ async fn weights(delivery: &Delivery) -> Result<[Value; 2]> {
     Ok([0, 1].map(|place| route["spec"]["rules"][0]["backendRefs"][place]["weight"].clone()))
 }
 
-/// A version that is good: at each step the clients are answered by the versions as the weights say.
+/// A version that is good: the clients within the mesh are answered by it as the weights say.
 pub async fn promoted(scene: Arc<Scene>) -> Result<()> {
-    let delivery = Delivery::start(scene, setup()).await?;
+    goes_well(scene, setup()).await
+}
+
+/// The same for clients outside, by a Gateway.
+pub async fn promoted_by_gateway(scene: Arc<Scene>) -> Result<()> {
+    goes_well(scene, Setup { entry: Entry::Public, routing: by_gateway, ..setup() }).await
+}
+
+fn by_gateway(namespace: &str) -> Result<Vec<String>> {
+    let mut route = route();
+    route["spec"]["parentRefs"] = json!([{"name": "public", "namespace": "mesh-gateway"}]);
+    route["spec"]["hostnames"] = json!([format!("{APP}.{namespace}.test")]);
+    Ok(with(&route))
+}
+
+async fn goes_well(scene: Arc<Scene>, setup: Setup) -> Result<()> {
+    let delivery = Delivery::start(scene, setup).await?;
     delivery.set_version("v2").await?;
     delivery.in_step(1).await?;
     ensure!(weights(&delivery).await? == [json!(50), json!(50)]);

@@ -98,6 +98,7 @@ fn all() -> Vec<Scenario> {
         scenario!("promoted-by-subsets-paused-at-rest", routing::promoted_by_subsets_paused),
         scenario!("rolled-back-by-subsets", routing::rolled_back_by_subsets),
         scenario!("promoted-by-http-route", http_route::promoted),
+        scenario!("promoted-by-gateway-http-route", http_route::promoted_by_gateway),
         scenario!("rolled-back-by-http-route", http_route::rolled_back),
         scenario!("http-route-refused", http_route::refused),
         scenario!("named-http-routes", routing::named_http_routes),
