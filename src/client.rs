@@ -75,6 +75,7 @@ pub fn resource(kind: Kind) -> ApiResource {
         Kind::ReplicaSet => ("apps", "v1", "ReplicaSet", "replicasets"),
         Kind::Service => ("", "v1", "Service", "services"),
         Kind::VirtualService => ("networking.istio.io", "v1", "VirtualService", "virtualservices"),
+        Kind::HTTPRoute => ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
         Kind::DestinationRule => {
             ("networking.istio.io", "v1", "DestinationRule", "destinationrules")
         }

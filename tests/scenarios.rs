@@ -73,6 +73,20 @@ scenarios! {
     eviction: "eviction" ends Promoted,
 }
 
+/// The same by an HTTPRoute as by a VirtualService, moment by moment.
+#[test]
+fn an_http_route_tells_the_same_stories() {
+    let rollout = ROLLOUT.replace("VirtualService", "HTTPRoute");
+    let manifest = Manifest::parse(&rollout, Path::new("rollout.yaml")).unwrap();
+    for name in ["good", "bad-at-50", "gitops-reset"] {
+        let lines = |manifest| {
+            let ended = play(manifest, &scenario(name), 1).unwrap();
+            story(&ended, Style { width: 100, colour: false })
+        };
+        assert_eq!(lines(&manifest), lines(&MANIFEST), "{name}");
+    }
+}
+
 #[test]
 fn a_seed_gives_the_same_run_again_and_another_one_another() {
     let run = |seed| serde_json::to_string(&play(&MANIFEST, &scenario("slow"), seed).unwrap());

@@ -68,7 +68,8 @@ pub async fn apply_crds(client: &Client, yaml: &str) -> Result<()> {
 async fn listed(client: &Client, crd: &Value) -> Result<bool> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (spec, group) = (&crd["spec"], text(&crd["spec"]["group"]));
-    for version in spec["versions"].as_array().into_iter().flatten() {
+    let versions = spec["versions"].as_array().into_iter().flatten();
+    for version in versions.filter(|version| version["served"] == true) {
         let path = format!(
             "/apis/{group}/{}/{}?limit=1",
             text(&version["name"]),

@@ -18,7 +18,7 @@ use crate::app::{self, ISTIO};
 use crate::apply;
 use crate::backend::Behaviour;
 use crate::controllers::{self, Another};
-use crate::load::{Load, PATIENCE, Report, Sample};
+use crate::load::{Entry, Load, PATIENCE, Report, Sample};
 use crate::parts::{Launch, Process};
 use crate::proxy::Proxy;
 use crate::record::Change;
@@ -40,6 +40,8 @@ pub const LIMIT: Duration = Duration::from_secs(150);
 pub struct Setup {
     /// Requests per second.
     pub rate: u32,
+    /// By which proxy they come.
+    pub entry: Entry,
     /// How long a client waits for an answer.
     pub patience: Duration,
     /// Pods.
@@ -62,6 +64,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             rate: 200,
+            entry: Entry::Gateway,
             patience: PATIENCE,
             replicas: 4,
             paused_at_rest: false,
@@ -602,6 +605,7 @@ fn with_kind(resource: &str, object: &Value) -> Value {
         "services" => "Service",
         "endpointslices" => "EndpointSlice",
         "virtualservices" => "VirtualService",
+        "httproutes" => "HTTPRoute",
         "destinationrules" => "DestinationRule",
         _ => "",
     };
@@ -618,13 +622,14 @@ pub fn repository() -> PathBuf {
 }
 
 async fn serving(scene: &Scene, setup: &Setup) -> Result<Load> {
-    let probe = scene.load(APP, 20)?;
+    let host = scene.host(setup.entry, APP);
+    let probe = Load::start(setup.entry, &host, 20, PATIENCE)?;
     wait_until("the route to work", Duration::from_secs(60), || async {
         Ok(probe.report().version("v1").requests > 0)
     })
     .await?;
     drop(probe);
-    Load::start(&scene.host(APP), setup.rate, setup.patience)
+    Load::start(setup.entry, &host, setup.rate, setup.patience)
 }
 
 /// The controller keeps its Lease in its scenario's namespace: each has one of its own.

@@ -1,6 +1,7 @@
 //! Clients: a steady stream of requests through the gateway, and what came back.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock;
-use crate::parts::envoy::GATEWAY;
+use crate::parts::envoy::{GATEWAY, PUBLIC, SIDECAR};
 
 /// Bounds that no scenario should come near.
 const MAX_SAMPLES: usize = 1_000_000;
@@ -18,6 +19,27 @@ const MAX_DURATION: Duration = Duration::from_secs(1800);
 const MAX_IN_FLIGHT: usize = 512;
 /// How long a client usually waits for an answer.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// By which proxy requests come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// The gateway: from outside of the mesh.
+    Gateway,
+    /// The same by its listener for the Gateway API.
+    Public,
+    /// A client's own: from within.
+    Sidecar,
+}
+
+impl Entry {
+    fn address(self) -> SocketAddr {
+        match self {
+            Entry::Gateway => GATEWAY,
+            Entry::Public => PUBLIC,
+            Entry::Sidecar => SIDECAR,
+        }
+    }
+}
 
 /// What came of one request.
 #[derive(Clone, Debug)]
@@ -60,9 +82,9 @@ struct Shared {
 }
 
 impl Load {
-    /// Starts `per_second` requests to the gateway for `host`, by clients that leave when an answer
+    /// Starts `per_second` requests for `host`, by clients that leave when an answer
     /// takes longer than `patience`, at most [`PATIENCE`].
-    pub fn start(host: &str, per_second: u32, patience: Duration) -> Result<Load> {
+    pub fn start(entry: Entry, host: &str, per_second: u32, patience: Duration) -> Result<Load> {
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -70,7 +92,7 @@ impl Load {
             .tcp_nodelay(true)
             .build()
             .context("building the load's client")?;
-        let request = client.get(format!("http://{GATEWAY}/")).header("host", host);
+        let request = client.get(format!("http://{}/", entry.address())).header("host", host);
         let request = request.build().context("building the load's request")?;
         let started = clock::instant();
         let shared = Arc::new(Shared::default());

@@ -21,13 +21,14 @@ use tokio::task::JoinSet;
 use crate::clock;
 
 /// What is recorded: path of the API, resource.
-const WATCHED: [(&str, &str); 10] = [
+const WATCHED: [(&str, &str); 11] = [
     ("/api/v1", "events"),
     ("/api/v1", "pods"),
     ("/api/v1", "services"),
     ("/apis/apps/v1", "deployments"),
     ("/apis/apps/v1", "replicasets"),
     ("/apis/discovery.k8s.io/v1", "endpointslices"),
+    ("/apis/gateway.networking.k8s.io/v1", "httproutes"),
     ("/apis/networking.istio.io/v1", "destinationrules"),
     ("/apis/networking.istio.io/v1", "virtualservices"),
     ("/apis/surefoot.dev/v1alpha1", "rolloutactions"),

@@ -40,7 +40,7 @@ The network is this program's own. From another terminal:
 Logs: {logs}. Ctrl-C ends it.",
         kubeconfig = kubeconfig.display(),
         kubectl = world.folders.bin.join("controlplane").display(),
-        host = scene.host("shop"),
+        host = scene.host(crate::load::Entry::Gateway, "shop"),
         gateway = crate::parts::envoy::GATEWAY,
         prometheus = prometheus::ADDRESS,
         logs = world.folders.run.display(),

@@ -12,7 +12,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::backend::{Behaviour, Behaviours};
-use crate::load::{Load, PATIENCE};
+use crate::load::{Entry, Load, PATIENCE};
 use crate::parts::controlplane::ControlPlane;
 use crate::parts::kubelet::Kubelet;
 use crate::parts::prometheus::{self, Prometheus};
@@ -89,6 +89,8 @@ pub struct World {
     pub behaviours: Behaviours,
     /// The gateway's Envoy.
     pub envoy: Process,
+    /// The Envoy of a client within the mesh.
+    pub sidecar: Process,
     /// Istio.
     pub istiod: Process,
     /// The gateway's metrics, and those of the pods' proxies.
@@ -140,20 +142,28 @@ impl World {
         let behaviours = Behaviours::default();
         let sidecars = Task(behaviours.sidecars.clone().serve().await?);
         let mesh = async {
-            let crds = fs::read_to_string(crds.join("istio.yaml"))
-                .context("reading Istio's CRDs (run e2e/setup)")?;
-            apply::apply_crds(&client, &crds).await.context("applying Istio's CRDs")?;
+            for file in ["istio.yaml", "gateway-api.yaml"] {
+                let crds = fs::read_to_string(crds.join(file))
+                    .with_context(|| format!("reading {file} (run e2e/setup)"))?;
+                apply::apply_crds(&client, &crds)
+                    .await
+                    .with_context(|| format!("applying {file}"))?;
+            }
             apply::apply(&client, "", include_str!("../config/gateway.yaml")).await?;
             let istiod = istiod::start(bin, &control_plane.kubeconfig(), data, run).await?;
-            let envoy = envoy::start(bin, data, run).await?;
-            Ok((istiod, envoy))
+            let proxies = tokio::try_join!(
+                envoy::start(bin, data, run),
+                envoy::start_sidecar(bin, data, run)
+            )?;
+            Ok((istiod, proxies))
         };
-        let (kubelet, (istiod, envoy)) =
+        let (kubelet, (istiod, (envoy, sidecar))) =
             tokio::try_join!(Kubelet::start(client.clone(), behaviours.clone()), mesh)?;
         Ok(move |folders| World {
             kubelet,
             behaviours,
             envoy,
+            sidecar,
             istiod,
             prometheus,
             sidecars,
@@ -260,13 +270,17 @@ impl Scene {
     }
 
     /// The host name under which clients reach `app` of this scenario.
-    pub fn host(&self, app: &str) -> String {
-        format!("{app}.{}.test", self.namespace)
+    pub fn host(&self, entry: Entry, app: &str) -> String {
+        match entry {
+            Entry::Gateway | Entry::Public => format!("{app}.{}.test", self.namespace),
+            Entry::Sidecar => format!("{app}.{}.svc.cluster.local", self.namespace),
+        }
     }
 
     /// Starts requests for `app` through the gateway.
     pub fn load(&self, app: &str, per_second: u32) -> Result<Load> {
-        Load::start(&self.host(app), per_second, PATIENCE)
+        let entry = Entry::Gateway;
+        Load::start(entry, &self.host(entry, app), per_second, PATIENCE)
     }
 
     /// A way to Prometheus that this scenario alone may cut.

@@ -12,7 +12,7 @@ use surefoot_core::api::ActionKind;
 use surefoot_core::api::rollout::RolloutSpec;
 use surefoot_core::observed::{BreakGlass, Service};
 use surefoot_core::plan::Plan;
-use surefoot_core::route::{istio, subset};
+use surefoot_core::route::{self, subset};
 use surefoot_core::routing::Side;
 use surefoot_core::template::HASH_LABEL;
 use surefoot_core::write::Kind;
@@ -21,7 +21,7 @@ use super::command::{MANAGER, give, whoami};
 use super::fetch;
 use super::trouble::trouble;
 use super::view::{View, under_way};
-use crate::client::{limited, objects};
+use crate::client::{limited, objects, resource};
 use crate::clock::Clock;
 
 /// So often the route is read anew when somebody writes it at the same time.
@@ -59,10 +59,13 @@ pub async fn break_glass(
     turned_over(client, namespace, &plan, &view).await?;
     let mark = BreakGlass { by: by.clone(), at: view.now, release, reason: reason.clone() };
     write(client, namespace, &plan, &mark).await?;
+    let kind = resource(plan.routing.kind.into());
     let mut said = format!(
-        "virtualservice.networking.istio.io/{} patched: all traffic goes to {}\n\
+        "{}.{}/{} patched: all traffic goes to {}\n\
          the mark on it is an abort of release {release}; a controller ends the release and takes \
          the mark off\n",
+        kind.kind.to_lowercase(),
+        kind.group,
         plan.routing.route,
         plan.routing.destination(Side::Stable)
     );
@@ -149,15 +152,16 @@ async fn turned_over(client: &Client, namespace: &str, plan: &Plan, view: &View<
 
 async fn write(client: &Client, namespace: &str, plan: &Plan, mark: &BreakGlass) -> Result<()> {
     let text = serde_json::to_string(mark)?;
-    let api = objects(client, Kind::VirtualService, namespace);
+    let kind = Kind::from(plan.routing.kind);
+    let api = objects(client, kind, namespace);
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    let what = |verb: &str| format!("{verb} VirtualService {namespace}/{}", plan.routing.route);
+    let what = |verb: &str| format!("{verb} {} {namespace}/{}", kind.name(), plan.routing.route);
     for _ in 0..ATTEMPTS {
         let route = limited(api.get(&plan.routing.route)).await;
         let route = route.map_err(|error| anyhow!(trouble(&what("reading"), &error)))?;
         let route = serde_json::to_value(&route)?;
         let patch: JsonPatch =
-            istio::break_glass(&route, &plan.routing, namespace, mark.release, &text)?;
+            route::break_glass(&route, &plan.routing, namespace, mark.release, &text)?;
         match limited(api.patch(&plan.routing.route, &params, &Patch::Json::<()>(patch))).await {
             Ok(_) => return Ok(()),
             // Somebody wrote it in between: look at what is there now.
@@ -166,8 +170,9 @@ async fn write(client: &Client, namespace: &str, plan: &Plan, mark: &BreakGlass)
         }
     }
     bail!(
-        "VirtualService {namespace}/{} is being written by somebody else all the time: nothing was \
-         written; see its managedFields",
+        "{} {namespace}/{} is being written by somebody else all the time: nothing was written; see its \
+         managedFields",
+        kind.name(),
         plan.routing.route
     )
 }

@@ -32,8 +32,12 @@ pub fn ends(kind: WaitingKind) -> &'static str {
         }
         WaitingKind::Baseline => "It ends when the metrics answer, or after half a minute.",
         WaitingKind::RouteWritten => {
-            "It ends when the VirtualService is written, at once. If it isn't, see the Rollout's \
+            "It ends when the route is written, at once. If it isn't, see the Rollout's \
              Events."
+        }
+        WaitingKind::RouteAccepted => {
+            "It ends when the mesh's controller says on the route (status.parents) that it follows it as \
+             it is now. If it doesn't, put right what it names, or look at the controller."
         }
         WaitingKind::Propagation => {
             "It ends when the metrics show the new split, or after spec.traffic.propagationDelay."

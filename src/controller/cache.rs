@@ -14,8 +14,9 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 use surefoot_core::observed::is_disrupted;
+use surefoot_core::route::Fault;
 use surefoot_core::write::Kind;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::lock;
 use super::tasks::Tasks;
@@ -47,11 +48,12 @@ pub enum Watched {
 }
 
 /// Every watch.
-pub const WATCHED: [Watched; 14] = [
+pub const WATCHED: [Watched; 15] = [
     Watched::Written(Kind::Deployment),
     Watched::Written(Kind::ReplicaSet),
     Watched::Written(Kind::Service),
     Watched::Written(Kind::VirtualService),
+    Watched::Written(Kind::HTTPRoute),
     Watched::Written(Kind::DestinationRule),
     Watched::EndpointSlice,
     Watched::Namespace,
@@ -105,6 +107,12 @@ impl Watched {
         }
     }
 
+    /// Whether the controller works without it: not every cluster serves it, and nobody need grant it
+    /// who doesn't use it.
+    fn is_optional(self) -> bool {
+        self == Watched::Written(Kind::HTTPRoute)
+    }
+
     fn is_cluster_wide(self) -> bool {
         matches!(self, Watched::Namespace | Watched::ClusterTemplate | Watched::ClusterSource)
     }
@@ -126,6 +134,18 @@ struct Watch {
     resource: ApiResource,
     /// The newest resourceVersion that the watch has brought.
     seen: Arc<Mutex<u64>>,
+    answer: watch::Receiver<Answer>,
+}
+
+/// What the API server said of a kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Answer {
+    /// Nothing yet.
+    None,
+    /// Its objects.
+    Listed,
+    /// Why it doesn't give them.
+    Refused(Fault),
 }
 
 type Key = (Watched, String, String);
@@ -183,12 +203,18 @@ impl Cache {
                 _ => watcher::Config::default(),
             };
             let stream = watcher(api, config).default_backoff();
-            tasks.spawn(follow(kind, stream, writer, seen.clone(), changes.clone()));
-            watches.insert(kind, Watch { store, resource, seen });
+            let (says, answer) = watch::channel(Answer::None);
+            tasks.spawn(follow(kind, stream, writer, seen.clone(), says, changes.clone()));
+            watches.insert(kind, Watch { store, resource, seen, answer });
         }
-        for watch in watches.values() {
-            // The writer lives as long as its task; without it the process is ending.
-            let _ = watch.store.wait_until_ready().await;
+        for (kind, watch) in &mut watches {
+            let enough = |answer: &Answer| match answer {
+                Answer::None => false,
+                Answer::Listed => true,
+                Answer::Refused(_) => kind.is_optional(),
+            };
+            // The sender lives as long as its task; without it the process is ending.
+            let _ = watch.answer.wait_for(enough).await;
         }
         Self { watches, written: Mutex::new(HashMap::new()) }
     }
@@ -211,6 +237,15 @@ impl Cache {
                 cached
             }
             None => cached,
+        }
+    }
+
+    /// Why nothing is known of a kind, where that is so.
+    #[must_use]
+    pub fn unknown(&self, kind: Watched) -> Option<Fault> {
+        match &*self.watches.get(&kind)?.answer.borrow() {
+            Answer::Refused(why) => Some(why.clone()),
+            Answer::None | Answer::Listed => None,
         }
     }
 
@@ -264,9 +299,10 @@ async fn follow(
     stream: impl Stream<Item = watcher::Result<watcher::Event<DynamicObject>>>,
     writer: Writer<DynamicObject>,
     seen: Arc<Mutex<u64>>,
+    says: watch::Sender<Answer>,
     changes: mpsc::Sender<Change>,
 ) {
-    let keep_managers = kind == Watched::Written(Kind::VirtualService);
+    let keep_managers = matches!(kind, Watched::Written(kind) if kind.is_route());
     // Of pods nearly all are dropped, so that they take no memory however many there are.
     let wanted = move |event: &watcher::Result<watcher::Event<DynamicObject>>| match event {
         Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
@@ -288,9 +324,18 @@ async fn follow(
                 | watcher::Event::InitApply(object)
                 | watcher::Event::Delete(object),
             ) => object,
-            Ok(watcher::Event::Init | watcher::Event::InitDone) => continue,
+            Ok(watcher::Event::Init) => continue,
+            Ok(watcher::Event::InitDone) => {
+                says.send_replace(Answer::Listed);
+                continue;
+            }
             Err(error) => {
-                tracing::warn!(?kind, %error, "watch interrupted");
+                let answer = refusal(error).map(Answer::Refused);
+                let new = answer.is_none_or(|answer| says.send_replace(answer.clone()) != answer);
+                // What may be missing is asked for again and again, and told of once.
+                if new || !kind.is_optional() {
+                    tracing::warn!(?kind, %error, "watch interrupted");
+                }
                 continue;
             }
         };
@@ -306,6 +351,16 @@ async fn follow(
     }
 }
 
+/// Why the API server doesn't list a kind, where it has said so.
+fn refusal(error: &watcher::Error) -> Option<Fault> {
+    let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error else { return None };
+    match status.code {
+        404 => Some(Fault::NotServed),
+        403 => Some(Fault::Forbidden),
+        _ => None,
+    }
+}
+
 /// The name by which a Rollout knows of the object.
 fn known_as(kind: Watched, object: &DynamicObject) -> String {
     let known = match kind {
@@ -318,3 +373,6 @@ fn known_as(kind: Watched, object: &DynamicObject) -> String {
     };
     known.unwrap_or_else(|| object.name_any())
 }
+
+#[cfg(test)]
+mod tests;

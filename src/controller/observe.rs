@@ -14,7 +14,7 @@ use surefoot_core::claim::{self, Rival};
 use surefoot_core::gather::{Source, followed, gather};
 use surefoot_core::observed::{Action, Delivery, Observed, disrupted_until};
 use surefoot_core::plan::{Templates, resolve};
-use surefoot_core::route::Weights;
+use surefoot_core::route::{Fault, Weights};
 use surefoot_core::routing::{Routing, Side};
 use surefoot_core::takeover::Stamped;
 use surefoot_core::write::{Kind, Target};
@@ -35,7 +35,10 @@ pub fn concerns(rollout: &Rollout, kind: Watched, name: &str) -> bool {
             let own = [Side::Stable, Side::Canary].map(|side| routing.own_service(side));
             name == routing.service || own.contains(&Some(name))
         }
-        Watched::Written(Kind::VirtualService) => name == routing.route,
+        Watched::Written(kind @ (Kind::VirtualService | Kind::HTTPRoute)) => {
+            // One of another kind may take the same requests.
+            kind != routing.kind.into() || name == routing.route
+        }
         // Any of them may be for the Service that clients call.
         Watched::Written(Kind::DestinationRule) => true,
         Watched::DisruptedPod => name.starts_with(&spec.target_ref.name),
@@ -62,6 +65,10 @@ impl Source for Copies<'_> {
         self.context.cache.get(Watched::Written(kind), self.namespace, name)
     }
 
+    fn unknown(&self, kind: Kind) -> Option<Fault> {
+        self.context.cache.unknown(Watched::Written(kind))
+    }
+
     fn replica_sets(&self, owners: [&str; 2]) -> Vec<Value> {
         self.list(Watched::Written(Kind::ReplicaSet), |set| {
             set.owner_references().iter().any(|o| owners.contains(&o.uid.as_str()))
@@ -74,8 +81,8 @@ impl Source for Copies<'_> {
         })
     }
 
-    fn rules(&self) -> Vec<Value> {
-        self.list(Watched::Written(Kind::DestinationRule), |_| true)
+    fn all(&self, kind: Kind) -> Vec<Value> {
+        self.list(Watched::Written(kind), |_| true)
     }
 
     fn rivals(&self, things: &BTreeSet<Target>) -> Vec<Rival> {

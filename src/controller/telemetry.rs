@@ -60,6 +60,7 @@ impl Telemetry {
             Kind::ReplicaSet => "replicaset",
             Kind::Service => "service",
             Kind::VirtualService => "virtualservice",
+            Kind::HTTPRoute => "httproute",
             Kind::DestinationRule => "destinationrule",
             Kind::RolloutAction => "rolloutaction",
         };

@@ -8,6 +8,7 @@ use kube_sandbox::Settings as Kubelet;
 use mesh_sandbox::{Behaviour, Load, Settings};
 use serde_json::{Value, json};
 use surefoot_core::api::Rollout;
+use surefoot_core::api::rollout::RouteKind;
 use surefoot_core::api::status::PastRelease;
 use surefoot_sim::traffic::Latency;
 
@@ -124,6 +125,7 @@ pub fn of(name: &str) -> Delivery {
         namespace: NAMESPACE.to_owned(),
         rollout: name.to_owned(),
         target: name.to_owned(),
+        kind: RouteKind::VirtualService,
         route: name.to_owned(),
     }
 }

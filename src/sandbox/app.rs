@@ -4,7 +4,10 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use surefoot_core::api::analysis::{SourceKind, SourceRef};
 use surefoot_core::api::rollout::RolloutSpec;
-use surefoot_core::routing::{Destination, Routing, Side};
+use surefoot_core::routing::{Routing, Side};
+
+use super::route;
+use crate::client::resource;
 
 /// Where the sandbox's Prometheus is; there is no network on the way.
 pub const PROMETHEUS: &str = "http://prometheus.sandbox:9090";
@@ -77,7 +80,8 @@ impl App {
         if let Some(rule) = routing.rule() {
             add("networking.istio.io/v1", "destinationrules", subsets(rule, &routing, target));
         }
-        add("networking.istio.io/v1", "virtualservices", route(&routing));
+        let resource = resource(routing.kind.into());
+        add(&resource.api_version, &resource.plural, route::object(&routing));
         let deployment = json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": target, "labels": {"app": target}},
@@ -132,29 +136,5 @@ fn subsets(rule: &str, routing: &Routing, target: &str) -> Value {
         "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
         "metadata": {"name": rule},
         "spec": {"host": routing.service, "subsets": [subset(Side::Stable), subset(Side::Canary)]},
-    })
-}
-
-/// The VirtualService, with all traffic on stable.
-fn route(routing: &Routing) -> Value {
-    let to = |side, weight| {
-        let Destination { service, subset } = routing.destination(side);
-        let mut destination = json!({"host": service});
-        if let Some(subset) = subset {
-            destination["subset"] = subset.into();
-        }
-        json!({"destination": destination, "weight": weight})
-    };
-    let both = json!([to(Side::Stable, 100), to(Side::Canary, 0)]);
-    let named: Vec<Value> = match routing.http.as_slice() {
-        [] => vec![json!({"timeout": "2s", "route": both})],
-        names => {
-            names.iter().map(|name| json!({"name": name, "timeout": "2s", "route": both})).collect()
-        }
-    };
-    json!({
-        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
-        "metadata": {"name": routing.route},
-        "spec": {"hosts": [routing.service], "http": named},
     })
 }

@@ -7,24 +7,28 @@ use anyhow::{Context, Result, ensure};
 use axum::http::Method;
 use jiff::Timestamp;
 use kube::Client;
+use kube::api::ApiResource;
 use kube_sandbox::{
     Answer as Reply, Body, Controllers, Machine, Request, Sandbox, Settings as Kubelet, TokioClock,
 };
 use mesh_sandbox::{Mesh, Settings, World};
 use serde_json::{Value, json};
 use surefoot_core::plan::Plan;
+use surefoot_core::write::Kind;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::app::{App, Object, source};
 use super::delivery::Delivery;
-use super::seen;
+use super::{route, seen};
+use crate::client::resource;
 use crate::clock::Clock;
 use crate::controller::hold::Hold;
 use crate::controller::telemetry::Telemetry;
 use crate::controller::{Options, Outside, compete};
 use crate::outbound::{Answer, Outbound};
 
+const MERGE: &str = "application/merge-patch+json";
 /// How often at most the mesh looks at the cluster.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -170,7 +174,7 @@ impl Cluster {
     /// # Errors
     /// When it is refused.
     pub fn merge(&self, path: &str, body: &Value) -> Result<()> {
-        self.send(Method::PATCH, path, "application/merge-patch+json", body)
+        self.send(Method::PATCH, path, MERGE, body)
     }
 
     /// Delete an object.
@@ -286,6 +290,10 @@ async fn flow(
             let mut traffic = lock(&traffic);
             traffic.advance(clock.now());
             traffic.world = seen::world(&api, character);
+            for (path, status) in route::verdicts(&api) {
+                // Refused where somebody has written it since: that is looked at next.
+                let _ = send(&api, Method::PATCH, &path, MERGE, &status);
+            }
         }
         seen = Some(version);
         // Changes come in crowds.
@@ -303,31 +311,40 @@ fn defined() -> Result<&'static Machine> {
         return Ok(machine);
     }
     let api = Sandbox::new();
-    let mut definitions = vec![
-        definition("virtualservices", "VirtualService"),
-        definition("destinationrules", "DestinationRule"),
-    ];
-    for (name, yaml) in crate::crds::files()? {
-        definitions.push(serde_saphyr::from_str(&yaml).with_context(|| name.clone())?);
-    }
-    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-    for definition in definitions {
-        send(&api, Method::POST, path, "application/json", &definition)?;
+    for definition in definitions()? {
+        send(&api, Method::POST, DEFINITIONS, "application/json", &definition)?;
     }
     Ok(DEFINED.get_or_init(|| api.machine()))
 }
 
-fn definition(plural: &str, kind: &str) -> Value {
+/// Where definitions are made.
+pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+/// The definitions of Surefoot, of Istio and of the Gateway API.
+///
+/// # Errors
+/// When one of ours can't be read.
+pub fn definitions() -> Result<Vec<Value>> {
+    let mesh = [Kind::VirtualService, Kind::DestinationRule, Kind::HTTPRoute];
+    let mut definitions: Vec<Value> = mesh.into_iter().map(definition).collect();
+    for (name, yaml) in crate::crds::files()? {
+        definitions.push(serde_saphyr::from_str(&yaml).with_context(|| name.clone())?);
+    }
+    Ok(definitions)
+}
+
+fn definition(kind: Kind) -> Value {
+    let ApiResource { group, version, kind, plural, .. } = resource(kind);
     let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let schema = json!({"type": "object", "properties": {"spec": anything, "status": anything}});
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": format!("{plural}.networking.istio.io")},
+        "metadata": {"name": format!("{plural}.{group}")},
         "spec": {
-            "group": "networking.istio.io", "scope": "Namespaced",
+            "group": group, "scope": "Namespaced",
             "names": {"plural": plural, "kind": kind},
             "versions": [{
-                "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+                "name": version, "served": true, "storage": true, "subresources": {"status": {}},
                 "schema": {"openAPIV3Schema": schema},
             }],
         },

@@ -3,12 +3,14 @@
 use anyhow::{Context, Result};
 use serde_json::json;
 use surefoot_core::api::Rollout;
+use surefoot_core::api::rollout::RouteKind;
 use surefoot_core::api::status::{Outcome, PastRelease, Phase, RolloutStatus};
 use surefoot_core::routing::Routing;
 
 use super::app::App;
 use super::cluster::Cluster;
-use super::timeline::{Timeline, weight};
+use super::route;
+use super::timeline::Timeline;
 
 /// What an application's objects are called.
 #[derive(Debug, Clone)]
@@ -19,7 +21,9 @@ pub struct Delivery {
     pub rollout: String,
     /// The Deployment.
     pub target: String,
-    /// The VirtualService.
+    /// The kind of its route.
+    pub kind: RouteKind,
+    /// The route.
     pub route: String,
 }
 
@@ -30,11 +34,13 @@ impl Delivery {
     /// When its spec can't be read.
     pub fn of(app: &App) -> Result<Self> {
         let spec = app.rollout()?;
+        let routing = Routing::of(&spec.traffic);
         Ok(Self {
             namespace: app.namespace.clone(),
             rollout: app.name.clone(),
             target: spec.target_ref.name.clone(),
-            route: Routing::of(&spec.traffic).route,
+            kind: routing.kind,
+            route: routing.route,
         })
     }
 
@@ -47,7 +53,7 @@ impl Delivery {
     /// Where its route is.
     #[must_use]
     pub fn route_path(&self) -> String {
-        self.path("/apis/networking.istio.io/v1", "virtualservices/") + &self.route
+        format!("{}/{}", route::path(self.kind, Some(&self.namespace)), self.route)
     }
 
     /// Where its Deployment is.
@@ -87,7 +93,7 @@ impl Delivery {
     /// The canary's share of the route, per cent.
     #[must_use]
     pub fn weight(&self, cluster: &Cluster) -> i64 {
-        weight(&cluster.get(&self.route_path()))
+        route::weight(&cluster.get(&self.route_path()))
     }
 
     /// What happens to it from now on.

@@ -5,6 +5,7 @@
 pub mod app;
 pub mod cluster;
 pub mod delivery;
+pub mod route;
 mod seen;
 pub mod timeline;
 

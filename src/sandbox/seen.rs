@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use kube_sandbox::{Body, Key, Request, Sandbox};
+use kube_sandbox::{Key, Sandbox};
 use mesh_sandbox::world::Pairs;
 use mesh_sandbox::{Destination, Pod, Route, World};
 use serde_json::Value;
+use surefoot_core::api::rollout::RouteKind;
+
+use super::route::{called, items, lead, path};
 
 /// Whether a mesh looks at objects of this kind.
 pub fn matters(key: &Key) -> bool {
-    ["pods", "services", "destinationrules", "virtualservices"]
-        .contains(&key.resource.plural.as_str())
+    let plural = key.resource.plural.as_str();
+    ["pods", "services", "destinationrules"].contains(&plural) || called(plural).is_some()
 }
 
 /// Pods and routes of all namespaces as they are now. `character` says of an image's tag how pods of
@@ -19,20 +22,10 @@ pub fn world(api: &Sandbox, character: fn(&str) -> String) -> World {
     let pods = items(api, "/api/v1/pods");
     let services = named(items(api, "/api/v1/services"));
     let rules = items(api, "/apis/networking.istio.io/v1/destinationrules");
-    let routes = items(api, "/apis/networking.istio.io/v1/virtualservices");
+    let routes = RouteKind::ALL.into_iter().flat_map(|kind| items(api, &path(kind, None)));
     World {
         pods: pods.iter().filter_map(|value| pod(value, character)).collect(),
-        routes: routes.iter().filter_map(|value| route(value, &services, &rules)).collect(),
-    }
-}
-
-fn items(api: &Sandbox, path: &str) -> Vec<Value> {
-    match api.handle(&Request::get(path)).body {
-        Body::Json(mut list) | Body::Typed(_, mut list) => match list["items"].take() {
-            Value::Array(items) => items,
-            _ => Vec::new(),
-        },
-        _ => Vec::new(),
+        routes: routes.filter_map(|value| route(&value, &services, &rules)).collect(),
     }
 }
 
@@ -78,7 +71,7 @@ fn pod(value: &Value, character: fn(&str) -> String) -> Option<Pod> {
     })
 }
 
-/// The first http route that takes all requests.
+/// A route, by the entry of it that takes all requests.
 fn route(
     value: &Value,
     services: &BTreeMap<(String, String), Value>,
@@ -90,11 +83,11 @@ fn route(
         let found = services.get(&(namespace.clone(), service.to_owned()));
         found.map(|service| pairs(&service["spec"]["selector"]))
     };
-    let destination = |to: &Value| {
-        let service = short(to["destination"]["host"].as_str()?);
+    let destination = |(host, subset, weight): (&str, Option<&str>, u32)| {
+        let service = short(host);
         // A Service that isn't there has no pods: no pod has this label.
         let mut labels = selector(&service).unwrap_or_else(|| pair("no such service", &service));
-        if let Some(subset) = to["destination"]["subset"].as_str() {
+        if let Some(subset) = subset {
             let own =
                 rules.iter().filter(|rule| text(rule, NAMESPACE).as_ref() == Some(&namespace));
             let subset = own
@@ -104,15 +97,12 @@ fn route(
                 .map(|known| pairs(&known["labels"]));
             labels.extend(subset.unwrap_or_else(|| pair("no such subset", "")));
         }
-        let weight = to["weight"].as_u64().and_then(|w| u32::try_from(w).ok()).unwrap_or(0);
-        Some(Destination { service, selector: labels, weight })
+        Destination { service, selector: labels, weight }
     };
-    let http = value["spec"]["http"].as_array()?;
-    let http = http.iter().find(|route| route["match"].is_null()).or(http.first())?;
-    let host = value["spec"]["hosts"][0].as_str().map(short).unwrap_or_default();
+    let lead = lead(value)?;
     Some(Route {
-        apex: selector(&host).unwrap_or_default(),
-        destinations: http["route"].as_array()?.iter().filter_map(destination).collect(),
+        apex: selector(&short(lead.from)).unwrap_or_default(),
+        destinations: lead.to.into_iter().map(destination).collect(),
         namespace: namespace.clone(),
         name,
     })

@@ -5,9 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube_sandbox::{Event, Sandbox};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::delivery::Delivery;
+use super::route::{called, weight};
 use crate::cli::times::between;
 
 /// One thing that happened.
@@ -32,12 +32,6 @@ pub struct Timeline {
     version: u64,
     weight: i64,
     lines: Vec<Line>,
-}
-
-/// The share of a VirtualService's last destination.
-#[must_use]
-pub fn weight(route: &Value) -> i64 {
-    route["spec"]["http"][0]["route"][1]["weight"].as_i64().unwrap_or(0)
 }
 
 impl Timeline {
@@ -70,12 +64,16 @@ impl Timeline {
 
     fn written(&mut self, event: &Event, now: Timestamp) {
         let Some(after) = &event.after else { return };
-        let Delivery { namespace, rollout, route, .. } = &self.of;
+        let Delivery { namespace, rollout, kind, route, .. } = &self.of;
         if event.key.namespace != *namespace {
             return;
         }
         match event.key.resource.plural.as_str() {
-            "virtualservices" if event.key.name == *route && weight(after) != self.weight => {
+            plural
+                if called(plural) == Some(*kind)
+                    && event.key.name == *route
+                    && weight(after) != self.weight =>
+            {
                 let before = std::mem::replace(&mut self.weight, weight(after));
                 let note = format!("{before}% → {}%", self.weight);
                 self.add(now, "route", note);

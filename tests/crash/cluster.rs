@@ -13,7 +13,7 @@ use surefoot::controller::hold::Hold;
 use surefoot::controller::telemetry::Telemetry;
 use surefoot::controller::{Options, Outside, compete};
 use surefoot::outbound::Outbound;
-use surefoot::sandbox::{App, Cluster as Sandboxed, Conditions};
+use surefoot::sandbox::{App, Cluster as Sandboxed, Conditions, Delivery};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -24,7 +24,6 @@ pub const ROLLOUT: &str = "/apis/surefoot.dev/v1alpha1/namespaces/prod/rollouts/
 pub const ACTIONS: &str = "/apis/surefoot.dev/v1alpha1/namespaces/prod/rolloutactions";
 pub const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/prod/deployments/shop";
 pub const SETS: &str = "/apis/apps/v1/namespaces/prod/replicasets";
-pub const ROUTE: &str = "/apis/networking.istio.io/v1/namespaces/prod/virtualservices/shop";
 pub const SERVICES: &str = "/api/v1/namespaces/prod/services";
 
 /// A story that takes longer, in virtual time, has failed.
@@ -42,6 +41,7 @@ pub struct Trouble {
 /// The cluster.
 pub struct Cluster {
     pub inner: Sandboxed,
+    delivery: Delivery,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -74,7 +74,6 @@ impl Cluster {
             character: str::to_owned,
         })
         .unwrap();
-        let cluster = Arc::new(Self { inner, tasks: Mutex::default() });
         let app = App {
             namespace: NS.to_owned(),
             name: "shop".to_owned(),
@@ -82,7 +81,8 @@ impl Cluster {
             replicas: 4,
             version: "v1".to_owned(),
         };
-        cluster.inner.furnish(&app).unwrap();
+        let delivery = inner.furnish(&app).unwrap();
+        let cluster = Arc::new(Self { inner, delivery, tasks: Mutex::default() });
         cluster.until("v1 to run", |c| c.get(DEPLOYMENT)["status"]["availableReplicas"] == 4).await;
         tokio::time::sleep(Duration::from_secs(15)).await;
         cluster
@@ -90,6 +90,16 @@ impl Cluster {
 
     pub fn get(&self, uri: &str) -> Value {
         self.inner.get(uri)
+    }
+
+    /// The route.
+    pub fn route(&self) -> Value {
+        self.get(&self.delivery.route_path())
+    }
+
+    /// The canary's weight on it.
+    pub fn weight(&self) -> i64 {
+        self.delivery.weight(&self.inner)
     }
 
     pub fn items(&self, uri: &str) -> Vec<Value> {

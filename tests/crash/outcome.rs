@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use surefoot_core::routing::Routing;
 use surefoot_core::trace::{Event, Names, check};
 
-use crate::cluster::{Cluster, DEPLOYMENT, NS, ROLLOUT, ROUTE, SERVICES, SETS};
+use crate::cluster::{Cluster, DEPLOYMENT, NS, ROLLOUT, SERVICES, SETS};
 use crate::story::Story;
 
 /// The end state.
@@ -51,7 +51,7 @@ pub fn outcome(c: &Cluster) -> Value {
         "stable": status["stable"]["hash"],
         "outbox": status["outbox"].as_array().map_or(0, Vec::len),
         "history": history,
-        "route": c.get(ROUTE)["spec"],
+        "route": c.route()["spec"],
         "services": services,
         "deployment": deployment["spec"],
         "labels": deployment["metadata"]["labels"],

@@ -23,9 +23,10 @@ pub enum Story {
     PauseAndApprove,
     Delete,
     NoData,
+    HttpRoute,
 }
 
-pub const STORIES: [(&str, Story); 11] = [
+pub const STORIES: [(&str, Story); 12] = [
     ("abort", Story::Abort),
     ("pass", Story::Pass),
     ("fail-at-10", Story::FailAt10),
@@ -37,6 +38,7 @@ pub const STORIES: [(&str, Story); 11] = [
     ("pause-and-approve", Story::PauseAndApprove),
     ("delete", Story::Delete),
     ("no-data", Story::NoData),
+    ("http-route", Story::HttpRoute),
 ];
 
 impl Story {
@@ -65,6 +67,7 @@ impl Story {
             Story::PauseAndApprove => spec["steps"][0]["approval"] = json!({}),
             // The crash guard comes first.
             Story::FailAt100 => spec["gate"]["minDuration"] = json!("10s"),
+            Story::HttpRoute => spec["traffic"]["routes"][0]["kind"] = json!("HTTPRoute"),
             Story::NoData => spec["analysis"]["noDataPolicy"]["then"] = json!("rollback"),
             // So that the person comes first.
             Story::Abort | Story::Revert | Story::NewImage | Story::Delete => {
@@ -89,8 +92,8 @@ impl Story {
                 release(c, "bad");
                 rests(c, 1, "v1").await;
             }
-            Story::FailAt50 | Story::FailAt100 => {
-                let step = if self == Story::FailAt50 { 1 } else { 2 };
+            Story::FailAt50 | Story::FailAt100 | Story::HttpRoute => {
+                let step = if self == Story::FailAt100 { 2 } else { 1 };
                 release(c, "v2");
                 c.until("the step", |c| passes(c) >= step).await;
                 c.spoil();
@@ -106,7 +109,7 @@ impl Story {
                 release(c, "v2");
                 at_10(c).await;
                 release(c, "v3");
-                c.until("release 2 at 10%", |c| number(c) == 2 && weight(c) == 10).await;
+                c.until("release 2 at 10%", |c| number(c) == 2 && c.weight() == 10).await;
                 command(c, "promote", 0);
                 rests(c, 2, "v3").await;
             }
@@ -163,17 +166,13 @@ fn passes(c: &Cluster) -> usize {
     c.get(ROLLOUT)["status"]["release"]["passes"].as_array().map_or(0, Vec::len)
 }
 
-fn weight(c: &Cluster) -> i64 {
-    c.get(crate::cluster::ROUTE)["spec"]["http"][0]["route"][1]["weight"].as_i64().unwrap_or(0)
-}
-
 /// People take a second; without it all they do is of one instant.
 async fn thinks() {
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
 async fn at_10(c: &Cluster) {
-    c.until("10% on the route", |c| weight(c) == 10).await;
+    c.until("10% on the route", |c| c.weight() == 10).await;
 }
 
 fn release(c: &Cluster, version: &str) {

@@ -50,7 +50,7 @@ pub fn things(spec: &RolloutSpec) -> BTreeSet<Target> {
     let own = [Side::Stable, Side::Canary].map(|side| routing.own_service(side));
     let apex = (routing.apex == Apex::StableOnly).then_some(routing.service.as_str());
     let named = [
-        (Kind::VirtualService, Some(routing.route.as_str())),
+        (routing.kind.into(), Some(routing.route.as_str())),
         (Kind::Deployment, Some(spec.target_ref.name.as_str())),
         (Kind::DestinationRule, routing.rule()),
         (Kind::Service, own[0]),

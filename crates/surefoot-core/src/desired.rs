@@ -129,12 +129,12 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
     }
     let now = seen.weight();
     // A route that isn't there carries no weight and can't be written.
-    let missing = matches!(seen.route, Err(RouteProblem::Missing { .. }));
+    let missing = seen.route.as_ref().is_err_and(RouteProblem::is_missing);
     let lowered = desired.weight.filter(|w| !missing && now.is_none_or(|now| *w < now));
     let raised = desired.weight.filter(|w| now.is_some_and(|now| *w > now));
     writes.extend(lowered.map(|percent| set_weight(plan, percent)));
     if desired.mended && seen.break_glass.is_some() {
-        writes.push(Write::Mend { route: plan.routing.route.clone() });
+        writes.push(Write::Mend { route: plan.routing.target() });
     }
     let pins = [(&desired.pin_stable, &seen.stable), (&desired.pin_canary, &seen.canary)];
     for (wanted, found) in pins {
@@ -154,7 +154,7 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
     deployment_writes(&desired.deployment, seen, plan, &mut writes);
     let owned = seen.route.as_ref().is_ok_and(|route| route.owner.is_some());
     if desired.disowned && owned {
-        writes.push(Write::Disown { route: plan.routing.route.clone() });
+        writes.push(Write::Disown { route: plan.routing.target() });
     }
     // Whatever fails here holds up nothing that matters more.
     let strays = desired.strays.iter().filter_map(|name| seen.replica_set(name));

@@ -16,7 +16,7 @@ use crate::observed::{
     Action, BreakGlass, Delivery, Deployment, HoldMode, Observed, ReplicaSet, Route, Service,
 };
 use crate::plan::PlanError;
-use crate::route::{OWNER, RouteProblem, Weights, annotation, istio};
+use crate::route::{self, Fault, OWNER, RouteProblem, Weights, annotation};
 use crate::routing::{Routing, Side};
 use crate::split::{self, Objects, SplitProblem};
 use crate::takeover::Stamped;
@@ -26,12 +26,14 @@ use crate::write::{Kind, Target, epoch_of};
 pub trait Source {
     /// One by kind and name.
     fn get(&self, kind: Kind, name: &str) -> Option<Value>;
+    /// Why nothing is known of a kind of route, where that is so.
+    fn unknown(&self, kind: Kind) -> Option<Fault>;
     /// ReplicaSets that one of these UIDs owns, oldest first.
     fn replica_sets(&self, owners: [&str; 2]) -> Vec<Value>;
     /// EndpointSlices of a Service.
     fn slices(&self, service: &str) -> Vec<Value>;
-    /// All DestinationRules.
-    fn rules(&self) -> Vec<Value>;
+    /// All of a kind.
+    fn all(&self, kind: Kind) -> Vec<Value>;
     /// Since when these weights have been seen.
     fn since(&self, weights: &Weights) -> Timestamp;
     /// Other Rollouts that name some of these things.
@@ -123,8 +125,8 @@ pub fn gather(rollout: &Rollout, source: &impl Source) -> Gathered {
     let raw_sets = source.replica_sets([&owner, uid]);
     let sets = raw_sets.iter().filter_map(|set| ReplicaSet::of(set, &owner, uid));
     let replica_sets: Vec<ReplicaSet> = sets.collect();
-    let raw_route = source.get(Kind::VirtualService, &routing.route);
-    let rules = source.rules();
+    let raw_route = source.get(routing.kind.into(), &routing.route);
+    let rules = source.all(Kind::DestinationRule);
     let raw_apex = source.get(Kind::Service, &routing.service);
     let own = |side| source.get(Kind::Service, routing.own_service(side)?);
     let (raw_stable, raw_canary) = (own(Side::Stable), own(Side::Canary));
@@ -159,7 +161,7 @@ pub fn gather(rollout: &Rollout, source: &impl Source) -> Gathered {
         name.is_some() && name == ours.map(|canary| canary.replica_set.as_str())
     };
     let written = [
-        (Kind::VirtualService, raw_route.as_ref()),
+        (routing.kind.into(), raw_route.as_ref()),
         (Kind::Service, raw_stable.as_ref()),
         (Kind::Service, raw_canary.as_ref()),
         (Kind::Service, raw_apex.as_ref().filter(|_| routing.apex == Apex::StableOnly)),
@@ -188,12 +190,12 @@ pub fn gather(rollout: &Rollout, source: &impl Source) -> Gathered {
         let named = owner == Some(us);
         // A Rollout that goes away takes its name off.
         let goes = rollout.metadata.deletion_timestamp.is_some();
-        let ours = kind != Kind::VirtualService || named || goes;
+        let ours = !kind.is_route() || named || goes;
         Some(Stamped { target, epoch: epoch_of(object), ours })
     };
     Gathered {
         split: split::check(&routing, namespace, objects),
-        route: route(&routing, namespace, raw_route.as_ref(), source),
+        route: read(&routing, namespace, raw_route.as_ref(), source),
         break_glass: raw_route.as_ref().and_then(BreakGlass::of),
         stamped: written.into_iter().filter_map(stamped).collect(),
         claim,
@@ -206,19 +208,27 @@ pub fn gather(rollout: &Rollout, source: &impl Source) -> Gathered {
     }
 }
 
-fn route(
+fn read(
     routing: &Routing,
     namespace: &str,
     object: Option<&Value>,
     source: &impl Source,
 ) -> Result<Route, RouteProblem> {
-    let object = object.ok_or_else(|| RouteProblem::Missing { name: routing.route.clone() })?;
-    let weights = istio::read(object, routing, namespace)?;
+    let none = || {
+        let fault = source.unknown(routing.kind.into());
+        routing.problem(fault.unwrap_or_else(|| route::missing(routing.kind)))
+    };
+    let object = object.ok_or_else(none)?;
+    let weights = route::read(object, routing, namespace)?;
     Ok(Route {
         since: source.since(&weights),
         weights,
-        timeout: istio::timeout_seconds(object, routing),
-        manager: last_manager(object),
+        timeout: route::timeout_seconds(object, routing),
+        fit: route::fit(object, routing, namespace).and_then(|()| {
+            route::alone(object, routing, namespace, |kind| source.all(kind.into()))
+        }),
+        accepted: route::accepted(object, routing, namespace),
+        manager: last_manager(object, route::list(routing.kind)),
         owner: annotation(object, OWNER).map(str::to_owned),
         version: text(object, "/metadata/resourceVersion"),
         wrote: Mark::of(object),
@@ -229,13 +239,14 @@ fn text(object: &Value, pointer: &str) -> String {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// Who changed the route last, beside ourselves: whoever owns its http routes now (the list is
+/// Who changed the route last, beside ourselves: whoever owns the list of what is shifted now (it is
 /// owned as a whole), else the latest by time.
-fn last_manager(object: &Value) -> Option<String> {
+fn last_manager(object: &Value, list: &str) -> Option<String> {
     let fields = object.pointer("/metadata/managedFields")?.as_array()?;
-    let http = |f: &Value| f.pointer("/fieldsV1/f:spec/f:http").is_some();
+    let list = format!("/fieldsV1/f:spec/f:{list}");
+    let owns = |f: &Value| f.pointer(&list).is_some();
     let others = fields.iter().filter(|f| text(f, "/manager") != MANAGER);
-    let latest = others.max_by_key(|f| (http(f), text(f, "/time")))?;
+    let latest = others.max_by_key(|f| (owns(f), text(f, "/time")))?;
     Some(text(latest, "/manager")).filter(|name| !name.is_empty())
 }
 

@@ -14,7 +14,8 @@ use crate::notify::Trouble;
 use crate::plan::PlanError;
 use crate::refused::Refused;
 use crate::route::subset::{self, Labels};
-use crate::route::{BREAK_GLASS, OWNER, RouteProblem, Weights, annotation};
+use crate::route::{self, BREAK_GLASS, OWNER, RouteProblem, Weights, annotation};
+use crate::routing::Routing;
 use crate::split::SplitProblem;
 use crate::template::HASH_LABEL;
 
@@ -306,6 +307,10 @@ pub struct Route {
     pub since: Timestamp,
     /// Its longest timeout, seconds.
     pub timeout: Option<f64>,
+    /// Whether the mesh does what it says.
+    pub fit: Result<(), RouteProblem>,
+    /// Whether the mesh has taken it up as it is now; else what it says.
+    pub accepted: Result<(), String>,
     /// Who last changed it besides us, by its field managers.
     pub manager: Option<String>,
     /// The Rollout that it belongs to, by its annotation.
@@ -441,7 +446,8 @@ impl Service {
 impl Observed {
     /// A namespace in which there is nothing of what the spec names.
     #[must_use]
-    pub fn nothing(spec: RolloutSpec, route: &str, hold: HoldMode) -> Self {
+    pub fn nothing(spec: RolloutSpec, hold: HoldMode) -> Self {
+        let routing = Routing::of(&spec.traffic);
         Self {
             spec: Ok(spec),
             deployment: None,
@@ -452,7 +458,7 @@ impl Observed {
             split: Ok(()),
             claim: None,
             rivals: Vec::new(),
-            route: Err(RouteProblem::Missing { name: route.to_owned() }),
+            route: Err(routing.problem(route::missing(routing.kind))),
             actions: Vec::new(),
             break_glass: None,
             hold,

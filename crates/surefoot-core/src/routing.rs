@@ -3,20 +3,26 @@
 
 use std::fmt;
 
-use crate::api::rollout::{Apex, Traffic};
+use crate::api::rollout::{Apex, Mesh, RouteKind, Traffic};
+use crate::route::{Fault, RouteProblem};
+use crate::write::Target;
 
 /// Names of all that the traffic goes by, in the Rollout's namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Routing {
+    /// Whose routes these are.
+    pub mesh: Mesh,
     /// The Service that clients call.
     pub service: String,
     /// Whether callers that don't go by the route may reach the canary.
     pub apex: Apex,
     /// How the two versions are told apart.
     pub split: Split,
-    /// The VirtualService.
+    /// What kind of route splits between the two.
+    pub kind: RouteKind,
+    /// Its name.
     pub route: String,
-    /// Names of its http routes that are shifted; empty: the only one that there is.
+    /// Names of its http routes or rules that are shifted; empty: the only one that there is.
     pub http: Vec<String>,
 }
 
@@ -86,12 +92,26 @@ impl Routing {
         };
         let route = traffic.routes.first();
         Self {
+            mesh: traffic.mesh,
             service,
             apex: traffic.apex.unwrap_or(Apex::Both),
             split,
+            kind: route.map_or(RouteKind::VirtualService, |r| r.kind),
             route: route.map(|r| r.name.clone()).unwrap_or_default(),
             http: route.map(|r| r.http.clone()).unwrap_or_default(),
         }
+    }
+
+    /// The route.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        Target { kind: self.kind.into(), name: self.route.clone() }
+    }
+
+    /// What is wrong with the route.
+    #[must_use]
+    pub fn problem(&self, fault: Fault) -> RouteProblem {
+        RouteProblem { route: self.target(), fault }
     }
 
     /// Where the route sends a version's requests.

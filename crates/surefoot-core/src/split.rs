@@ -215,14 +215,16 @@ fn subsets(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::rollout::Apex;
+    use crate::api::rollout::{Apex, Mesh, RouteKind};
     use serde_json::json;
 
     fn by_services() -> Routing {
         Routing {
+            mesh: Mesh::Istio,
             service: "shop".into(),
             apex: Apex::Both,
             split: Split::Services { stable: "shop-stable".into(), canary: "shop-canary".into() },
+            kind: RouteKind::VirtualService,
             route: "shop".into(),
             http: Vec::new(),
         }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::api::RolloutStatus;
 use crate::api::status::{Decision, Phase, Verdict};
-use crate::write::{Kind, Target, Write};
+use crate::write::{Target, Write};
 
 /// What stands on an object that a release writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub fn stamps(status: &RolloutStatus, stamped: &[Stamped]) -> Vec<Write> {
     let Some(decision) = &status.decision else { return Vec::new() };
     let rest = matches!(status.phase, Phase::Pending | Phase::Healthy | Phase::Degraded);
     let due = |s: &&Stamped| {
-        let written = !rest || s.target.kind == Kind::VirtualService;
+        let written = !rest || s.target.kind.is_route();
         written && (s.epoch < decision.epoch || !s.ours)
     };
     stamped.iter().filter(due).map(|s| Write::Stamp { target: s.target.clone() }).collect()
@@ -71,6 +71,7 @@ pub fn stamps(status: &RolloutStatus, stamped: &[Stamped]) -> Vec<Write> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::write::Kind;
 
     #[test]
     fn a_claim_outranks_every_epoch_found() {

@@ -5,13 +5,14 @@ use json_patch::{Patch, PatchOperation, jsonptr::PointerBuf};
 use serde_json::{Map, Value, json};
 
 use crate::api::GROUP;
+use crate::api::rollout::RouteKind;
 use crate::api::status::Revision;
 use crate::claim::{self, Rival};
 use crate::desired::DeploymentWanted;
 use crate::mark::{Mark, WROTE};
 use crate::observed::{BreakGlass, HELD, MANAGED};
 use crate::route::subset::{self, Labels};
-use crate::route::{BREAK_GLASS, EPOCH, OWNER, RouteProblem, Signature, annotation, istio};
+use crate::route::{self, BREAK_GLASS, EPOCH, OWNER, RouteProblem, Signature, annotation};
 use crate::routing::Routing;
 use crate::template::{self, HASH_LABEL};
 
@@ -91,20 +92,20 @@ pub enum Write {
     },
     /// Set the weights of the route.
     SetWeight {
-        /// The VirtualService and its destinations.
+        /// The route and its destinations.
         routing: Routing,
         /// The canary's weight, per cent.
         percent: i32,
     },
     /// Take the Rollout's name off the route.
     Disown {
-        /// The VirtualService.
-        route: String,
+        /// The route.
+        route: Target,
     },
     /// Take the mark of a break-glass abort off the route.
     Mend {
-        /// The VirtualService.
-        route: String,
+        /// The route.
+        route: Target,
     },
     /// Delete a command that isn't kept any longer.
     DeleteAction {
@@ -140,10 +141,44 @@ pub enum Kind {
     Service,
     /// networking.istio.io VirtualService.
     VirtualService,
+    /// gateway.networking.k8s.io HTTPRoute.
+    HTTPRoute,
     /// networking.istio.io DestinationRule.
     DestinationRule,
     /// surefoot.dev RolloutAction.
     RolloutAction,
+}
+
+impl Kind {
+    /// What Kubernetes calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Rollout => "Rollout",
+            Kind::Deployment => "Deployment",
+            Kind::ReplicaSet => "ReplicaSet",
+            Kind::Service => "Service",
+            Kind::VirtualService => "VirtualService",
+            Kind::HTTPRoute => "HTTPRoute",
+            Kind::DestinationRule => "DestinationRule",
+            Kind::RolloutAction => "RolloutAction",
+        }
+    }
+
+    /// Whether it is a kind of route.
+    #[must_use]
+    pub fn is_route(self) -> bool {
+        matches!(self, Kind::VirtualService | Kind::HTTPRoute)
+    }
+}
+
+impl From<RouteKind> for Kind {
+    fn from(kind: RouteKind) -> Self {
+        match kind {
+            RouteKind::VirtualService => Kind::VirtualService,
+            RouteKind::HTTPRoute => Kind::HTTPRoute,
+        }
+    }
 }
 
 /// An object, in the Rollout's namespace.
@@ -251,10 +286,8 @@ impl Write {
             | Write::DeleteReplicaSet { replica_set, .. } => {
                 (Kind::ReplicaSet, replica_set.as_str())
             }
-            Write::SetWeight { routing, .. } => (Kind::VirtualService, routing.route.as_str()),
-            Write::Disown { route } | Write::Mend { route } => {
-                (Kind::VirtualService, route.as_str())
-            }
+            Write::SetWeight { routing, .. } => return routing.target(),
+            Write::Disown { route } | Write::Mend { route } => return route.clone(),
             Write::PinSubset { rule, .. } => (Kind::DestinationRule, rule.as_str()),
             Write::DeleteAction { name, .. } => (Kind::RolloutAction, name.as_str()),
             Write::Deployment { name, .. } => (Kind::Deployment, name.as_str()),
@@ -328,10 +361,10 @@ impl Write {
         }
         match self {
             Write::SetWeight { routing, percent } => {
-                unbroken(fresh, routing, author.namespace, *percent)?;
+                rises(fresh, routing, author.namespace, *percent)?;
                 let wrote = Mark { weight: *percent, ..author.allowed };
                 let sign = Signature { rollout: author.rollout, epoch: author.epoch, wrote };
-                let edit = istio::edit(fresh, routing, author.namespace, *percent, sign)?;
+                let edit = route::edit(fresh, routing, author.namespace, *percent, sign)?;
                 Ok(edit.map(Request::Patch))
             }
             Write::DeleteReplicaSet { uid, .. } | Write::DeleteAction { uid, .. } => {
@@ -451,12 +484,12 @@ impl Write {
             Write::Stamp { target } => {
                 let epoch = json!(author.epoch.to_string());
                 edit.set(&["metadata", "annotations", EPOCH], epoch);
-                if target.kind == Kind::VirtualService {
+                if target.kind.is_route() {
                     edit.set(&["metadata", "annotations", OWNER], json!(author.rollout));
                 }
                 // Somebody who replaced the route took the mark away: what was allowed is the best
                 // that is known of it.
-                if target.kind == Kind::VirtualService && Mark::of(edit.fresh).is_none() {
+                if target.kind.is_route() && Mark::of(edit.fresh).is_none() {
                     let mark = json!(author.allowed.to_string());
                     edit.set(&["metadata", "annotations", WROTE], mark);
                 }
@@ -527,22 +560,21 @@ fn pin_subset(
     Ok(())
 }
 
-/// Somebody has brought the traffic back by hand since the decision was made: whatever it says, the
-/// weight doesn't rise before that has been seen. A controller that comes back in the middle of a
-/// step, or one that has lost the lead, reads the route right before it writes, and its lock on the
-/// resourceVersion holds for what it read.
-fn unbroken(
-    route: &Value,
-    routing: &Routing,
-    namespace: &str,
-    percent: i32,
-) -> Result<(), Refusal> {
-    let now = istio::read(route, routing, namespace).ok().and_then(|w| w.canary_percent());
-    if BreakGlass::of(route).is_some() && now.is_none_or(|now| percent > now) && percent > 0 {
+/// Whether the weight may be set, which any may that doesn't rise. It doesn't rise where somebody has
+/// brought the traffic back by hand since the decision was made, whatever that says, nor on a route
+/// that the mesh no longer follows. A controller that comes back in the middle of a step, or one that
+/// has lost the lead, reads the route right before it writes, and its lock on the resourceVersion holds
+/// for what it read.
+fn rises(route: &Value, routing: &Routing, namespace: &str, percent: i32) -> Result<(), Refusal> {
+    let now = route::read(route, routing, namespace).ok().and_then(|w| w.canary_percent());
+    if percent == 0 || now.is_some_and(|now| percent <= now) {
+        return Ok(());
+    }
+    if BreakGlass::of(route).is_some() {
         let broken = "somebody broke the glass: the weight isn't raised";
         return Err(Refusal::Changed(broken.to_owned()));
     }
-    Ok(())
+    Ok(route::fit(route, routing, namespace)?)
 }
 
 fn deployment<'v>(also: Option<&'v Value>, author: Author<'_>) -> Result<&'v Value, Refusal> {
@@ -836,7 +868,7 @@ mod tests {
         let lowered =
             apply(route(50, "4"), set(0).request(Some(&route(50, "4")), None, AUTHOR).unwrap());
         assert_eq!(lowered["spec"]["http"][0]["route"][1]["weight"], 0);
-        let mend = Write::Mend { route: "shop".into() };
+        let mend = Write::Mend { route: routing().target() };
         let mended = apply(lowered.clone(), mend.request(Some(&lowered), None, AUTHOR).unwrap());
         let annotations = json!({EPOCH: "4", OWNER: "shop", WROTE: "2/0"});
         assert_eq!(mended["metadata"]["annotations"], annotations);
@@ -874,7 +906,7 @@ mod tests {
         });
         let author = Author { rivals: &rivals, ..AUTHOR };
         let route = |owner: &str| json!({"metadata": {"name": "shop", "resourceVersion": "1", "annotations": {OWNER: owner, BREAK_GLASS: ""}}});
-        let mend = Write::Mend { route: "shop".into() };
+        let mend = Write::Mend { route: routing().target() };
         let refused = mend.request(Some(&route("other")), None, author);
         assert!(matches!(refused, Err(Refusal::Claimed { .. })), "{refused:?}");
         for free in ["shop", "gone"] {

@@ -37,7 +37,7 @@ fn rollout(deleted: bool, steps: Value, status: Value) -> serde_json::Result<Rol
 fn nothing(rollout: &Rollout, namespace_terminating: bool) -> Observed {
     Observed {
         namespace_terminating,
-        ..Observed::nothing(rollout.spec.clone(), "shop", HoldMode::PausedAtRest)
+        ..Observed::nothing(rollout.spec.clone(), HoldMode::PausedAtRest)
     }
 }
 

@@ -28,7 +28,7 @@ fn rollout() -> serde_json::Result<Rollout> {
 }
 
 fn seen(rollout: &Rollout, refused: Option<Refused>) -> Observed {
-    Observed { refused, ..Observed::nothing(rollout.spec.clone(), "shop", HoldMode::PausedAtRest) }
+    Observed { refused, ..Observed::nothing(rollout.spec.clone(), HoldMode::PausedAtRest) }
 }
 
 #[test]

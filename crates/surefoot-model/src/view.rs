@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use surefoot_core::claim::Rival;
 use surefoot_core::gather::Source;
-use surefoot_core::route::Weights;
+use surefoot_core::route::{Fault, Weights};
 use surefoot_core::write::{Kind, Target};
 
 use crate::native::slice;
@@ -79,6 +79,10 @@ impl Source for View<'_> {
         self.objects.get(&target).map(|object| Value::clone(object))
     }
 
+    fn unknown(&self, _: Kind) -> Option<Fault> {
+        None
+    }
+
     fn replica_sets(&self, _: [&str; 2]) -> Vec<Value> {
         let sets = self.objects.iter().filter(|(target, _)| target.kind == Kind::ReplicaSet);
         let mut sets: Vec<Value> = sets.map(|(_, set)| Value::clone(set)).collect();
@@ -91,8 +95,9 @@ impl Source for View<'_> {
         self.objects.get(&target).map(|service| slice(self.objects, service)).into_iter().collect()
     }
 
-    fn rules(&self) -> Vec<Value> {
-        Vec::new()
+    fn all(&self, kind: Kind) -> Vec<Value> {
+        let of_kind = self.objects.iter().filter(|(target, _)| target.kind == kind);
+        of_kind.map(|(_, object)| Value::clone(object)).collect()
     }
 
     fn rivals(&self, _: &BTreeSet<Target>) -> Vec<Rival> {

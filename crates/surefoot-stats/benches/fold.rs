@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a benchmark")]
 
 use std::hint::black_box;
+use std::slice::from_ref;
 use std::time::Instant;
 
 use surefoot_stats::grid::{ABSOLUTE, HARM, SLOW};
@@ -71,8 +72,8 @@ fn measure(name: &str, policy: &Policy, blocks: &[MetricBlock], mut floor: impl 
     policy.validate().unwrap();
     let start = || {
         let mut state = State::new(policy);
-        for i in 0..blocks.len() {
-            if matches!(blocks[i], MetricBlock::Counts(_)) {
+        for (i, block) in blocks.iter().enumerate() {
+            if matches!(block, MetricBlock::Counts(_)) {
                 state.seed(i, Arm::new(1_000_000, 1_000).unwrap()).unwrap();
             }
         }
@@ -120,12 +121,12 @@ fn main() {
     let latencies = MetricBlock::Latency(SlowBlock::new(slow(150), slow(1350)).unwrap());
     let latency = Test::Latency(slowdown);
 
-    measure("success rate", &policy(vec![success.clone()]), &[counts.clone()], || {
+    measure("success rate", &policy(vec![success.clone()]), from_ref(&counts), || {
         share();
         absolute();
     });
-    measure("abandoned", &policy(vec![abandoned.clone()]), &[counts.clone()], &mut share);
-    measure("latency", &policy(vec![latency.clone()]), &[latencies.clone()], &mut shares);
+    measure("abandoned", &policy(vec![abandoned.clone()]), from_ref(&counts), &mut share);
+    measure("latency", &policy(vec![latency.clone()]), from_ref(&latencies), &mut shares);
     let blocks = [counts.clone(), counts, latencies];
     measure("the three of a release", &policy(vec![success, abandoned, latency]), &blocks, || {
         share();

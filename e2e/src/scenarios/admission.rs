@@ -148,6 +148,14 @@ const ROWS: &[Row] = &[
         "stable and canary must be two subsets",
     ),
     row(
+        "admission-http-route-with-subsets",
+        || {
+            let routes = json!([{"kind": "HTTPRoute", "name": APP}]);
+            json!({"traffic": {"routes": routes, "split": {"subsets": subsets("a", "b")}}})
+        },
+        "an HTTPRoute knows no subsets",
+    ),
+    row(
         "admission-split-service-is-apex",
         || json!({"traffic": {"split": {"services": {"stable": APP, "canary": "b"}}}}),
         "neither may be traffic.service",

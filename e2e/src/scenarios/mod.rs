@@ -12,6 +12,7 @@ mod crowd;
 mod edits;
 mod faults;
 mod figures;
+mod http_route;
 mod init;
 mod judged;
 mod kills;
@@ -97,6 +98,10 @@ fn all() -> Vec<Scenario> {
         scenario!("promoted-by-subsets", routing::promoted_by_subsets),
         scenario!("promoted-by-subsets-paused-at-rest", routing::promoted_by_subsets_paused),
         scenario!("rolled-back-by-subsets", routing::rolled_back_by_subsets),
+        scenario!("promoted-by-http-route", http_route::promoted),
+        scenario!("promoted-by-gateway-http-route", http_route::promoted_by_gateway),
+        scenario!("rolled-back-by-http-route", http_route::rolled_back),
+        scenario!("http-route-refused", http_route::refused),
         scenario!("named-http-routes", routing::named_http_routes),
         scenario!("adopted-weights", routing::adopted_weights),
         scenario!("adopted-subsets", routing::adopted_subsets),

@@ -3,7 +3,8 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 use surefoot_core::api::rollout::RolloutSpec;
-use surefoot_core::route::istio::{self, is_host};
+use surefoot_core::route::istio::is_host;
+use surefoot_core::route::read;
 use surefoot_core::routing::Routing;
 
 use super::found::Found;
@@ -104,7 +105,7 @@ fn checked(rollout: &Value, steps: &[Step], route: Option<&Value>, namespace: &s
     let spec: RolloutSpec = serde_json::from_value(rollout["spec"].clone())?;
     let changed = steps.iter().map(|step| &step.object).find(|o| o["kind"] == "VirtualService");
     let route = changed.or(route).context("there is no route")?;
-    istio::read(route, &Routing::of(&spec.traffic), namespace)?;
+    read(route, &Routing::of(&spec.traffic), namespace)?;
     Ok(())
 }
 

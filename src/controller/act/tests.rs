@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use kube::api::DynamicObject;
 use serde_json::json;
-use surefoot_core::api::rollout::Apex;
+use surefoot_core::api::rollout::{Apex, Mesh, RouteKind};
 use surefoot_core::api::status::Revision;
 use surefoot_core::desired::DeploymentWanted;
 use surefoot_core::mark::Mark;
@@ -78,6 +78,8 @@ fn cluster() -> BTreeMap<&'static str, Value> {
 /// One that is allowed in spite of the glass in [`cluster`].
 fn to_zero() -> Write {
     let routing = Routing {
+        mesh: Mesh::Istio,
+        kind: RouteKind::VirtualService,
         service: "shop".into(),
         apex: Apex::Both,
         split: Split::Services { stable: "shop-stable".into(), canary: "shop-canary".into() },
@@ -190,7 +192,8 @@ fn edits() -> Vec<(Write, &'static str)> {
     let set = || "shop-1".to_owned();
     let (route, rule) = ("virtualservices/shop", "destinationrules/shop");
     let (sets, service) = ("replicasets/shop-1", "services/shop");
-    let stamp = |kind, name: &str| Write::Stamp { target: Target { kind, name: name.into() } };
+    let target = |kind, name: &str| Target { kind, name: name.into() };
+    let stamp = |kind, name: &str| Write::Stamp { target: target(kind, name) };
     let pin_subset = Write::PinSubset {
         rule: "shop".into(),
         subset: "stable".into(),
@@ -199,8 +202,8 @@ fn edits() -> Vec<(Write, &'static str)> {
     };
     vec![
         (to_zero(), route),
-        (Write::Disown { route: "shop".into() }, route),
-        (Write::Mend { route: "shop".into() }, route),
+        (Write::Disown { route: target(Kind::VirtualService, "shop") }, route),
+        (Write::Mend { route: target(Kind::VirtualService, "shop") }, route),
         (stamp(Kind::VirtualService, "shop"), route),
         (stamp(Kind::Service, "shop"), service),
         (stamp(Kind::ReplicaSet, "shop-1"), sets),

@@ -98,7 +98,7 @@ struct Game {
     cluster: Cluster,
     app: Delivery,
     /// What the route was at the beginning.
-    http: Value,
+    route: Value,
 }
 
 impl Game {
@@ -123,8 +123,8 @@ impl Game {
             version: STABLE.to_owned(),
         };
         let app = cluster.furnish(&app)?;
-        let http = cluster.get(&app.route_path())["spec"]["http"].clone();
-        Ok(Self { cluster, app, http })
+        let route = cluster.get(&app.route_path())["spec"].clone();
+        Ok(Self { cluster, app, route })
     }
 
     /// Set the new version, let happen what happens, and tell how it ended.
@@ -248,7 +248,7 @@ impl Game {
                 }
             }
             Act::ResetRoute => {
-                cluster.merge(&self.app.route_path(), &json!({"spec": {"http": self.http}}))?;
+                cluster.merge(&self.app.route_path(), &json!({"spec": self.route}))?;
                 "the route is applied as it was at the beginning".to_owned()
             }
             Act::Image(version) => {

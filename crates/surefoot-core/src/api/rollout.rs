@@ -53,6 +53,8 @@ use super::text::{CountOrPercent, Span};
      "traffic.split.services: neither may be traffic.service, which clients call"),
     ("!has(self.traffic.split) || !has(self.traffic.split.subsets) || !has(self.traffic.apex) || self.traffic.apex != 'stableOnly'",
      "traffic.apex: with subsets both versions are reached by traffic.service itself: leave it at both, or split by services"),
+    ("!has(self.traffic.split) || !has(self.traffic.split.subsets) || self.traffic.routes.all(r, r.kind == 'VirtualService')",
+     "an HTTPRoute knows no subsets: leave traffic.split.subsets out, or split by services"),
     ("!has(self.analysis) || (has(self.analysis.templates) && size(self.analysis.templates) > 0) || !has(self.analysis.metrics) || size(self.analysis.metrics) == 0 || self.analysis.metrics.exists(m, !has(m.role) || m.role == 'required') || self.steps.all(s, has(s.approval))",
      "no metric is required, so nothing would ever pass a step: make a metric's role required, or give every step an approval"),
 ])))]
@@ -162,13 +164,13 @@ pub enum Mesh {
 #[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteRef {
-    /// VirtualService.
+    /// VirtualService or HTTPRoute.
     pub kind: RouteKind,
     /// Its name, in this namespace.
     #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = local_rules()))]
     pub name: String,
-    /// Names of the http routes whose weights are shifted, all alike. May be left out where the
-    /// VirtualService has one http route only.
+    /// Names of the http routes, or of an HTTPRoute's rules, whose weights are shifted, all alike. May
+    /// be left out where there is one only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
     pub http: Vec<String>,
@@ -179,6 +181,14 @@ pub struct RouteRef {
 pub enum RouteKind {
     /// networking.istio.io/v1 VirtualService with http routes to the two destinations.
     VirtualService,
+    /// gateway.networking.k8s.io/v1 HTTPRoute of the Service that clients call, or of a Gateway, with
+    /// rules to the two Services.
+    HTTPRoute,
+}
+
+impl RouteKind {
+    /// Every one of them.
+    pub const ALL: [Self; 2] = [Self::VirtualService, Self::HTTPRoute];
 }
 
 /// Whom callers reach that don't go by the route.

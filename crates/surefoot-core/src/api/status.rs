@@ -474,6 +474,8 @@ pub enum WaitingKind {
     Baseline,
     /// The route must carry the weight.
     RouteWritten,
+    /// The mesh must follow the route as it is now.
+    RouteAccepted,
     /// The weight must be in force.
     Propagation,
     /// The time after a change that is not judged.

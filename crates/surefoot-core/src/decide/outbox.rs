@@ -302,7 +302,7 @@ mod tests {
     fn look(rollout: &mut Rollout, delivery: Delivery, now: Timestamp) -> Outcome {
         let seen = Observed {
             delivery,
-            ..Observed::nothing(rollout.spec.clone(), "shop", HoldMode::PausedAtRest)
+            ..Observed::nothing(rollout.spec.clone(), HoldMode::PausedAtRest)
         };
         let outcome = decide(rollout, &seen, &Samples::default(), now);
         rollout.status = Some(outcome.status.clone());
@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn news_of_one_moment_has_ids_of_its_own_even_when_the_first_is_gone() {
         let (rollout, samples) = (rollout(&[]), Samples::default());
-        let seen = Observed::nothing(rollout.spec.clone(), "shop", HoldMode::PausedAtRest);
+        let seen = Observed::nothing(rollout.spec.clone(), HoldMode::PausedAtRest);
         let mut case = Case {
             rollout: &rollout,
             seen: &seen,

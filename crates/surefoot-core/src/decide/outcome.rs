@@ -57,17 +57,21 @@ pub fn summary(status: &RolloutStatus) -> String {
     let text = match status.phase {
         _ if refused.is_some() => first.unwrap_or_default(),
         Phase::Healthy => first.unwrap_or_else(|| "at rest".to_owned()),
-        Phase::Degraded if decision.is_some_and(|d| d.verdict == Verdict::Rollback) => match status
-            .waiting_on
-            .first()
-        {
-            Some(w)
-                if matches!(w.kind, WaitingKind::Prerequisite | WaitingKind::TrafficOwnership) =>
-            {
-                w.message.clone()
+        Phase::Degraded if decision.is_some_and(|d| d.verdict == Verdict::Rollback) => {
+            match status.waiting_on.first() {
+                Some(w)
+                    if matches!(
+                        w.kind,
+                        WaitingKind::Prerequisite
+                            | WaitingKind::RouteAccepted
+                            | WaitingKind::TrafficOwnership
+                    ) =>
+                {
+                    w.message.clone()
+                }
+                _ => format!("rolled back: {}", why()),
             }
-            _ => format!("rolled back: {}", why()),
-        },
+        }
         Phase::RollingBack => format!("rolling back: {}", why()),
         _ => first.unwrap_or_else(why),
     };
@@ -88,8 +92,13 @@ pub fn changed(old: &RolloutStatus, new: &RolloutStatus, now: Timestamp) -> bool
     since >= CHECKPOINT || (since >= WAITS && kinds(old) != kinds(new))
 }
 
-fn kinds(status: &RolloutStatus) -> BTreeSet<WaitingKind> {
-    status.waiting_on.iter().map(|w| w.kind).collect()
+/// The kinds of wait. What the mesh says of a route is a kind of its own each.
+fn kinds(status: &RolloutStatus) -> BTreeSet<(WaitingKind, &str)> {
+    let kinds = status.waiting_on.iter().map(|w| match w.kind {
+        WaitingKind::RouteAccepted => (w.kind, w.message.as_str()),
+        kind => (kind, ""),
+    });
+    kinds.collect()
 }
 
 fn firm(status: &RolloutStatus) -> RolloutStatus {

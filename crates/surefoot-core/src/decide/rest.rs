@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::commands::said;
-use super::{CONTROLLER, Case, is_immediate, undo};
+use super::{CONTROLLER, Case, is_immediate, step, undo};
 use crate::api::action::ActionKind;
 use crate::api::notice::Reason;
 use crate::api::rollout::RolloutSpec;
@@ -11,7 +11,7 @@ use crate::api::status::{
     Outcome, PastRelease, Phase, Release, ReleaseKind, Revision, Verdict, WaitingKind,
 };
 use crate::desired::Pin;
-use crate::observed::{Action, Deployment, HoldMode, Owner, ReplicaSet};
+use crate::observed::{Action, Deployment, HoldMode, Owner, ReplicaSet, Route};
 use crate::plan::{Plan, digest};
 use crate::routing::Side;
 use crate::split::SplitProblem;
@@ -77,14 +77,14 @@ fn shaped(case: &mut Case<'_>, plan: &Plan) -> bool {
     }
     let first = case.status.stable.is_none();
     let bad = match &case.seen.route {
+        Ok(Route { fit: Err(problem), .. }) | Err(problem) => {
+            case.fail("RouteUnusable", &problem.to_string());
+            return false;
+        }
         Ok(route) if first => {
             (route.weights.canary_percent() != Some(0)).then(|| route.weights.words())
         }
         Ok(_) => None,
-        Err(problem) => {
-            case.fail("RouteUnusable", &problem.to_string());
-            return false;
-        }
     };
     let Some(found) = bad else { return true };
     if !plan.adopt {
@@ -127,6 +127,8 @@ fn rest(case: &mut Case<'_>) {
              deploy/policies.yaml, or run the controller with --hold=paused",
         );
     }
+    // No release can begin on such a route: better to know before one wants to.
+    step::followed(case);
 }
 
 /// What runs is stable: at the first look, and after a native rollout that went past us.
@@ -256,7 +258,9 @@ fn changed(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, pl
         let message = "the mark of a break-glass abort is being taken off the route";
         return case.wait(WaitingKind::RouteWritten, message);
     }
-    begin(case, deployment, stable, plan, retry);
+    if step::followed(case) {
+        begin(case, deployment, stable, plan, retry);
+    }
 }
 
 /// The template is that of the release that was rolled back.

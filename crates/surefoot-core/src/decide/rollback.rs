@@ -103,7 +103,7 @@ fn away(case: &mut Case<'_>, plan: &Plan) -> bool {
     let route = match &case.seen.route {
         Ok(route) => route.clone(),
         // A route that is gone sends nothing anywhere.
-        Err(crate::route::RouteProblem::Missing { .. }) => return true,
+        Err(problem) if problem.is_missing() => return true,
         Err(problem) => {
             case.wait(
                 WaitingKind::Prerequisite,

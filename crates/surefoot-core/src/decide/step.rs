@@ -176,6 +176,9 @@ fn advance(case: &mut Case<'_>, plan: &Plan, index: usize, step: &StepPlan) {
     if lowered(case, allowed) {
         return respect(case, allowed);
     }
+    if !followed(case) {
+        return keep(case, allowed);
+    }
     case.status.phase = Phase::Stepping;
     let reason = format!("step {index}: {}% to the canary", step.weight);
     case.record(Verdict::Advance, step.weight, CONTROLLER, reason.clone());
@@ -239,7 +242,20 @@ fn endpoints(case: &mut Case<'_>, step: &StepPlan) -> bool {
     false
 }
 
-/// The route, once it carries the step's weight. A weight raised by somebody is put right; one that
+/// Whether the mesh follows the route as it is now: on one that it doesn't follow no weight is raised,
+/// and none counts as in force.
+pub(super) fn followed(case: &mut Case<'_>) -> bool {
+    match case.seen.route.as_ref().map(|route| (&route.fit, &route.accepted)) {
+        Ok((Ok(()), Ok(()))) => return true,
+        Ok((Ok(()), Err(said))) => case.wait(WaitingKind::RouteAccepted, said.clone()),
+        Ok((Err(problem), _)) | Err(problem) => {
+            case.wait(WaitingKind::Prerequisite, problem.to_string());
+        }
+    }
+    false
+}
+
+/// The route, once it carries the step's weight and the mesh follows it. A weight raised by somebody is put right; one that
 /// was lowered is respected until a person decides.
 fn in_force(case: &mut Case<'_>, step: &StepPlan) -> Option<Route> {
     let route = match &case.seen.route {
@@ -258,7 +274,7 @@ fn in_force(case: &mut Case<'_>, step: &StepPlan) -> Option<Route> {
             // Whoever lowered it has put it back.
             release(case);
         }
-        return Some(route);
+        return followed(case).then_some(route);
     }
     if lowered(case, step.weight) {
         respect(case, step.weight);

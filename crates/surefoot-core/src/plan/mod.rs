@@ -13,7 +13,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::api::analysis::{MetricRole, NoDataAction, SourceKind, SourceRef, TemplateKind};
-use crate::api::rollout::{Apex, Gate, OnDelete, OnInconclusive, RolloutSpec, Step, Undo};
+use crate::api::rollout::{
+    Apex, Gate, OnDelete, OnInconclusive, RolloutSpec, RouteKind, Step, Undo,
+};
 use crate::api::text::{CountOrPercent, Percent, Span, TextError};
 use crate::engine;
 use crate::routing::{Routing, Side};
@@ -231,7 +233,7 @@ fn routing(spec: &RolloutSpec) -> Result<Routing, PlanError> {
         remedy: remedy.to_owned(),
     };
     if spec.traffic.routes.is_empty() {
-        let remedy = "name the VirtualService that routes to the Service";
+        let remedy = "name the route to the two versions";
         return Err(invalid("routes", "no route is named", remedy));
     }
     if let Some(split) = &spec.traffic.split
@@ -251,6 +253,10 @@ fn routing(spec: &RolloutSpec) -> Result<Routing, PlanError> {
     if [stable, canary].iter().any(|d| d.subset.is_none() && d.service == routing.service) {
         let remedy = "clients call that one: name two others";
         return Err(invalid("split.services", "one of them is traffic.service", remedy));
+    }
+    if routing.rule().is_some() && routing.kind != RouteKind::VirtualService {
+        let problem = "an HTTPRoute knows no subsets";
+        return Err(invalid("split.subsets", problem, "split by services"));
     }
     if routing.apex == Apex::StableOnly && routing.rule().is_some() {
         let remedy = "leave it at both, or split by services";

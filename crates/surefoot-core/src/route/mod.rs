@@ -1,12 +1,25 @@
-//! Routes as raw JSON: reading the two weights, and the smallest edit that changes them.
+//! Routes as raw JSON: reading the two weights, the smallest edit that changes them, and whether the
+//! mesh follows what is written. What differs between the kinds of route has a file each and is known
+//! to nobody else.
 
+mod beside;
+mod dialect;
+mod edit;
+mod gateway;
 pub mod istio;
+mod problem;
 pub mod subset;
 
-use serde::Serialize;
+pub use beside::alone;
+use edit::shifted;
+pub use edit::{break_glass, edit, read, timeout_seconds, without_weights};
+pub use problem::{Fault, RouteProblem};
+
 use serde_json::Value;
 
+use crate::api::rollout::RouteKind;
 use crate::mark::Mark;
+use crate::routing::Routing;
 
 /// Annotation with the epoch of the controller that wrote last.
 pub const EPOCH: &str = "surefoot.dev/epoch";
@@ -98,87 +111,32 @@ impl Weights {
     }
 }
 
-/// Why a route can't be used. Nothing is written to such a route.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
-pub enum RouteProblem {
-    /// It isn't there.
-    #[error(
-        "VirtualService {name:?} doesn't exist: create it with one http route to both destinations"
-    )]
-    Missing {
-        /// Its name.
-        name: String,
-    },
-    /// It has no http routes.
-    #[error(
-        "VirtualService {name:?} has no http route (spec.http is empty): add one to both destinations"
-    )]
-    NoHttp {
-        /// Its name.
-        name: String,
-    },
-    /// It has only routes of another protocol.
-    #[error(
-        "VirtualService {name:?} has {kind} routes and no http route: only http routes are shifted"
-    )]
-    OtherProtocol {
-        /// Its name.
-        name: String,
-        /// tcp or tls.
-        kind: String,
-    },
-    /// Another VirtualService does the work.
-    #[error(
-        "VirtualService {name:?} hands its requests on to another one (delegate): name that one in traffic.routes"
-    )]
-    Delegates {
-        /// Its name.
-        name: String,
-    },
-    /// It has several http routes and none is named.
-    #[error(
-        "VirtualService {name:?} has {count} http routes: name those whose weights are to be shifted in traffic.routes[].http (it has: {names})"
-    )]
-    SeveralHttp {
-        /// Its name.
-        name: String,
-        /// How many.
-        count: usize,
-        /// Their names.
-        names: String,
-    },
-    /// A named http route isn't there.
-    #[error(
-        "VirtualService {name:?} has no http route named {http:?} (it has: {names}): correct traffic.routes[].http"
-    )]
-    HttpMissing {
-        /// Its name.
-        name: String,
-        /// The name looked for.
-        http: String,
-        /// The names found.
-        names: String,
-    },
-    /// A name stands for two http routes.
-    #[error("VirtualService {name:?} has two http routes named {http:?}: rename one")]
-    HttpTwice {
-        /// Its name.
-        name: String,
-        /// The name.
-        http: String,
-    },
-    /// Its destinations aren't exactly the two.
-    #[error(
-        "VirtualService {name:?} must route to exactly {stable} and {canary}, but routes to: {found}"
-    )]
-    Destinations {
-        /// Its name.
-        name: String,
-        /// Wanted for stable.
-        stable: String,
-        /// Wanted for the canary.
-        canary: String,
-        /// Found.
-        found: String,
-    },
+/// Whether the mesh does what the route says. One that it doesn't follow can still be brought back to
+/// stable; no weight is raised on it.
+///
+/// # Errors
+/// What stands in the way.
+pub fn fit(route: &Value, routing: &Routing, namespace: &str) -> Result<(), RouteProblem> {
+    let fit = dialect::dialect(routing.kind).fit(route, routing, namespace);
+    fit.map_err(|fault| routing.problem(fault))
+}
+
+/// Whether the mesh has taken up the route as it is now.
+///
+/// # Errors
+/// What it says, in words.
+pub fn accepted(route: &Value, routing: &Routing, namespace: &str) -> Result<(), String> {
+    dialect::dialect(routing.kind).accepted(route, routing, namespace)
+}
+
+/// That there is no such route.
+#[must_use]
+pub fn missing(kind: RouteKind) -> Fault {
+    Fault::Missing { entry: dialect::dialect(kind).entry() }
+}
+
+/// The field of the spec that holds what is shifted: whoever owns that is who writes the weights.
+#[must_use]
+pub fn list(kind: RouteKind) -> &'static str {
+    dialect::dialect(kind).list()
 }

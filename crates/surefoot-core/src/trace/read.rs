@@ -8,7 +8,7 @@ use crate::api::status::ReleaseKind;
 use crate::api::{ActionKind, RolloutActionSpec, RolloutStatus};
 use crate::mark::{Mark, WROTE};
 use crate::observed::{BreakGlass, Service};
-use crate::route::{BREAK_GLASS, EPOCH, OWNER, istio, subset};
+use crate::route::{self, BREAK_GLASS, EPOCH, OWNER, subset};
 use crate::template::{HASH_LABEL, template_digest};
 use crate::write::epoch_of;
 
@@ -31,7 +31,9 @@ impl Event {
         let state = match text("/kind") {
             "Rollout" if name == names.rollout && deleted => State::RolloutGone,
             "Rollout" if name == names.rollout => State::Rollout(Box::new(rollout(object)?)),
-            "VirtualService" if name == routing.route && !deleted => route(object, names),
+            kind if kind == routing.target().kind.name() && name == routing.route && !deleted => {
+                route(object, names)
+            }
             "DestinationRule" if routing.rule() == Some(name) && !deleted => {
                 // A subset that somebody takes out reaches nothing; where it is put back, what it
                 // selects must be what it selected.
@@ -124,17 +126,10 @@ impl RolloutState {
 fn route(object: &Value, names: &Names) -> State {
     // A route that can't be read may carry anything; one that can has a pair of weights for each
     // entry, and what counts is the one that exposes most.
-    let weights = istio::read(object, &names.routing, &names.namespace).ok();
+    let weights = route::read(object, &names.routing, &names.namespace).ok();
     let weights = weights.and_then(|weights| weights.0.into_iter().max_by_key(|p| p.share()));
     let weights = weights.map(|pair| (pair.stable, pair.canary));
-    let mut rest = object.clone();
-    let entries = rest.pointer_mut("/spec/http").and_then(Value::as_array_mut);
-    for entry in entries.into_iter().flatten() {
-        let list = entry.get_mut("route").and_then(Value::as_array_mut);
-        for destination in list.into_iter().flatten().filter_map(Value::as_object_mut) {
-            destination.remove("weight");
-        }
-    }
+    let mut rest = route::without_weights(object, &names.routing);
     if let Some(metadata) = rest.get_mut("metadata").and_then(Value::as_object_mut) {
         for noise in ["resourceVersion", "generation", "managedFields"] {
             metadata.remove(noise);

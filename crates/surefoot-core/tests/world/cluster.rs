@@ -32,6 +32,8 @@ pub struct Cluster {
     made: u32,
     /// Until when a version's pods aren't ready, by hash.
     pub broken: BTreeMap<String, i64>,
+    /// The mesh's controller.
+    pub mesh: Mesh,
 }
 
 fn owned(set: &Value, uid: &str) -> bool {
@@ -43,6 +45,42 @@ fn never_ready(set: &Value) -> bool {
     text(set, "/spec/template/spec/containers/0/image").ends_with("never-ready")
 }
 
+/// What the mesh's controller makes of HTTPRoutes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mesh {
+    /// It follows them.
+    #[default]
+    Follows,
+    /// It finds something wrong with them.
+    Refuses,
+    /// It isn't there.
+    Silent,
+}
+
+/// The mesh's controller looks at HTTPRoutes as they are now, and says what it makes of them.
+fn accept(store: &mut Store, mesh: Mesh) {
+    if mesh == Mesh::Silent {
+        return;
+    }
+    for route in store.list("HTTPRoute") {
+        let condition = |kind: &str| {
+            let seen = &route["metadata"]["generation"];
+            let (status, reason) = match (mesh, kind) {
+                (Mesh::Refuses, "ResolvedRefs") => ("False", "BackendNotFound"),
+                _ => ("True", kind),
+            };
+            json!({"type": kind, "status": status, "reason": reason, "observedGeneration": seen})
+        };
+        let parents = json!([{
+            "parentRef": route["spec"]["parentRefs"][0],
+            "controllerName": "istio.io/gateway-controller",
+            "conditions": [condition("Accepted"), condition("ResolvedRefs")],
+        }]);
+        let name = text(&route, "/metadata/name");
+        store.edit("HTTPRoute", name, |route| route["status"]["parents"] = parents);
+    }
+}
+
 impl Cluster {
     /// Every controller once around, at `now` seconds.
     pub fn tick(&mut self, store: &mut Store, now: i64) {
@@ -52,6 +90,7 @@ impl Cluster {
         }
         self.replicas(store, now);
         self.slices(store);
+        accept(store, self.mesh);
         if let Some(deployment) = store.get("Deployment", &deployment) {
             report(store, &deployment);
         }

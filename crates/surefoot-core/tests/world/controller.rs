@@ -85,18 +85,6 @@ pub enum Progress {
     Failed,
 }
 
-fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Rollout => "Rollout",
-        Kind::Deployment => "Deployment",
-        Kind::ReplicaSet => "ReplicaSet",
-        Kind::Service => "Service",
-        Kind::VirtualService => "VirtualService",
-        Kind::DestinationRule => "DestinationRule",
-        Kind::RolloutAction => "RolloutAction",
-    }
-}
-
 fn parse(object: &Value) -> Rollout {
     let mut object = object.clone();
     // Creation times order the objects of the store; here nobody reads them.
@@ -278,7 +266,7 @@ impl Controller {
             Ok(Call::Read(target)) => {
                 // Unfenced, what was committed is taken for what is.
                 let skips = self.mutant == Mutant::Unfenced && target.kind == Kind::Rollout;
-                let answer = store.get(kind_name(target.kind), &target.name);
+                let answer = store.get(target.kind.name(), &target.name);
                 act.answers.push(if skips {
                     Some(unfenced(&rollout, author.epoch))
                 } else {
@@ -290,7 +278,7 @@ impl Controller {
             Err(_) => return Progress::Failed,
             Ok(Call::Done) => Progress::Read,
             Ok(Call::Send(target, request)) => {
-                match self.send(store, kind_name(target.kind), &target.name, request) {
+                match self.send(store, target.kind.name(), &target.name, request) {
                     Ok(()) => Progress::Wrote,
                     Err(_) => return Progress::Failed,
                 }

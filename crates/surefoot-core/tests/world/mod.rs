@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use surefoot_core::api::status::{Phase, WaitingKind};
 use surefoot_core::api::{ActionKind, RolloutStatus};
 use surefoot_core::observed::{BreakGlass, HoldMode, is_pod_of};
-use surefoot_core::route::{istio, subset};
+use surefoot_core::route::{self, subset};
 use surefoot_core::routing::{Routing, Side};
 use surefoot_core::template::HASH_LABEL;
 use surefoot_core::trace::{Names, State};
@@ -26,7 +26,7 @@ use surefoot_core::trace::{Names, State};
 use self::cluster::Cluster;
 use self::controller::{Controller, Mutant, Progress};
 use self::script::{Event, Op, Setup, Way};
-use self::store::{Moment, NAMESPACE, Store, number, text};
+use self::store::{Moment, NAMESPACE, Store, canary_weight, number, places, text};
 use self::traffic::Traffic;
 
 /// Seconds between two looks.
@@ -85,9 +85,23 @@ impl World {
             Way::Subsets => {
                 (json!({"host": "shop", "subset": "old"}), json!({"host": "shop", "subset": "new"}))
             }
-            Way::Services | Way::Alone => {
+            Way::Services | Way::Alone | Way::Gateway => {
                 (json!({"host": "shop-stable"}), json!({"host": "shop-canary"}))
             }
+        };
+        let to = |service: &str, weight: u8| json!({"name": service, "port": 80, "weight": weight});
+        let route = match setup.way {
+            Way::Gateway => json!({
+                "parentRefs": [{"group": "", "kind": "Service", "name": "shop"}],
+                "rules": [{
+                    "timeouts": {"request": "1s"},
+                    "backendRefs": [to("shop-stable", 100), to("shop-canary", 0)],
+                }],
+            }),
+            _ => json!({"hosts": ["shop"], "http": [{"timeout": "1s", "route": [
+                {"destination": by_stable, "weight": 100},
+                {"destination": by_canary, "weight": 0},
+            ]}]}),
         };
         let mut store = Store::new(names, setup.policy);
         let selector = json!({"app": "shop"});
@@ -99,12 +113,7 @@ impl World {
             json!({"kind": "Service", "metadata": {"name": "shop"}, "spec": {
                 "selector": selector, "ports": [{"port": 80}],
             }}),
-            json!({"kind": "VirtualService", "metadata": {"name": "shop"}, "spec": {
-                "hosts": ["shop"], "http": [{"timeout": "1s", "route": [
-                    {"destination": by_stable, "weight": 100},
-                    {"destination": by_canary, "weight": 0},
-                ]}],
-            }}),
+            json!({"kind": setup.way.route(), "metadata": {"name": "shop"}, "spec": route}),
             json!({"kind": "Rollout", "apiVersion": "surefoot.dev/v1alpha1", "metadata": {"name": "shop"}, "spec": setup.spec()}),
         ] {
             store.create(object).expect("the store is empty");
@@ -152,8 +161,7 @@ impl World {
     }
 
     pub fn weight(&self) -> i64 {
-        let route = self.store.get("VirtualService", "shop").expect("nobody deletes the route");
-        number(&route, "/spec/http/0/route/1/weight")
+        canary_weight(&self.store)
     }
 
     /// A process that has just begun to lead.
@@ -226,10 +234,11 @@ impl World {
     }
 
     fn weigh(&mut self, weight: u8) {
-        self.store.edit("VirtualService", "shop", |route| {
-            let route = &mut route["spec"]["http"][0]["route"];
-            route[0]["weight"] = json!(100 - weight);
-            route[1]["weight"] = json!(weight);
+        let kind = self.setup.way.route();
+        self.store.edit(kind, "shop", |route| {
+            for (place, weight) in places(kind).into_iter().zip([100 - weight, weight]) {
+                *route.pointer_mut(place).expect("it is the route's") = json!(weight);
+            }
         });
     }
 
@@ -393,7 +402,7 @@ impl World {
                     let reset = |route: &mut Value| {
                         route["metadata"].as_object_mut().map(|m| m.remove("annotations"));
                     };
-                    self.store.edit("VirtualService", "shop", reset);
+                    self.store.edit(self.setup.way.route(), "shop", reset);
                 }
             }
             Op::Delete => self.store.remove("Rollout", "shop"),
@@ -452,15 +461,16 @@ impl World {
             reason: None,
         };
         let (release, text) = (mark.release, serde_json::to_string(&mark).expect("plain data"));
-        let route = self.store.get("VirtualService", "shop").expect("nobody deletes the route");
+        let kind = self.setup.way.route();
+        let route = self.store.get(kind, "shop").expect("nobody deletes the route");
         // People look first whether stable is there to take the traffic.
         if !self.serves(Side::Stable) {
             return;
         }
         let patch =
-            istio::break_glass(&route, &self.store.names.routing, NAMESPACE, release, &text);
+            route::break_glass(&route, &self.store.names.routing, NAMESPACE, release, &text);
         let patch = patch.expect("the route is ours");
-        self.store.patch("VirtualService", "shop", &patch).expect("it was just read");
+        self.store.patch(kind, "shop", &patch).expect("it was just read");
     }
 
     fn command(&mut self, kind: ActionKind, release: i8, step: i8) {

@@ -37,6 +37,18 @@ pub enum Way {
     Alone,
     /// Two subsets.
     Subsets,
+    /// A Service each, and an HTTPRoute between them.
+    Gateway,
+}
+
+impl Way {
+    /// The kind of route that it takes.
+    pub fn route(self) -> &'static str {
+        match self {
+            Way::Services | Way::Alone | Way::Subsets => "VirtualService",
+            Way::Gateway => "HTTPRoute",
+        }
+    }
 }
 
 impl Setup {
@@ -75,7 +87,7 @@ impl Setup {
             "targetRef": {"kind": "Deployment", "name": "shop"},
             "traffic": {
                 "mesh": "istio", "service": "shop",
-                "routes": [{"kind": "VirtualService", "name": "shop"}],
+                "routes": [{"kind": self.way.route(), "name": "shop"}],
                 "propagationDelay": self.propagation,
             },
             "steps": steps,
@@ -93,7 +105,7 @@ impl Setup {
             "onDelete": if self.revert { "revert" } else { "keepStable" },
         });
         match self.way {
-            Way::Services => {}
+            Way::Services | Way::Gateway => {}
             Way::Alone => spec["traffic"]["apex"] = json!("stableOnly"),
             Way::Subsets => {
                 let subsets = json!({"destinationRule": "shop", "stable": "old", "canary": "new"});
@@ -171,7 +183,7 @@ pub fn setup() -> impl Strategy<Value = Setup> {
         prop::sample::select(vec!["immediate", "steps"]),
         prop::sample::select(vec!["pause", "pause", "rollback"]),
         any::<bool>(),
-        prop::sample::select(vec![Way::Services, Way::Alone, Way::Subsets]),
+        prop::sample::select(vec![Way::Services, Way::Alone, Way::Subsets, Way::Gateway]),
     )
         .prop_map(
             |(below, approvals, replicas, policy, on_inconclusive, undo, no_data, revert, way)| {
@@ -207,7 +219,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Crash),
         2 => Just(Op::LoseReply),
         4 => (0..6u8, 1..4u8).prop_map(|(frozen, alive)| Op::HandOver { frozen, alive }),
-        3 => (prop::array::uniform8(0..6u8), 1..6u8).prop_map(|(lags, looks)| Op::Lag(lags, looks)),
+        3 => (prop::array::uniform9(0..6u8), 1..6u8).prop_map(|(lags, looks)| Op::Lag(lags, looks)),
         1 => (1..20u8).prop_map(Op::Outage),
         1 => (1..4u8).prop_map(Op::Partial),
         1 => (1..20u8).prop_map(Op::Silence),

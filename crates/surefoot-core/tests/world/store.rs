@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use surefoot_core::api::notice::Notice;
 use surefoot_core::observed::{HELD, MANAGED};
 use surefoot_core::trace::{Event, Names, State};
+use surefoot_core::write::Target;
 
 /// Kind and name.
 pub type Key = (&'static str, String);
@@ -60,6 +61,21 @@ pub fn number(object: &Value, pointer: &str) -> i64 {
     object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0)
 }
 
+/// Where a kind of route has the weights of stable and the canary.
+pub fn places(kind: &str) -> [&'static str; 2] {
+    match kind {
+        "VirtualService" => ["/spec/http/0/route/0/weight", "/spec/http/0/route/1/weight"],
+        _ => ["/spec/rules/0/backendRefs/0/weight", "/spec/rules/0/backendRefs/1/weight"],
+    }
+}
+
+/// The canary's weight on the route, 0 where there is none.
+pub fn canary_weight(store: &Store) -> i64 {
+    let Target { kind, name } = store.names.routing.target();
+    let route = store.get(kind.name(), &name);
+    route.map_or(0, |route| number(&route, places(kind.name())[1]))
+}
+
 fn key(object: &Value) -> Key {
     let kind = match text(object, "/kind") {
         "Rollout" => "Rollout",
@@ -68,6 +84,7 @@ fn key(object: &Value) -> Key {
         "Service" => "Service",
         "EndpointSlice" => "EndpointSlice",
         "VirtualService" => "VirtualService",
+        "HTTPRoute" => "HTTPRoute",
         "RolloutAction" => "RolloutAction",
         "DestinationRule" => "DestinationRule",
         other => panic!("no such kind: {other:?}"),

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use surefoot_core::api::ActionKind;
-use surefoot_core::api::status::Phase;
+use surefoot_core::api::status::{Phase, WaitingKind};
 use surefoot_core::template::HASH_LABEL;
 use surefoot_core::trace::{State, check};
 
 use super::World;
+use super::cluster::Mesh;
 use super::controller::Mutant;
 use super::script::{Op, Setup, Way};
 use super::store::text;
@@ -111,6 +112,48 @@ fn promoted_by_subsets() {
 #[test]
 fn harmful_by_subsets() {
     ends(under_way(&Setup { way: Way::Subsets, ..Setup::plain() }, HARMFUL, 0), "harm-by-subsets");
+}
+
+#[test]
+fn promoted_and_rolled_back_by_an_http_route() {
+    let setup = Setup { way: Way::Gateway, ..Setup::plain() };
+    ends(under_way(&setup, NEXT, 0), "promoted-by-http-route");
+    ends(under_way(&setup, HARMFUL, 0), "harm-by-http-route");
+}
+
+/// The mesh's controller falls silent: the next weight doesn't count as in force. Later it refuses the
+/// route as it is: no release begins. What it said is told; a rollback waits for nobody.
+#[test]
+fn no_weight_is_raised_on_a_route_that_the_mesh_does_not_follow() {
+    let setup = Setup { way: Way::Gateway, ..Setup::plain() };
+    let mut world = under_way(&setup, NEXT, 0);
+    world.until(World::creep, |world| world.weight() == 10);
+    world.cluster.mesh = Mesh::Silent;
+    world.wait(20);
+    let waits = |world: &World| {
+        let status = world.status().expect("nobody deletes it");
+        status.waiting_on.iter().map(|w| (w.kind, w.message.clone())).collect::<Vec<_>>()
+    };
+    let said = waits(&world);
+    assert!(
+        matches!(said.as_slice(), [(WaitingKind::RouteAccepted, said)] if said.contains("hasn't looked")),
+        "{said:?}"
+    );
+    let started = world.status().and_then(|s| s.step).map(|step| step.started_at);
+    assert_eq!((world.weight(), started), (50, Some(None)));
+    world.cluster.mesh = Mesh::Refuses;
+    world.wait(3);
+    let said = waits(&world);
+    assert!(said[0].1.contains("ResolvedRefs is False, BackendNotFound"), "{said:?}");
+    world.apply(&abort());
+    world.wait(10);
+    assert_eq!((world.weight(), world.status().map(|s| s.phase)), (0, Some(Phase::Degraded)));
+    world.apply(&Op::Template(NEWER));
+    world.wait(20);
+    assert_eq!(waits(&world)[0].0, WaitingKind::RouteAccepted);
+    assert_eq!(world.status().and_then(|s| s.release).map(|r| r.number), Some(1));
+    world.cluster.mesh = Mesh::Follows;
+    ends(world, "route-refused");
 }
 
 #[test]

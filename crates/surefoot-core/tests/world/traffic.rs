@@ -14,7 +14,7 @@ use surefoot_core::routing::Side;
 use surefoot_core::samples::{BaselineSample, Count, Health, Samples, Tick};
 use surefoot_core::template::HASH_LABEL;
 
-use super::store::{Store, number, text};
+use super::store::{Store, canary_weight, text};
 
 /// Requests a second.
 const RATE: u64 = 300;
@@ -53,8 +53,7 @@ impl Traffic {
     /// The requests of the last `seconds`.
     pub fn flow(&mut self, store: &Store, now: Timestamp, seconds: u64) {
         let routing = &store.names.routing;
-        let route = store.get("VirtualService", &routing.route);
-        let weight = route.map_or(0, |r| number(&r, "/spec/http/0/route/1/weight"));
+        let weight = canary_weight(store);
         let all = if now.as_second() < self.silent_until {
             0
         } else {

@@ -12,19 +12,20 @@ use surefoot_core::claim::Rival;
 use surefoot_core::gather::{Source, gather};
 use surefoot_core::observed::{Action, Delivery, HoldMode, Observed};
 use surefoot_core::plan::{Templates, resolve};
-use surefoot_core::route::Weights;
+use surefoot_core::route::{Fault, Weights};
 use surefoot_core::takeover::Stamped;
 use surefoot_core::write::{Kind, Target};
 
 use super::store::{Key, Moment, Objects, text};
 
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 9] = [
     "Rollout",
     "Deployment",
     "ReplicaSet",
     "Service",
     "EndpointSlice",
     "VirtualService",
+    "HTTPRoute",
     "RolloutAction",
     "DestinationRule",
 ];
@@ -127,16 +128,11 @@ struct View<'a> {
 
 impl Source for View<'_> {
     fn get(&self, kind: Kind, name: &str) -> Option<Value> {
-        let kind = match kind {
-            Kind::Rollout => "Rollout",
-            Kind::Deployment => "Deployment",
-            Kind::ReplicaSet => "ReplicaSet",
-            Kind::Service => "Service",
-            Kind::VirtualService => "VirtualService",
-            Kind::DestinationRule => "DestinationRule",
-            Kind::RolloutAction => "RolloutAction",
-        };
-        self.cache.get(kind, name).map(|object| object.as_ref().clone())
+        self.cache.get(kind.name(), name).map(|object| object.as_ref().clone())
+    }
+
+    fn unknown(&self, _: Kind) -> Option<Fault> {
+        None
     }
 
     fn replica_sets(&self, _: [&str; 2]) -> Vec<Value> {
@@ -148,8 +144,8 @@ impl Source for View<'_> {
         slice.iter().map(|slice| slice.as_ref().clone()).collect()
     }
 
-    fn rules(&self) -> Vec<Value> {
-        self.cache.list("DestinationRule").iter().map(|rule| rule.as_ref().clone()).collect()
+    fn all(&self, kind: Kind) -> Vec<Value> {
+        self.cache.list(kind.name()).iter().map(|object| object.as_ref().clone()).collect()
     }
 
     fn rivals(&self, _: &BTreeSet<Target>) -> Vec<Rival> {

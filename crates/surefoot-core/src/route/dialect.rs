@@ -1,0 +1,57 @@
+//! What differs between the kinds of route. All else (reading, editing, marking) is the same.
+
+use serde_json::Value;
+
+use super::gateway::HttpRoute;
+use super::istio::VirtualService;
+use super::problem::Fault;
+use crate::api::rollout::RouteKind;
+use crate::routing::{Destination, Routing};
+
+/// A kind of route: a list of entries in its spec, each with a list of weighted destinations.
+pub(crate) trait Dialect: Sync {
+    /// What an entry is called.
+    fn entry(&self) -> &'static str;
+    /// The spec's list of entries.
+    fn list(&self) -> &'static str;
+    /// An entry's list of destinations.
+    fn destinations(&self) -> &'static str;
+    /// The fields of a destination that say where it leads.
+    fn identity(&self) -> &'static [&'static str];
+    /// The weight of a destination that has none written.
+    fn unwritten(&self) -> i64;
+    /// What is wrong with a route without entries.
+    fn empty(&self, route: &Value) -> Fault;
+    /// What keeps an entry's weights from meaning anything.
+    ///
+    /// # Errors
+    /// That.
+    fn entry_fault(&self, entry: &Value) -> Result<(), Fault>;
+    /// Whether a destination as written is this one.
+    fn leads_to(&self, written: &Value, of: Destination<'_>, namespace: &str) -> bool;
+    /// A destination as people read it.
+    fn shown(&self, written: &Value) -> String;
+    /// An entry's timeout as written.
+    fn timeout<'v>(&self, entry: &'v Value) -> Option<&'v str>;
+    /// Whether the mesh does what the route says. One that it doesn't follow can still be brought back
+    /// to stable; no weight is raised on it.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    fn fit(&self, route: &Value, routing: &Routing, namespace: &str) -> Result<(), Fault>;
+    /// Whether the route takes the requests that callers within the mesh make to a Service.
+    fn takes_mesh(&self, route: &Value, service: &str, namespace: &str) -> bool;
+    /// Whether the mesh has taken up the route as it is now.
+    ///
+    /// # Errors
+    /// What it says, in words.
+    fn accepted(&self, route: &Value, routing: &Routing, namespace: &str) -> Result<(), String>;
+}
+
+/// How a kind of route is read and written.
+pub(crate) fn dialect(kind: RouteKind) -> &'static dyn Dialect {
+    match kind {
+        RouteKind::VirtualService => &VirtualService,
+        RouteKind::HTTPRoute => &HttpRoute,
+    }
+}

@@ -1,0 +1,141 @@
+//! An HTTPRoute of the Gateway API as the route: of the Service that clients within the mesh call, whose
+//! own proxies split, or of a Gateway.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use surefoot_core::api::RolloutStatus;
+use surefoot_core::api::status::{Phase, WaitingKind};
+
+use crate::app;
+use crate::backend::Behaviour;
+use crate::delivery::{APP, Delivery, Setup};
+use crate::load::Entry;
+use crate::scenarios::rolled_back::stays_on_v1;
+use crate::world::Scene;
+
+const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
+const KIND: &str = "HTTPRoute";
+
+fn route() -> Value {
+    let to = |name: &str, weight: u8| json!({"name": name, "port": 80, "weight": weight});
+    json!({
+        "apiVersion": GATEWAY_API, "kind": KIND, "metadata": {"name": APP},
+        "spec": {
+            "parentRefs": [{"group": "", "kind": "Service", "name": APP}],
+            "rules": [{
+                "timeouts": {"request": "2s"},
+                "backendRefs": [to("shop-stable", 100), to("shop-canary", 0)],
+            }],
+        },
+    })
+}
+
+fn with(route: &Value) -> Vec<String> {
+    let service = |name| app::service(name, &format!("app: {APP}"));
+    vec![service("shop-stable"), service("shop-canary"), route.to_string()]
+}
+
+fn by_rules(_: &str) -> Result<Vec<String>> {
+    Ok(with(&route()))
+}
+
+fn setup() -> Setup {
+    Setup {
+        entry: Entry::Sidecar,
+        spec: json!({"traffic": {"routes": [{"kind": KIND, "name": APP}]}}),
+        routing: by_rules,
+        ..Setup::default()
+    }
+}
+
+async fn weights(delivery: &Delivery) -> Result<[Value; 2]> {
+    let route = delivery.scene.get(GATEWAY_API, KIND, APP).await?;
+    Ok([0, 1].map(|place| route["spec"]["rules"][0]["backendRefs"][place]["weight"].clone()))
+}
+
+/// A version that is good: the clients within the mesh are answered by it as the weights say.
+pub async fn promoted(scene: Arc<Scene>) -> Result<()> {
+    goes_well(scene, setup()).await
+}
+
+/// The same for clients outside, by a Gateway.
+pub async fn promoted_by_gateway(scene: Arc<Scene>) -> Result<()> {
+    goes_well(scene, Setup { entry: Entry::Public, routing: by_gateway, ..setup() }).await
+}
+
+fn by_gateway(namespace: &str) -> Result<Vec<String>> {
+    let mut route = route();
+    route["spec"]["parentRefs"] = json!([{"name": "public", "namespace": "mesh-gateway"}]);
+    route["spec"]["hostnames"] = json!([format!("{APP}.{namespace}.test")]);
+    Ok(with(&route))
+}
+
+async fn goes_well(scene: Arc<Scene>, setup: Setup) -> Result<()> {
+    let delivery = Delivery::start(scene, setup).await?;
+    delivery.set_version("v2").await?;
+    delivery.in_step(1).await?;
+    ensure!(weights(&delivery).await? == [json!(50), json!(50)]);
+    let before = delivery.load.report().version("v2").requests;
+    ensure!(before > 0, "no client was answered by the canary at 10%");
+    delivery.promoted(1).await?;
+    delivery.rests_on("v2").await?;
+    ensure!(weights(&delivery).await? == [json!(100), json!(0)]);
+    delivery.nothing_lost(&[])?;
+    delivery.audit()?;
+    Ok(())
+}
+
+/// A version that fails is found out by the client's proxy.
+pub async fn rolled_back(scene: Arc<Scene>) -> Result<()> {
+    let delivery = Delivery::start(scene, setup()).await?;
+    let stable = delivery.pods("v1").await?;
+    delivery.behave("v2", Behaviour::failing(0.2));
+    delivery.set_version("v2").await?;
+    let status = delivery.rolled_back(1).await?;
+    let why = &status.history[0].why;
+    ensure!(why.contains("fails"), "the reason names no failures: {why}");
+    ensure!(weights(&delivery).await? == [json!(100), json!(0)]);
+    stays_on_v1(&delivery, &stable).await
+}
+
+/// A rule beside ours, which is named, leads to a Service that isn't there: istiod doesn't resolve the
+/// route. No release begins; what istiod says is told; it begins once that Service is there.
+pub async fn refused(scene: Arc<Scene>) -> Result<()> {
+    let routes = json!([{"kind": KIND, "name": APP, "http": ["main"]}]);
+    let spec = json!({"traffic": {"routes": routes}});
+    let delivery = Delivery::start(scene, Setup { spec, routing: broken, ..setup() }).await?;
+    let waits = |status: &RolloutStatus| {
+        let mut waits = status.waiting_on.iter().filter(|w| w.kind == WaitingKind::RouteAccepted);
+        waits.any(|w| {
+            w.message.contains(
+                "istio.io/gateway-controller doesn't follow the route to Service \"shop\"",
+            ) && w.message.contains("ResolvedRefs is False, BackendNotFound")
+        })
+    };
+    delivery.until("the refusal to be told at rest", waits).await?;
+    delivery.set_version("v2").await?;
+    let held = |s: &RolloutStatus| waits(s) && s.message.contains("BackendNotFound");
+    let status = delivery.until("the release to wait for the route", held).await?;
+    ensure!(status.phase == Phase::Healthy && status.release.is_none(), "{:?}", status.release);
+    ensure!(weights(&delivery).await? == [json!(100), json!(0)]);
+    delivery.scene.apply(&app::service("old", "app: old")).await?;
+    delivery.promoted(1).await?;
+    delivery.rests_on("v2").await?;
+    delivery.nothing_lost(&[])?;
+    delivery.audit()?;
+    Ok(())
+}
+
+fn broken(_: &str) -> Result<Vec<String>> {
+    let mut route = route();
+    route["spec"]["rules"][0]["name"] = json!("main");
+    let rule = json!({
+        "name": "old", "matches": [{"path": {"type": "PathPrefix", "value": "/old"}}],
+        "backendRefs": [{"name": "old", "port": 80}],
+    });
+    let rules = route["spec"]["rules"].as_array_mut().context("a route has rules")?;
+    rules.push(rule);
+    Ok(with(&route))
+}
