@@ -25,8 +25,9 @@ fn every_yaml_example_is_valid() {
     ];
     let blocks = documents.iter().flat_map(|text| text.split("```yaml\n").skip(1));
     let (mut rollouts, mut channels) = (0, 0);
-    for block in blocks.filter_map(|rest| rest.split("```").next()) {
-        let object: Value = serde_saphyr::from_str(block).unwrap();
+    let documents = blocks.filter_map(|rest| rest.split("```").next());
+    for document in documents.flat_map(|block| block.split("---\n")) {
+        let object: Value = serde_saphyr::from_str(document).unwrap();
         assert!(object["apiVersion"].is_string() && object["metadata"]["name"].is_string());
         if object["kind"] == "Rollout" {
             Plan::of(&spec::<RolloutSpec>(&object)).unwrap();
@@ -37,7 +38,7 @@ fn every_yaml_example_is_valid() {
             channels += 1;
         }
     }
-    assert_eq!((rollouts, channels), (5, 2));
+    assert_eq!((rollouts, channels), (6, 2));
 }
 
 #[test]

@@ -29,6 +29,7 @@ BUILD_LIMIT, TEST_LIMIT = 1800, 600
 FAILED = re.compile(
     r"^test (\S+)(?: - should panic)? \.\.\. FAILED$"  # cargo's
     r"|^  ([a-z0-9-]+), Point \{ kind: (\w+)"  # the crash suite's
+    r"|^([a-z0-9-]+: the clean run): "
     r"|^FAIL +(\S+)",  # a story's
     re.MULTILINE,
 )
