@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use serde_json::Value;
 use surefoot_core::write::Kind;
 
 /// No call may take longer.
@@ -95,6 +96,13 @@ pub fn resource(kind: Kind) -> ApiResource {
 #[must_use]
 pub fn objects(client: &Client, kind: Kind, namespace: &str) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), namespace, &resource(kind))
+}
+
+/// An object as the JSON that it came from.
+#[must_use]
+pub fn raw(object: &DynamicObject) -> Value {
+    // A DynamicObject came from JSON and goes back to it.
+    serde_json::to_value(object).unwrap_or_default()
 }
 
 /// A call with its limit.

@@ -118,7 +118,7 @@ fn split_at_column(text: &str, column: usize) -> (&str, &str, usize) {
 }
 
 /// Lines of at most `width` columns. Words are broken only when they are longer than a line.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
     for word in text.split(' ') {

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::lock;
 use super::tasks::Tasks;
-use crate::client;
+use crate::client::{self, raw};
 
 /// Kinds that are watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -162,11 +162,6 @@ pub struct Cache {
 pub fn version(object: &Value) -> u64 {
     let version = object.pointer("/metadata/resourceVersion").and_then(Value::as_str);
     version.and_then(|v| v.parse().ok()).unwrap_or(0)
-}
-
-fn raw(object: &DynamicObject) -> Value {
-    // A DynamicObject came from JSON and goes back to it.
-    serde_json::to_value(object).unwrap_or_default()
 }
 
 impl Cache {

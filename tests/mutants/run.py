@@ -164,14 +164,20 @@ def told(found):
     return ", ".join(level(name, names) for name, names in found.items())
 
 
-def digest(mutant, stories):
-    """Of all that decides what is found."""
-    sources = hashlib.sha256(repr((sorted(mutant.items()), stories, LEVELS, CRASH)).encode())
+def sources():
+    """A hash of all that mutants are made from."""
+    found = hashlib.sha256()
     for path in sorted(COPY.rglob("*")):
         if path.is_file() and path.suffix in (".rs", ".toml", ".lock", ".yaml"):
-            sources.update(str(path.relative_to(COPY)).encode())
-            sources.update(path.read_bytes())
-    return sources.hexdigest()
+            found.update(str(path.relative_to(COPY)).encode())
+            found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def digest(of_sources, mutant, stories):
+    """Of all that decides what is found."""
+    decides = (of_sources, sorted(mutant.items()), stories, LEVELS, CRASH)
+    return hashlib.sha256(repr(decides).encode()).hexdigest()
 
 
 def main():
@@ -196,7 +202,8 @@ def main():
     if options.e2e and not (COPY / ".cache").exists():
         (COPY / ".cache").symlink_to(ROOT / ".cache")
     known = json.loads(FOUND.read_text()) if FOUND.is_file() else {}
-    digests = {mutant["guard"]: digest(mutant, stories(mutant)) for mutant in mutants}
+    now = sources()
+    digests = {mutant["guard"]: digest(now, mutant, stories(mutant)) for mutant in mutants}
     try:
         # Before anything long: a stale table.
         for mutant in mutants:

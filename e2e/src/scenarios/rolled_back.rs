@@ -13,15 +13,16 @@ use crate::world::Scene;
 
 /// Fails from the first request on.
 pub async fn at_10(scene: Arc<Scene>) -> Result<()> {
-    at_once(scene, Setup::default()).await
+    at_once(scene, Setup::default()).await.map(|_| ())
 }
 
 /// The same, held by staying paused at rest.
 pub async fn at_10_paused_at_rest(scene: Arc<Scene>) -> Result<()> {
-    at_once(scene, Setup { paused_at_rest: true, ..Setup::default() }).await
+    at_once(scene, Setup { paused_at_rest: true, ..Setup::default() }).await.map(|_| ())
 }
 
-async fn at_once(scene: Arc<Scene>, setup: Setup) -> Result<()> {
+/// The story with any kind of route, and what it leaves to look at.
+pub(super) async fn at_once(scene: Arc<Scene>, setup: Setup) -> Result<Delivery> {
     let delivery = Delivery::start(scene, setup).await?;
     let stable = delivery.pods("v1").await?;
     delivery.behave("v2", Behaviour::failing(0.2));
@@ -30,7 +31,8 @@ async fn at_once(scene: Arc<Scene>, setup: Setup) -> Result<()> {
     let why = &status.history[0].why;
     ensure!(why.contains("fails"), "the reason names no failures: {why}");
     ensure!(status.release.is_some_and(|r| r.passes.is_empty()), "a step passed");
-    stays_on_v1(&delivery, &stable).await
+    stays_on_v1(&delivery, &stable).await?;
+    Ok(delivery)
 }
 
 /// Is good at 10% and fails once half of the traffic comes.

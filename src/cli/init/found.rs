@@ -7,7 +7,7 @@ use serde_json::Value;
 use surefoot_core::write::Kind;
 
 use crate::cli::trouble::trouble;
-use crate::client::{limited, objects, resource};
+use crate::client::{limited, objects, raw, resource};
 
 /// More objects of a kind in one namespace are not looked at.
 const MOST: u32 = 500;
@@ -38,11 +38,6 @@ pub(super) fn sources() -> ApiResource {
         kind: "MetricsSource".into(),
         plural: "metricssources".into(),
     }
-}
-
-fn raw(object: &DynamicObject) -> Value {
-    // A DynamicObject came from JSON and goes back to it.
-    serde_json::to_value(object).unwrap_or_default()
 }
 
 /// Read all of it.

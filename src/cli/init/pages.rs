@@ -4,9 +4,12 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::propose::Step;
+use crate::cli::page::wrap;
 
 /// Of a line, comments included.
 const WIDTH: usize = 100;
+/// Begins a comment.
+const MARK: &str = "# ";
 
 /// What only the server writes, and what kubectl keeps for itself.
 const OF_THE_SERVER: [&str; 5] =
@@ -35,26 +38,13 @@ fn written(object: &Value) -> Value {
 /// When an object is no YAML.
 pub fn pages(steps: &[Step]) -> Result<String> {
     let page = |step: &Step| -> Result<String> {
-        let why: String = textwrap(&step.why).iter().map(|line| format!("# {line}\n")).collect();
+        let why: String = wrap(&step.why, WIDTH - MARK.len())
+            .iter()
+            .map(|line| format!("{MARK}{line}\n"))
+            .collect();
         let yaml =
             serde_saphyr::to_string(&written(&step.object)).context("an object must be YAML")?;
         Ok(format!("{why}{yaml}"))
     };
     Ok(steps.iter().map(page).collect::<Result<Vec<_>>>()?.join("---\n"))
-}
-
-fn textwrap(text: &str) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let last = lines.last_mut();
-        match last {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if line.len() + word.len() + 3 <= WIDTH => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }

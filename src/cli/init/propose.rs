@@ -195,9 +195,10 @@ fn route<'a>(
         return Ok(Some(one));
     }
     // One for another name, a gateway's, that goes where the Service does.
+    let own = selecting(found);
     let goes = |route: &&Value| {
         let mut destinations = list(route, "/spec/http").iter().flat_map(|e| list(e, "/route"));
-        destinations.any(|d| selecting(found).iter().any(|own| goes_to(d, name(own), namespace)))
+        destinations.any(|d| own.iter().any(|own| goes_to(d, name(own), namespace)))
     };
     let all: Vec<&Value> = found.routes.iter().filter(goes).collect();
     match all.as_slice() {

@@ -8,9 +8,10 @@ use surefoot_core::mark::{Mark, WROTE};
 use surefoot_core::route::{BREAK_GLASS, EPOCH, OWNER, Signature};
 use surefoot_core::route::{accepted, break_glass, edit, fit, read, timeout_seconds};
 use surefoot_core::routing::{Routing, Split};
-use surefoot_core::write::{Author, Request, Write};
+use surefoot_core::write::{Request, Write};
 
 use super::json::{anything, changed, changes, is_object};
+use super::rules::AUTHOR;
 
 const NAMES: [&str; 6] = ["primary", "a/b", "~1a~0b", "größe", "", "0"];
 
@@ -194,18 +195,6 @@ fn does(
     Ok(after)
 }
 
-fn author() -> Author<'static> {
-    Author {
-        rollout: "shop",
-        uid: "u",
-        namespace: "prod",
-        deployment: "shop",
-        epoch: 3,
-        rivals: &[],
-        allowed: Mark { release: 1, weight: 50 },
-    }
-}
-
 /// All that is promised of any route.
 fn holds(route: &Value, routing: &Routing, percent: i32) -> Result<(), TestCaseError> {
     let _ = (timeout_seconds(route, routing), accepted(route, routing, "prod"));
@@ -216,7 +205,7 @@ fn holds(route: &Value, routing: &Routing, percent: i32) -> Result<(), TestCaseE
     prop_assert_eq!(edited.is_ok(), broken.is_ok());
     prop_assert!(edited.is_ok() || before.is_err(), "readable and not editable: {:?}", edited);
     let write = Write::SetWeight { routing: routing.clone(), percent };
-    let request = write.request(Some(route), None, author());
+    let request = write.request(Some(route), None, AUTHOR);
     let refused = request.is_err();
     if !is_object(route) {
         return Ok(());

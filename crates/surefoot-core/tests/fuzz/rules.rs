@@ -12,7 +12,7 @@ use surefoot_core::write::{Author, Request, Write};
 use super::json::{anything, changed, changes, is_object};
 
 const SUBSETS: [&str; 4] = ["stable", "canary", "a/b", "~1"];
-const AUTHOR: Author<'_> = Author {
+pub const AUTHOR: Author<'_> = Author {
     rollout: "shop",
     uid: "u",
     namespace: "prod",
