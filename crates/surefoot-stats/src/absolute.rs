@@ -11,6 +11,7 @@
 //! Poisson: little for rare failures, much for rates near 1.
 
 use crate::block::{Arm, Block, count};
+use crate::elementary;
 use crate::grid::ABSOLUTE;
 
 /// Lowest rate predicted for stable.
@@ -41,14 +42,42 @@ pub fn project(n1: f64, n0: f64, th1: f64, th0: f64, d: f64) -> (f64, f64) {
 /// 0 without canary requests: stable alone says nothing of a difference.
 #[must_use]
 pub fn log_e(block: &Block, th1: f64, th0: f64, d: f64) -> f64 {
+    let [log] = log_es(block, [th1], th0, d, 1.0);
+    log
+}
+
+/// [`log_e`] for every θ1, divided by the dispersion.
+fn log_es<const N: usize>(
+    block: &Block,
+    th1: [f64; N],
+    th0: f64,
+    d: f64,
+    dispersion: f64,
+) -> [f64; N] {
     let (n1, k1, n0, k0) = block.floats();
     if n1 == 0.0 {
-        return 0.0;
+        return [0.0; N];
     }
-    let (star1, star0) = project(n1, n0, th1, th0, d);
-    let canary = k1 * (th1 / star1).ln() - n1 * (th1 - star1);
-    // Without stable requests θ0* may be 0, and nothing of stable is observed.
-    if n0 == 0.0 { canary } else { canary + k0 * (th0 / star0).ln() - n0 * (th0 - star0) }
+    let stars = th1.map(|th1| project(n1, n0, th1, th0, d));
+    let mut logs = [[0.0; N]; 2];
+    let [canary, stable] = &mut logs;
+    for (((canary, stable), th1), (star1, star0)) in
+        canary.iter_mut().zip(stable).zip(th1).zip(stars)
+    {
+        *canary = (th1 - star1) / star1;
+        // Without stable requests θ0* may be 0, and nothing of stable is observed.
+        *stable = if n0 == 0.0 { 0.0 } else { (th0 - star0) / star0 };
+    }
+    elementary::ln_1p(logs.as_flattened_mut());
+    let mut all = [0.0; N];
+    let [canary, stable] = logs;
+    for ((((log, canary), stable), th1), (star1, star0)) in
+        all.iter_mut().zip(canary).zip(stable).zip(th1).zip(stars)
+    {
+        let of_stable = if n0 == 0.0 { 0.0 } else { k0 * stable - n0 * (th0 - star0) };
+        *log = (k1 * canary - n1 * (th1 - star1) + of_stable) / dispersion;
+    }
+    all
 }
 
 /// One block's ln e of harm at the alternatives θ1 = θ0 + d·h: null p1 − p0 ≤ d.
@@ -57,14 +86,17 @@ pub fn log_e(block: &Block, th1: f64, th0: f64, d: f64) -> f64 {
 /// could be shown and ln e is 0. Without stable requests it is 0 too: stable might fail as often.
 #[must_use]
 pub fn harm(block: &Block, th0: f64, d: f64, dispersion: f64) -> [f64; ABSOLUTE.len()] {
-    ABSOLUTE.map(|h| {
-        let th1 = (th0 + d * h).min(1.0);
-        if block.stable.n() == 0 || th1 <= th0 + d {
-            0.0
-        } else {
-            log_e(block, th1, th0, d) / dispersion
+    if block.stable.n() == 0 {
+        return [0.0; ABSOLUTE.len()];
+    }
+    let th1 = ABSOLUTE.map(|h| (th0 + d * h).min(1.0));
+    let mut logs = log_es(block, th1, th0, d, dispersion);
+    for (log, th1) in logs.iter_mut().zip(th1) {
+        if th1 <= th0 + d {
+            *log = 0.0;
         }
-    })
+    }
+    logs
 }
 
 /// One block's ln e of harm of a canary that has no stable beside it, against stable's past: null
@@ -88,7 +120,7 @@ pub fn harm_alone(canary: Arm, th0: f64, d: f64) -> [f64; ABSOLUTE.len()] {
 /// stable.
 #[must_use]
 pub fn promote(block: &Block, th0: f64, d: f64, dispersion: f64) -> [f64; 3] {
-    [th0 / 2.0, th0, th0 + d / 4.0].map(|th1| log_e(block, th1, th0, d) / dispersion)
+    log_es(block, [th0 / 2.0, th0, th0 + d / 4.0], th0, d, dispersion)
 }
 
 #[cfg(test)]

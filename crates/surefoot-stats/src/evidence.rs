@@ -19,7 +19,7 @@ use crate::grid::{
 use crate::latency::SlowBlock;
 use crate::policy::{CountTest, LatencyTest};
 use crate::window::{CountVotes, LatencyVotes, hedge};
-use crate::{absolute, objective, share};
+use crate::{absolute, elementary, objective, share};
 
 /// ln e at every alternative of a grid, where the test is in use.
 pub(crate) type Logs<const N: usize> = Option<[f64; N]>;
@@ -43,8 +43,8 @@ impl CountHarm {
     pub(crate) fn of(test: &CountTest, block: &Block, th0: f64, phi: f64) -> Self {
         Self {
             absolute: test.max_drop.map(|d| absolute::harm(block, th0, d, phi)),
-            ratio: test.max_failure_ratio.map(|r0| share::harm(block, r0, &HARM, phi)),
-            equal: test.needs_equal().then(|| share::harm(block, 1.0, &HARM, phi)),
+            ratio: test.max_failure_ratio.map(|r0| share::FAILING.log_e(block, r0, phi)),
+            equal: test.needs_equal().then(|| share::FAILING.log_e(block, 1.0, phi)),
             objective: test.max_failure_rate.map(|p| objective::test(block.canary, p, &HARM, phi)),
             votes: CountVotes::none(test),
         }
@@ -149,6 +149,9 @@ impl CountPromote {
     }
 }
 
+/// How many boundaries are folded at once.
+const TOGETHER: usize = 8;
+
 /// Evidence of harm of latencies since one step began.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LatencyHarm {
@@ -184,19 +187,40 @@ impl LatencyHarm {
         block: &SlowBlock,
         phi: f64,
     ) {
-        let slow = share::Multiples::of(&SLOW);
-        for (slot, (boundary, r0)) in test.harm_margins().enumerate() {
-            let Some(at) = block.at(boundary) else { continue };
-            let more = slow.log_e(&at, r0, phi);
-            for begun in since.iter_mut().flatten() {
-                if let Some(logs) = begun.boundaries.get_mut(slot) {
-                    add(logs, &more);
+        let slow = &*share::SLOWER;
+        let mut margins = test.harm_margins().enumerate();
+        loop {
+            // So many at a time that their logarithms are worth asking for together.
+            let mut parts = [(0, share::Parts::default()); TOGETHER];
+            let mut spreads = [[0.0; SLOW.len()]; TOGETHER];
+            let mut found = 0;
+            for ((part, spread), (slot, (boundary, r0))) in
+                parts.iter_mut().zip(&mut spreads).zip(margins.by_ref().take(TOGETHER))
+            {
+                found += 1;
+                let Some(at) = block.at(boundary).and_then(|at| share::Parts::of(&at, r0, phi))
+                else {
+                    continue;
+                };
+                *part = (slot, at);
+                *spread = slow.spread(&at);
+            }
+            if found == 0 {
+                break;
+            }
+            elementary::ln_1p(spreads.as_flattened_mut());
+            for ((slot, part), spread) in parts.iter().zip(&spreads).take(found) {
+                let more = slow.log_e_of(part, spread);
+                for begun in since.iter_mut().flatten() {
+                    if let Some(logs) = begun.boundaries.get_mut(*slot) {
+                        add(logs, &more);
+                    }
                 }
             }
         }
         let aim = test.objective.zip(test.objective_harm_boundary());
         if let Some((aim, at)) = aim.and_then(|(aim, i)| Some((aim, block.at(i)?))) {
-            let equal = Some(share::harm(&at, 1.0, &SLOW, phi));
+            let equal = Some(slow.log_e(&at, 1.0, phi));
             let objective = Some(objective::test(at.canary, aim.exceedance(), &HARM, phi));
             for begun in since.iter_mut().flatten() {
                 add_some(&mut begun.equal, &equal);

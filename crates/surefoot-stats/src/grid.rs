@@ -4,6 +4,7 @@
 //! large the effect is pays at most ln(1/weight) for asking at every size.
 
 use crate::block::count;
+use crate::elementary::sum_of_exponentials;
 
 /// Alternatives of harm, as multiples of the tolerated ratio (share) or odds (objective); mixed with
 /// equal weights.
@@ -54,8 +55,41 @@ pub fn log_mix(terms: impl Iterator<Item = (f64, f64)>) -> f64 {
 /// The mixture with equal weights. −∞ of nothing.
 #[must_use]
 pub fn log_mean(logs: &[f64]) -> f64 {
-    let weight = 1.0 / count(logs.len() as u64);
-    log_mix(logs.iter().map(|x| (weight, *x)))
+    let mut mix = Mix::default();
+    mix.add(logs);
+    mix.log_mean().unwrap_or(f64::NEG_INFINITY)
+}
+
+/// A mixture with equal weights of what comes in parts.
+#[derive(Debug)]
+pub(crate) struct Mix {
+    top: f64,
+    sum: f64,
+    terms: u64,
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        Self { top: f64::NEG_INFINITY, sum: 0.0, terms: 0 }
+    }
+}
+
+impl Mix {
+    pub(crate) fn add(&mut self, logs: &[f64]) {
+        self.terms += logs.len() as u64;
+        let (top, sum) = sum_of_exponentials(logs);
+        if top > self.top {
+            self.sum = self.sum * (self.top - top).exp() + sum;
+            self.top = top;
+        } else if top > f64::NEG_INFINITY {
+            self.sum += sum * (top - self.top).exp();
+        }
+    }
+
+    /// `None` of nothing.
+    pub(crate) fn log_mean(&self) -> Option<f64> {
+        (self.terms > 0).then(|| self.top + (self.sum / count(self.terms)).ln())
+    }
 }
 
 /// The mixture with given weights, a pair each.

@@ -32,6 +32,7 @@ pub mod block;
 pub mod calibration;
 pub mod crash;
 pub mod dispersion;
+mod elementary;
 mod evidence;
 pub mod grid;
 pub mod history;

@@ -8,7 +8,11 @@
 //! and c = (R0·n1 + n0)/(R·n1 + n0) a block has E\[e\] = (1 + p1(ac−1))^n1 · (1 + p0(c−1))^n0, and
 //! 1 + x ≤ eˣ leaves exp(0) at p1 = R0·p0. Dividing ln e by φ ≥ 1 keeps it by Jensen's inequality.
 
+use std::sync::LazyLock;
+
 use crate::block::Block;
+use crate::elementary;
+use crate::grid::{HARM, SLOW};
 
 /// ln of the likelihood ratio of `ratio` against the null's edge `r0`, for one block; both > 0.
 ///
@@ -30,6 +34,13 @@ pub fn harm<const N: usize>(block: &Block, r0: f64, grid: &[f64; N], dispersion:
     Multiples::of(grid).log_e(block, r0, dispersion)
 }
 
+/// Those of counts.
+pub(crate) static FAILING: LazyLock<Multiples<{ HARM.len() }>> =
+    LazyLock::new(|| Multiples::of(&HARM));
+/// Those of latencies.
+pub(crate) static SLOWER: LazyLock<Multiples<{ SLOW.len() }>> =
+    LazyLock::new(|| Multiples::of(&SLOW));
+
 /// Alternatives as multiples of the null's edge, with what is the same for every block and boundary.
 pub(crate) struct Multiples<const N: usize>([(f64, f64); N]);
 
@@ -40,23 +51,49 @@ impl<const N: usize> Multiples<N> {
 
     /// [`log_e`] at each, divided by the dispersion.
     pub(crate) fn log_e(&self, block: &Block, r0: f64, dispersion: f64) -> [f64; N] {
-        let (n1, k1, n0, k0) = block.floats();
-        if n1 == 0.0 || n0 == 0.0 || k1 + k0 == 0.0 {
-            return [0.0; N];
-        }
-        // (R n1 + n0)/(R0 n1 + n0) = 1 + (h − 1)·q0, with q0 the canary's share of failures at the edge.
-        let q0 = r0 * n1 / (r0 * n1 + n0);
-        let (ours, all) = (k1 / dispersion, (k1 + k0) / dispersion);
-        let mut logs = [0.0; N];
-        for (log, (more, ln)) in logs.iter_mut().zip(&self.0) {
-            *log = ours * ln - all * ln_1p(more * q0);
+        let Some(parts) = Parts::of(block, r0, dispersion) else { return [0.0; N] };
+        let mut spread = self.spread(&parts);
+        elementary::ln_1p(&mut spread);
+        self.log_e_of(&parts, &spread)
+    }
+
+    /// (R n1 + n0)/(R0 n1 + n0) − 1 = (h − 1)·q0 at each.
+    pub(crate) fn spread(&self, parts: &Parts) -> [f64; N] {
+        self.0.map(|(more, _)| more * parts.q0)
+    }
+
+    /// ln e at each, of ln(1 + spread).
+    pub(crate) fn log_e_of(&self, parts: &Parts, spread: &[f64; N]) -> [f64; N] {
+        let mut logs = *spread;
+        for (log, (_, ln)) in logs.iter_mut().zip(&self.0) {
+            *log = parts.ours * ln - parts.all * *log;
         }
         logs
     }
 }
 
+/// What a block's ln e is made of. Of none it is 0.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Parts {
+    /// The canary's share of failures at the null's edge.
+    q0: f64,
+    /// The canary's failures, and those of both, tempered.
+    ours: f64,
+    all: f64,
+}
+
+impl Parts {
+    /// `None` where a block tells nothing of a ratio.
+    pub(crate) fn of(block: &Block, r0: f64, dispersion: f64) -> Option<Self> {
+        let (n1, k1, n0, k0) = block.floats();
+        let tells = n1 > 0.0 && n0 > 0.0 && k1 + k0 > 0.0;
+        let q0 = r0 * n1 / (r0 * n1 + n0);
+        tells.then_some(Self { q0, ours: k1 / dispersion, all: (k1 + k0) / dispersion })
+    }
+}
+
 /// ln(1 + x) for x > −1 without cancellation, to a few units of the last digit: what the sum 1 + x loses
-/// is put back. Half of the time that the standard library's takes, and there are a hundred a block.
+/// is put back. Half of the time that the standard library's takes.
 pub(crate) fn ln_1p(x: f64) -> f64 {
     let sum = 1.0 + x;
     sum.ln() + (x - (sum - 1.0)) / sum
@@ -71,7 +108,19 @@ pub fn promote<const N: usize>(
     grid: &[f64; N],
     dispersion: f64,
 ) -> [f64; N] {
-    grid.map(|ratio| log_e(block, r0, ratio) / dispersion)
+    let Some(parts) = Parts::of(block, r0, dispersion) else { return [0.0; N] };
+    let mut logs = [[0.0; N]; 2];
+    let [ratios, spreads] = &mut logs;
+    for ((on_ratio, spread), ratio) in ratios.iter_mut().zip(spreads).zip(grid) {
+        let more = (ratio - r0) / r0;
+        (*on_ratio, *spread) = (more, more * parts.q0);
+    }
+    elementary::ln_1p(logs.as_flattened_mut());
+    let [mut ratios, spreads] = logs;
+    for (log, spread) in ratios.iter_mut().zip(spreads) {
+        *log = parts.ours * *log - parts.all * spread;
+    }
+    ratios
 }
 
 #[cfg(test)]
@@ -80,7 +129,7 @@ mod tests {
 
     use super::*;
     use crate::block::Arm;
-    use crate::grid::{HARM, SAFE, SLOW};
+    use crate::grid::SAFE;
     use crate::objective::tests::expectation;
 
     #[test]

@@ -17,6 +17,7 @@
 //! on average.
 
 use crate::block::Block;
+use crate::elementary;
 use crate::share::ln_1p;
 
 /// How long a window is; shorter only where a step ends, and then it only counts against harm.
@@ -56,8 +57,37 @@ pub fn log_e(window: &Block, r0: f64, ratio: f64) -> f64 {
 /// null p1 ≤ r0·p0, r0 ≥ 1.
 #[must_use]
 pub fn harm<const N: usize>(window: &Block, r0: f64, grid: &[f64; N]) -> [f64; N] {
+    let mut logs = [0.0; N];
+    if let Some(ratios) = ratios(window, r0) {
+        logs = grid.map(|h| ratios.of(h));
+        elementary::ln_1p(&mut logs);
+    }
+    logs
+}
+
+/// A window's share of failures beside that at the null's edge: what [`harm`] is a logarithm of.
+pub(crate) struct Ratios {
+    q0: f64,
+    above: f64,
+}
+
+/// `None` where a window tells nothing: without failures, and with one arm only.
+pub(crate) fn ratios(window: &Block, r0: f64) -> Option<Ratios> {
+    let (n1, k1, n0, k0) = window.floats();
+    if n1 == 0.0 || n0 == 0.0 || k1 + k0 == 0.0 {
+        return None;
+    }
     let edge = edge(r0);
-    grid.map(|h| log_e(window, edge, edge * h))
+    let q0 = edge * n1 / (edge * n1 + n0);
+    Some(Ratios { q0, above: k1 / (k1 + k0) - q0 })
+}
+
+impl Ratios {
+    /// e − 1 of [`log_e`] at a multiple of the edge: (1 + S·more)/(1 + q0·more) − 1.
+    pub(crate) fn of(&self, multiple: f64) -> f64 {
+        let more = multiple - 1.0;
+        self.above * more / (1.0 + self.q0 * more)
+    }
 }
 
 #[cfg(test)]

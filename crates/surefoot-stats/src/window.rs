@@ -2,12 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Block, count};
+use crate::block::Block;
+use crate::elementary;
 use crate::evidence::{FLOAT, LENGTH, Logs, TAG, add_some, bytes};
-use crate::grid::{HARM, SLOW_VOTE, add, log_mean, log_mix};
+use crate::grid::{HARM, Mix, SLOW_VOTE, add, log_mean, log_mix};
 use crate::latency::SlowBlock;
 use crate::policy::{CountTest, LatencyTest};
 use crate::vote;
+
+/// How many logarithms are mixed at once.
+const MOST: usize = 64;
 
 /// Votes on counts: ln e at every alternative, where the test is in use.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,9 +90,10 @@ impl LatencyVotes {
     /// What one window tells, in place of what is there.
     pub(crate) fn take(&mut self, test: &LatencyTest, window: &SlowBlock) {
         for (logs, (boundary, r0)) in self.boundaries.iter_mut().zip(test.vote_margins()) {
-            let at = window.at(boundary).unwrap_or_default();
-            *logs = vote::harm(&at, r0, &SLOW_VOTE);
+            let ratios = window.at(boundary).and_then(|at| vote::ratios(&at, r0));
+            *logs = ratios.map_or([0.0; SLOW_VOTE.len()], |ratios| SLOW_VOTE.map(|h| ratios.of(h)));
         }
+        elementary::ln_1p(self.boundaries.as_flattened_mut());
         let aim = test.objective_harm_boundary().and_then(|i| window.at(i));
         if let (Some(logs), Some(at)) = (&mut self.equal, aim) {
             *logs = vote::harm(&at, 1.0, &SLOW_VOTE);
@@ -115,12 +120,18 @@ impl LatencyVotes {
     /// ln E of the mean over boundaries, `None` where none is voted on, and on "no more than
     /// stable", if the window in `pending` ended now.
     pub(crate) fn log_e(&self, pending: &Self) -> (Option<f64>, f64) {
-        let alternatives = count((self.boundaries.len() * SLOW_VOTE.len()) as u64);
-        let pairs = self.boundaries.iter().zip(&pending.boundaries);
-        let logs = pairs.flat_map(|(logs, more)| logs.iter().zip(more));
-        let all = log_mix(logs.map(|(log, more)| (1.0 / alternatives, log + more.min(0.0))));
-        let comparison = (!self.boundaries.is_empty()).then_some(all);
-        (comparison, cut_short(&self.equal, &pending.equal))
+        let pending_all = pending.boundaries.as_flattened();
+        let mut mix = Mix::default();
+        for (logs, more) in
+            self.boundaries.as_flattened().chunks(MOST).zip(pending_all.chunks(MOST))
+        {
+            let mut all = [0.0; MOST];
+            for (all, (log, more)) in all.iter_mut().zip(logs.iter().zip(more)) {
+                *all = log + more.min(0.0);
+            }
+            mix.add(all.get(..logs.len()).unwrap_or_default());
+        }
+        (mix.log_mean(), cut_short(&self.equal, &pending.equal))
     }
 
     /// ln E at one of [`LatencyTest::vote_margins`], if the window in `pending` ended now.
@@ -149,5 +160,5 @@ fn cut_short<const N: usize>(logs: &Logs<N>, pending: &Logs<N>) -> f64 {
 
 /// Half of the evidence by requests, half by votes.
 pub(crate) fn hedge(requests: f64, votes: f64, eta: f64) -> f64 {
-    log_mean(&[requests, eta * votes])
+    log_mix([(0.5, requests), (0.5, eta * votes)].into_iter())
 }
