@@ -44,8 +44,8 @@ scope: setup build ## Record the requests that kube-sandbox must answer: its sco
 	./target/debug/surefoot-e2e scope crates/kube-sandbox/scope.txt
 
 .PHONY: crash
-crash: ## The controller crashed at every call, in memory (ONLY="story …", KINDS="before frozen …", POINTS=n: every nth)
-	CRASH=all ONLY="$(ONLY)" KINDS="$(KINDS)" POINTS="$(POINTS)" CARGO_PROFILE_RELEASE_LTO=off \
+crash: ## The controller crashed at every call, in memory (ONLY="story …", KINDS="before frozen …", POINTS=n: every nth, CALL=n: at the nth call)
+	CRASH=all ONLY="$(ONLY)" KINDS="$(KINDS)" POINTS="$(POINTS)" CALL="$(CALL)" CARGO_PROFILE_RELEASE_LTO=off \
 		$(CARGO) test --quiet --release --package surefoot --test crash --locked
 
 .PHONY: week

@@ -17,6 +17,7 @@ use surefoot::sandbox::{App, Cluster as Sandboxed, Conditions, Delivery};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::branch::Branches;
 use crate::gate::Gate;
 
 pub const NS: &str = "prod";
@@ -30,13 +31,6 @@ pub const SERVICES: &str = "/api/v1/namespaces/prod/services";
 const LIMIT: Duration = Duration::from_secs(1800);
 /// How long a frozen controller stays so: longer than its lease and all limits on calls.
 pub const FROZEN: Duration = Duration::from_secs(12);
-
-/// What a run is told to do wrong beside the sandbox's plan.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Trouble {
-    /// The first controller freezes before this call of its, while a second one stands by.
-    pub freeze_at: u64,
-}
 
 /// The cluster.
 pub struct Cluster {
@@ -134,19 +128,20 @@ impl Cluster {
         assert!(came, "never: {what}: {}", self.get(ROLLOUT)["status"]["message"]);
     }
 
-    /// Start the controller, and start it anew, under another name, whenever it dies.
-    pub fn operate(self: &Arc<Self>, trouble: Trouble) {
+    /// Start the controller, and start it anew, under another name, whenever it dies. Where it may freeze
+    /// a second one stands by.
+    pub fn operate(self: &Arc<Self>, freezes: Option<Arc<Branches>>) {
         let (frozen, _) = watch::channel(false);
         let frozen = Arc::new(frozen);
-        let (cluster, ice) = (self.clone(), frozen.clone());
+        let (cluster, ice, branches) = (self.clone(), frozen.clone(), freezes.clone());
         let first = tokio::spawn(async move {
             for number in 1.. {
-                let freeze_at = if number == 1 { trouble.freeze_at } else { 0 };
-                cluster.run(&format!("controller-{number}"), freeze_at, ice.clone()).await;
+                let name = format!("controller-{number}");
+                cluster.run(&name, branches.clone(), ice.clone()).await;
             }
         });
         lock(&self.tasks).push(first);
-        if trouble.freeze_at == 0 {
+        if freezes.is_none() {
             return;
         }
         let cluster = self.clone();
@@ -155,7 +150,7 @@ impl Cluster {
             for number in 1.. {
                 // It must not be the first to lead.
                 tokio::time::sleep(Duration::from_millis(500)).await;
-                cluster.run(&format!("standby-{number}"), 0, never.clone()).await;
+                cluster.run(&format!("standby-{number}"), None, never.clone()).await;
             }
         });
         let thaw = tokio::spawn(async move {
@@ -169,9 +164,14 @@ impl Cluster {
     }
 
     /// One process, until it dies.
-    async fn run(&self, name: &str, freeze_at: u64, frozen: Arc<watch::Sender<bool>>) {
+    async fn run(
+        &self,
+        name: &str,
+        branches: Option<Arc<Branches>>,
+        frozen: Arc<watch::Sender<bool>>,
+    ) {
         let mut crashes = self.inner.api.crashes();
-        let gate = Gate::new(self.inner.api.service(name), freeze_at, frozen.clone());
+        let gate = Gate::new(self.inner.api.service(name), name, branches, frozen.clone());
         let outside = Outside {
             client: Client::new(gate, NS),
             clock: self.inner.clock,

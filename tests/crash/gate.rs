@@ -4,7 +4,6 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,23 +11,31 @@ use kube::client::Body;
 use kube_sandbox::{ConnectionLost, ResponseBody, Service};
 use tokio::sync::watch;
 
+use crate::branch::Branches;
+
 /// How long a call takes.
 const WAY: Duration = Duration::from_millis(1);
 
-/// The way, and the number of the call before which it freezes.
+/// The way of one controller.
 #[derive(Clone)]
 pub struct Gate {
     inner: Service,
-    freeze_at: u64,
-    calls: Arc<AtomicU64>,
+    client: String,
+    /// Which calls it may freeze before.
+    branches: Option<Arc<Branches>>,
     /// Whether it is frozen.
     frozen: Arc<watch::Sender<bool>>,
 }
 
 impl Gate {
-    /// Freezes before this call, counted from 1; 0: never.
-    pub fn new(inner: Service, freeze_at: u64, frozen: Arc<watch::Sender<bool>>) -> Self {
-        Self { inner, freeze_at, calls: Arc::default(), frozen }
+    /// The way of `client`, which freezes at the calls that `branches` says.
+    pub fn new(
+        inner: Service,
+        client: &str,
+        branches: Option<Arc<Branches>>,
+        frozen: Arc<watch::Sender<bool>>,
+    ) -> Self {
+        Self { inner, client: client.to_owned(), branches, frozen }
     }
 }
 
@@ -42,7 +49,7 @@ impl tower_service::Service<http::Request<Body>> for Gate {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        if self.calls.fetch_add(1, Ordering::Relaxed) + 1 == self.freeze_at {
+        if self.branches.as_ref().is_some_and(|branches| branches.freezes(&self.client)) {
             self.frozen.send_replace(true);
         }
         let arrives = self.inner.call(request);

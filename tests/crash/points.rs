@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use kube_sandbox::{Call, Fault, Verb};
-
-use crate::cluster::Trouble;
+use kube_sandbox::{Fault, Verb};
 
 /// The first controller, and the one that takes its place when it dies.
 pub const FIRST: &str = "controller-1";
@@ -43,62 +41,25 @@ pub const KINDS: [(Kind, &str); 12] = [
     (Kind::Pair, "pairs"),
 ];
 
-/// One thing that goes wrong, or a pair of them.
-#[derive(Debug, Clone)]
-pub struct Point {
-    pub kind: Kind,
-    /// Before which calls of which controller, and what.
-    pub faults: Vec<(&'static str, u64, Fault)>,
-    pub trouble: Trouble,
-}
-
-impl Point {
-    fn new(kind: Kind, faults: Vec<(&'static str, u64, Fault)>) -> Self {
-        Self { kind, faults, trouble: Trouble::default() }
+/// What can go wrong with a call when it arrives; `again`, after something has gone wrong before.
+pub fn faults(verb: Verb, again: bool) -> Vec<(Kind, Fault)> {
+    if again {
+        return vec![(Kind::Pair, Fault::Crash)];
     }
-}
-
-/// The calls of one controller.
-pub fn calls_of<'a>(calls: &'a [Call], client: &str) -> Vec<&'a Call> {
-    calls.iter().filter(|call| call.client == client).collect()
-}
-
-/// Every point of a story but the pairs, from the calls of its clean run.
-pub fn points(calls: &[Call]) -> Vec<Point> {
-    let own = calls_of(calls, FIRST);
-    let mut points = Vec::new();
-    for (nth, call) in (1..).zip(own) {
-        let mut add = |kind, fault| points.push(Point::new(kind, vec![(FIRST, nth, fault)]));
-        add(Kind::Before, Fault::Crash);
-        add(Kind::Error, Fault::Answer(500));
-        add(Kind::Busy, Fault::TooManyRequests(1));
-        add(Kind::Late, Fault::Delay(Duration::from_secs(4)));
-        match call.verb {
-            Verb::Watch => {
-                add(Kind::Gone, Fault::Answer(410));
-                add(Kind::Cut, Fault::CutWatch(1));
-                add(Kind::Skipped, Fault::SkipEvents);
-            }
-            Verb::Get | Verb::List => add(Kind::Stale, Fault::Stale(3)),
-            _ => {
-                add(Kind::After, Fault::CrashAfter);
-                add(Kind::Lost, Fault::DropReply);
-            }
-        }
-        let trouble = Trouble { freeze_at: nth };
-        points.push(Point { kind: Kind::Frozen, faults: Vec::new(), trouble });
-    }
-    points.sort_by_key(|point| point.kind);
-    points
-}
-
-/// After the crash at a point the next controller dies too, at each of its calls.
-pub fn pairs(point: &Point, calls: &[Call]) -> Vec<Point> {
-    let second = (1..).take(calls_of(calls, SECOND).len());
-    let pair = |nth| {
-        let mut faults = point.faults.clone();
-        faults.push((SECOND, nth, Fault::Crash));
-        Point::new(Kind::Pair, faults)
-    };
-    second.map(pair).collect()
+    let mut faults = vec![
+        (Kind::Before, Fault::Crash),
+        (Kind::Error, Fault::Answer(500)),
+        (Kind::Busy, Fault::TooManyRequests(1)),
+        (Kind::Late, Fault::Delay(Duration::from_secs(4))),
+    ];
+    faults.extend(match verb {
+        Verb::Watch => vec![
+            (Kind::Gone, Fault::Answer(410)),
+            (Kind::Cut, Fault::CutWatch(1)),
+            (Kind::Skipped, Fault::SkipEvents),
+        ],
+        Verb::Get | Verb::List => vec![(Kind::Stale, Fault::Stale(3))],
+        _ => vec![(Kind::After, Fault::CrashAfter), (Kind::Lost, Fault::DropReply)],
+    });
+    faults
 }

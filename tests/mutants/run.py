@@ -28,8 +28,8 @@ FOUND = WORK / "found.json"
 BUILD_LIMIT, TEST_LIMIT = 1800, 600
 FAILED = re.compile(
     r"^test (\S+)(?: - should panic)? \.\.\. FAILED$"  # cargo's
-    r"|^  ([a-z0-9-]+), Point \{ kind: (\w+)"  # the crash suite's
-    r"|^([a-z0-9-]+: the clean run): "
+    r"|^  ([a-z0-9-]+, \w+, CALL=\d+)"  # the crash suite's
+    r"|^ *([a-z0-9-]+(?:: the clean run|, nothing wrong)): "
     r"|^FAIL +(\S+)",  # a story's
     re.MULTILINE,
 )

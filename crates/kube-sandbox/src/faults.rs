@@ -1,5 +1,7 @@
 //! What goes wrong, with which call.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::request::{Request, Verb};
@@ -87,9 +89,19 @@ struct Rule {
 /// let second_patch = When { nth: Some(2), verb: Some(Verb::Patch), ..When::default() };
 /// let plan = FaultPlan::new().with(second_patch, Fault::DropReply);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct FaultPlan {
     rules: Vec<Rule>,
+    ask: Option<Ask>,
+}
+
+/// Says what goes wrong with a call of a client.
+type Ask = Arc<dyn Fn(&str, &Request) -> Option<Fault> + Send + Sync>;
+
+impl fmt::Debug for FaultPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultPlan").field("rules", &self.rules).finish_non_exhaustive()
+    }
 }
 
 impl FaultPlan {
@@ -112,6 +124,17 @@ impl FaultPlan {
         self
     }
 
+    /// What no rule is about goes wrong as this says, which is asked once for every such call, by the
+    /// client's name. It must not use the sandbox.
+    #[must_use]
+    pub fn asking(
+        mut self,
+        ask: impl Fn(&str, &Request) -> Option<Fault> + Send + Sync + 'static,
+    ) -> FaultPlan {
+        self.ask = Some(Arc::new(ask));
+        self
+    }
+
     /// What goes wrong with this call. Every rule counts the calls that fit it.
     pub(crate) fn meet(&mut self, client: &str, request: &Request) -> Option<Fault> {
         let mut met = None;
@@ -126,7 +149,7 @@ impl FaultPlan {
                 met = Some(rule.fault.clone());
             }
         }
-        met
+        met.or_else(|| self.ask.as_ref()?(client, request))
     }
 }
 
@@ -151,6 +174,18 @@ mod tests {
         assert_eq!(plan.meet("a", &list), None, "another verb");
         assert_eq!(plan.meet("a", &get), Some(Fault::Crash));
         assert_eq!(plan.meet("a", &get), None, "the third");
+    }
+
+    #[test]
+    fn what_no_rule_is_about_is_asked_for() {
+        let own = When { client: Some("a".into()), ..When::default() };
+        let ask = |client: &str, request: &Request| {
+            (client == "b" && request.verb() == Verb::Get).then_some(Fault::Crash)
+        };
+        let mut plan = FaultPlan::new().with(own, Fault::DropReply).asking(ask);
+        let get = Request::get("/version");
+        let met = ["a", "a", "b"].map(|client| plan.meet(client, &get));
+        assert_eq!(met, [Some(Fault::DropReply), None, Some(Fault::Crash)]);
     }
 
     #[test]
