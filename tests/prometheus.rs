@@ -24,6 +24,7 @@ use surefoot::controller::sample::{Sampler, Task};
 use surefoot::controller::tasks::Tasks;
 use surefoot::outbound::Outbound;
 use surefoot_core::api::analysis::{SourceKind, SourceRef};
+use surefoot_core::api::rollout::Mesh;
 use surefoot_core::api::source::PrometheusSource;
 use surefoot_core::metrics::Wanted;
 use surefoot_core::metrics::query::{By, Series};
@@ -149,7 +150,9 @@ fn wanted() -> Wanted {
     Wanted {
         source: SourceRef { kind: SourceKind::MetricsSource, name: "default".into() },
         series: Series {
+            mesh: Mesh::Istio,
             namespace: "shop".into(),
+            service: "shop".into(),
             stable: "stable".into(),
             canary: "canary".into(),
             by: By::Service,

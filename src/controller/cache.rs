@@ -14,7 +14,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 use surefoot_core::observed::is_disrupted;
-use surefoot_core::route::Fault;
+use surefoot_core::route::{Fault, Override};
 use surefoot_core::write::Kind;
 use tokio::sync::{mpsc, watch};
 
@@ -29,6 +29,8 @@ pub enum Watched {
     Written(Kind),
     /// discovery.k8s.io EndpointSlice.
     EndpointSlice,
+    /// A kind that takes requests away from routes.
+    Override(Override),
     /// v1 Namespace, to know of those that are going away.
     Namespace,
     /// v1 Pod, only those that are being taken away.
@@ -48,7 +50,7 @@ pub enum Watched {
 }
 
 /// Every watch.
-pub const WATCHED: [Watched; 15] = [
+pub const WATCHED: [Watched; 17] = [
     Watched::Written(Kind::Deployment),
     Watched::Written(Kind::ReplicaSet),
     Watched::Written(Kind::Service),
@@ -56,6 +58,8 @@ pub const WATCHED: [Watched; 15] = [
     Watched::Written(Kind::HTTPRoute),
     Watched::Written(Kind::DestinationRule),
     Watched::EndpointSlice,
+    Watched::Override(Override::ServiceProfile),
+    Watched::Override(Override::TrafficSplit),
     Watched::Namespace,
     Watched::DisruptedPod,
     Watched::Action,
@@ -84,6 +88,20 @@ impl Watched {
                 kind: "EndpointSlice".into(),
                 plural: "endpointslices".into(),
             },
+            Watched::Override(Override::ServiceProfile) => ApiResource {
+                group: "linkerd.io".into(),
+                version: "v1alpha2".into(),
+                api_version: "linkerd.io/v1alpha2".into(),
+                kind: "ServiceProfile".into(),
+                plural: "serviceprofiles".into(),
+            },
+            Watched::Override(Override::TrafficSplit) => ApiResource {
+                group: "split.smi-spec.io".into(),
+                version: "v1alpha1".into(),
+                api_version: "split.smi-spec.io/v1alpha1".into(),
+                kind: "TrafficSplit".into(),
+                plural: "trafficsplits".into(),
+            },
             Watched::Namespace => ApiResource {
                 group: String::new(),
                 version: "v1".into(),
@@ -110,7 +128,7 @@ impl Watched {
     /// Whether the controller works without it: not every cluster serves it, and nobody need grant it
     /// who doesn't use it.
     fn is_optional(self) -> bool {
-        self == Watched::Written(Kind::HTTPRoute)
+        matches!(self, Watched::Written(Kind::HTTPRoute) | Watched::Override(_))
     }
 
     fn is_cluster_wide(self) -> bool {

@@ -10,11 +10,12 @@ use kube::runtime::reflector::Store;
 use serde_json::Value;
 use surefoot_core::api::Rollout;
 use surefoot_core::api::analysis::{AnalysisTemplateSpec, TemplateKind};
+use surefoot_core::api::rollout::Mesh;
 use surefoot_core::claim::{self, Rival};
 use surefoot_core::gather::{Source, followed, gather};
 use surefoot_core::observed::{Action, Delivery, Observed, disrupted_until};
 use surefoot_core::plan::{Templates, resolve};
-use surefoot_core::route::{Fault, Weights};
+use surefoot_core::route::{Fault, Override, Weights};
 use surefoot_core::routing::{Routing, Side};
 use surefoot_core::takeover::Stamped;
 use surefoot_core::write::{Kind, Target};
@@ -41,6 +42,7 @@ pub fn concerns(rollout: &Rollout, kind: Watched, name: &str) -> bool {
         }
         // Any of them may be for the Service that clients call.
         Watched::Written(Kind::DestinationRule) => true,
+        Watched::Override(_) => routing.mesh == Mesh::Linkerd,
         Watched::DisruptedPod => name.starts_with(&spec.target_ref.name),
         Watched::Written(Kind::Rollout | Kind::RolloutAction)
         | Watched::Action
@@ -83,6 +85,12 @@ impl Source for Copies<'_> {
 
     fn all(&self, kind: Kind) -> Vec<Value> {
         self.list(Watched::Written(kind), |_| true)
+    }
+
+    fn overrides(&self, kind: Override) -> Result<Vec<Value>, Fault> {
+        let kind = Watched::Override(kind);
+        self.context.cache.unknown(kind).map_or(Ok(()), Err)?;
+        Ok(self.list(kind, |_| true))
     }
 
     fn rivals(&self, things: &BTreeSet<Target>) -> Vec<Rival> {

@@ -155,6 +155,7 @@ fn question(
     let latency =
         |m: &surefoot_core::plan::MetricPlan| matches!(m.kind, MetricKind::Latency { .. });
     Ok(Question {
+        mesh: plan.routing.mesh,
         url: options.prometheus.clone(),
         namespace,
         deployment: plan.deployment.clone(),

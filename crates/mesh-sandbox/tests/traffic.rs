@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use mesh_sandbox::{Behaviour, Destination, Load, Mesh, Pod, Route, Settings, World};
+use surefoot_core::api::rollout;
 use surefoot_core::metrics::answer;
 use surefoot_core::metrics::query::{By, Family, Series};
 use surefoot_core::metrics::replica::Pinned;
@@ -68,6 +69,8 @@ fn settings(behaviour: Behaviour, load: Load) -> Settings {
 
 fn by_service() -> Series {
     Series {
+        mesh: rollout::Mesh::Istio,
+        service: "web".to_owned(),
         namespace: "shop".to_owned(),
         stable: "web-stable".to_owned(),
         canary: "web-canary".to_owned(),

@@ -16,7 +16,7 @@ use crate::observed::{
     Action, BreakGlass, Delivery, Deployment, HoldMode, Observed, ReplicaSet, Route, Service,
 };
 use crate::plan::PlanError;
-use crate::route::{self, Fault, OWNER, RouteProblem, Weights, annotation};
+use crate::route::{self, Fault, OWNER, Override, RouteProblem, Weights, annotation};
 use crate::routing::{Routing, Side};
 use crate::split::{self, Objects, SplitProblem};
 use crate::takeover::Stamped;
@@ -34,6 +34,11 @@ pub trait Source {
     fn slices(&self, service: &str) -> Vec<Value>;
     /// All of a kind.
     fn all(&self, kind: Kind) -> Vec<Value>;
+    /// All of a kind that takes requests away from routes, or why they aren't known.
+    ///
+    /// # Errors
+    /// That.
+    fn overrides(&self, kind: Override) -> Result<Vec<Value>, Fault>;
     /// Since when these weights have been seen.
     fn since(&self, weights: &Weights) -> Timestamp;
     /// Other Rollouts that name some of these things.
@@ -225,7 +230,8 @@ fn read(
         weights,
         timeout: route::timeout_seconds(object, routing),
         fit: route::fit(object, routing, namespace).and_then(|()| {
-            route::alone(object, routing, namespace, |kind| source.all(kind.into()))
+            route::alone(object, routing, namespace, |kind| source.all(kind.into()))?;
+            route::heeded(routing, namespace, |kind| source.overrides(kind))
         }),
         accepted: route::accepted(object, routing, namespace),
         manager: last_manager(object, route::list(routing.kind)),

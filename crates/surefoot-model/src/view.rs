@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use surefoot_core::claim::Rival;
 use surefoot_core::gather::Source;
-use surefoot_core::route::{Fault, Weights};
+use surefoot_core::route::{Fault, Override, Weights};
 use surefoot_core::write::{Kind, Target};
 
 use crate::native::slice;
@@ -98,6 +98,10 @@ impl Source for View<'_> {
     fn all(&self, kind: Kind) -> Vec<Value> {
         let of_kind = self.objects.iter().filter(|(target, _)| target.kind == kind);
         of_kind.map(|(_, object)| Value::clone(object)).collect()
+    }
+
+    fn overrides(&self, _: Override) -> Result<Vec<Value>, Fault> {
+        Err(Fault::NotServed)
     }
 
     fn rivals(&self, _: &BTreeSet<Target>) -> Vec<Rival> {

@@ -1,4 +1,5 @@
 use surefoot_core::api::analysis::{SourceKind, SourceRef};
+use surefoot_core::api::rollout::Mesh;
 use surefoot_core::metrics::query::By;
 use surefoot_core::samples::{Count, Histogram, PodHistory};
 
@@ -9,6 +10,8 @@ use crate::outbound::Outbound;
 
 fn task(ticks_from: Option<Timestamp>) -> Task {
     let series = Series {
+        mesh: Mesh::Istio,
+        service: "shop".into(),
         namespace: "shop".into(),
         stable: "stable".into(),
         canary: "canary".into(),

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use surefoot_core::api::rollout::Mesh;
 use surefoot_core::metrics::answer::{self, Point};
 use surefoot_core::metrics::history::{Answering, PIECE, after, pods};
 use surefoot_core::metrics::query::{By, POD_LABELS, Series};
@@ -26,6 +27,8 @@ const LOOK: SignedDuration = SignedDuration::from_hours(2);
 /// What is asked, and of whom. Its digest names the state file's content.
 #[derive(Debug, Clone, Serialize)]
 pub struct Question {
+    /// Whose metrics they are.
+    pub mesh: Mesh,
     /// Prometheus' base URL.
     pub url: String,
     /// The namespace of the Deployment.
@@ -107,7 +110,10 @@ impl Question {
             replicas: [vec![value.clone()]].into(),
         });
         Series {
+            mesh: self.mesh,
             namespace: self.namespace.clone(),
+            // Of the pods' own proxies nobody asks who was called.
+            service: String::new(),
             stable: replica_set.to_owned(),
             // No pod is of a ReplicaSet without a name.
             canary: String::new(),
@@ -167,6 +173,7 @@ impl Question {
 
     fn answering<'a>(&'a self, label: &'a str, over: SignedDuration) -> Answering<'a> {
         Answering {
+            mesh: self.mesh,
             namespace: &self.namespace,
             deployment: &self.deployment,
             replica_set: self.replica_set.as_deref(),
@@ -209,6 +216,7 @@ mod tests {
 
     fn question() -> Question {
         Question {
+            mesh: Mesh::Istio,
             url: "http://127.0.0.1:9090".to_owned(),
             namespace: "shop".to_owned(),
             deployment: "web.v1".to_owned(),

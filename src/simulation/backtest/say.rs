@@ -173,11 +173,10 @@ pub fn warnings(
     let latency =
         |m: &&MetricPlan| m.is_sequential() && matches!(m.kind, MetricKind::Latency { .. });
     if past.baseline().is_none() && plan.metrics.iter().any(|m| latency(&m)) {
-        warnings.push(
-            "there are no latencies in this history (istio_request_duration_milliseconds_bucket): \
-             nothing is said of them"
-                .to_owned(),
-        );
+        warnings.push(format!(
+            "there are no latencies in this history ({}): nothing is said of them",
+            surefoot_core::metrics::pods_latency(plan.routing.mesh)
+        ));
     }
     if let Some(same) = same {
         let ended = same.promoted.all;

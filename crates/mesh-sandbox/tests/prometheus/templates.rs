@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use surefoot_core::api::rollout::Mesh;
 use surefoot_core::metrics::history::Answering;
 use surefoot_core::metrics::query::{By, Family, Series};
 use surefoot_core::metrics::replica::Pinned;
@@ -22,6 +23,8 @@ fn now(query: &str, at: Timestamp) -> Question {
 /// The ways in which the versions can be told apart, and replicas be read.
 fn series() -> Vec<Series> {
     let names = |stable: &str, canary: &str, by, pinned| Series {
+        mesh: Mesh::Istio,
+        service: "web".to_owned(),
         namespace: "shop".to_owned(),
         stable: stable.to_owned(),
         canary: canary.to_owned(),
@@ -93,6 +96,7 @@ pub fn own() -> Vec<Question> {
     questions.push(now(&by_pod.pods(), after(300)));
     for (replica_set, replica) in [(None, None), (Some("web-6c"), Some(("job", "sidecars")))] {
         let answering = Answering {
+            mesh: Mesh::Istio,
             namespace: "shop",
             deployment: "web",
             replica_set,

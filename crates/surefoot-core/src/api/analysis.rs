@@ -252,7 +252,8 @@ pub struct Metric {
     /// Requests whose client went away before the answer (Istio's response code 0, flag DC), which are
     /// left out of the success rate. Every release is guarded by them, against stable's share and
     /// with a fifth of another metric's importance; named here to change that: another importance,
-    /// a ratio that is tolerated, or role observe. Default role guard.
+    /// a ratio that is tolerated, or role observe. Default role guard. Linkerd counts no such requests:
+    /// there is no such guard there, and to ask for it is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abandoned: Option<Abandoned>,
     /// A number of your own, against fixed limits or against stable's.

@@ -55,6 +55,8 @@ use super::text::{CountOrPercent, Span};
      "traffic.apex: with subsets both versions are reached by traffic.service itself: leave it at both, or split by services"),
     ("!has(self.traffic.split) || !has(self.traffic.split.subsets) || self.traffic.routes.all(r, r.kind == 'VirtualService')",
      "an HTTPRoute knows no subsets: leave traffic.split.subsets out, or split by services"),
+    ("self.traffic.mesh != 'linkerd' || self.traffic.routes.all(r, r.kind == 'HTTPRoute')",
+     "Linkerd reads no VirtualService: name an HTTPRoute of the Service in traffic.routes"),
     ("!has(self.analysis) || (has(self.analysis.templates) && size(self.analysis.templates) > 0) || !has(self.analysis.metrics) || size(self.analysis.metrics) == 0 || self.analysis.metrics.exists(m, !has(m.role) || m.role == 'required') || self.steps.all(s, has(s.approval))",
      "no metric is required, so nothing would ever pass a step: make a metric's role required, or give every step an approval"),
 ])))]
@@ -158,6 +160,8 @@ pub struct Traffic {
 pub enum Mesh {
     /// Istio.
     Istio,
+    /// Linkerd. Its routes are HTTPRoutes of the Service that clients call.
+    Linkerd,
 }
 
 /// A route by kind and name.
@@ -181,8 +185,8 @@ pub struct RouteRef {
 pub enum RouteKind {
     /// networking.istio.io/v1 VirtualService with http routes to the two destinations.
     VirtualService,
-    /// gateway.networking.k8s.io/v1 HTTPRoute of the Service that clients call, or of a Gateway, with
-    /// rules to the two Services.
+    /// gateway.networking.k8s.io/v1 HTTPRoute of the Service that clients call, or (Istio) of a Gateway,
+    /// with rules to the two Services.
     HTTPRoute,
 }
 

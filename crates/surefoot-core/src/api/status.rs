@@ -332,6 +332,10 @@ pub struct StepStatus {
     /// The step is held, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
+    /// Since when the canary has had no ready pod, while stable has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "optional_instant")]
+    pub empty_since: Option<Timestamp>,
     /// Since when there have been no usable metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "optional_instant")]

@@ -51,6 +51,7 @@ pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
         approval_asked: false,
         approved_by: None,
         hold: None,
+        empty_since: None,
         dark_since: None,
         dark_seconds: 0,
         handing_over: false,
@@ -84,7 +85,7 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
         return;
     }
     follow(case, plan, index);
-    if case.status.phase == Phase::RollingBack || !endpoints(case, step) {
+    if case.status.phase == Phase::RollingBack || !endpoints(case, plan, step) {
         return;
     }
     let Some(route) = in_force(case, step) else { return };
@@ -215,10 +216,15 @@ fn follow(case: &mut Case<'_>, plan: &Plan, index: usize) {
 }
 
 /// Without ready canary pods no traffic goes there, at once; the decision stays and the clock
-/// stops. Where stable has none either, nothing is gained by moving.
-fn endpoints(case: &mut Case<'_>, step: &StepPlan) -> bool {
+/// stops. (A mesh that sends such a canary's share to stable would make it look healthy.) Pods that
+/// stay away as long as new ones may take are a failed release. Where stable has none either, nothing
+/// is gained by moving, and the canary isn't to blame.
+fn endpoints(case: &mut Case<'_>, plan: &Plan, step: &StepPlan) -> bool {
     case.desired.weight = Some(step.weight);
     if canary_ready(case) > 0 {
+        if let Some(status) = case.status.step.as_mut() {
+            status.empty_since = None;
+        }
         return true;
     }
     if let Some(status) = case.status.step.as_mut() {
@@ -227,18 +233,32 @@ fn endpoints(case: &mut Case<'_>, step: &StepPlan) -> bool {
     }
     let stable = case.seen.stable.as_ref().map_or(0, crate::observed::Service::ready);
     if stable == 0 {
+        if let Some(status) = case.status.step.as_mut() {
+            status.empty_since = None;
+        }
         case.desired.weight = None;
         case.wait(
             WaitingKind::Endpoints,
             "neither version has a ready pod: the weights stay as they are",
         );
-    } else {
-        case.desired.weight = Some(0);
-        case.wait(
-            WaitingKind::Endpoints,
-            "the canary has no ready pod: its weight is 0 until one is back",
-        );
+        return false;
     }
+    let now = case.now;
+    let since = case.status.step.as_mut().map_or(now, |s| *s.empty_since.get_or_insert(now));
+    if case.passed(since, plan.progress_deadline) {
+        let span = words::span(between(since, now));
+        case.roll_back(CONTROLLER, format!("the canary has had no ready pod for {span}"));
+        return false;
+    }
+    case.desired.weight = Some(0);
+    case.waiting(Waiting {
+        kind: WaitingKind::Endpoints,
+        name: None,
+        have: None,
+        need: None,
+        message: "the canary has no ready pod: its weight is 0 until one is back".to_owned(),
+        until: Some(after(since, plan.progress_deadline)),
+    });
     false
 }
 

@@ -29,6 +29,7 @@ use self::judges::Judges;
 use self::words::{describe, describe_threshold, evidence_wait, harm_in_words};
 use crate::api::analysis::MetricRole;
 use crate::api::status::{MetricStatus, ReleaseEvidence, RolloutStatus, StepStatus, Waiting};
+use crate::metrics;
 use crate::plan::{JudgePlan, MetricKind, Plan};
 use crate::samples::{BaselineSample, Count, Histogram, Latencies, Samples, Scalar, Tick};
 
@@ -134,7 +135,8 @@ pub fn most_bytes(plan: &Plan) -> usize {
     let latencies = plan.metrics.iter().filter(|m| matches!(m.kind, MetricKind::Latency { .. }));
     // Stable's past, once a metric, and what latencies are pending: at each boundary at most two
     // counts and the boundary itself. A count takes at most ten bytes.
-    let known = (latencies.count() + 1) * (2 * 10 + 8) * (ISTIO_BOUNDARIES.len() + 1);
+    let boundaries = metrics::boundaries(plan.routing.mesh).len() + 1;
+    let known = (latencies.count() + 1) * (2 * 10 + 8) * boundaries;
     let counts = 10 * 64;
     let known = known + counts + plan.metrics.len() * calibrate::MOST_BYTES;
     let evidence = policy(plan, None).0.state_bytes_bound();
@@ -170,7 +172,7 @@ pub fn begin(plan: &Plan, baseline: Option<&BaselineSample>, now: Timestamp) -> 
         canary_seen: None,
         tallies: vec![(Tally::default(), 0); thresholds],
         paired: vec![0; pairs(plan).count()],
-        judges: Judges::new(plan, &boundaries(baseline)),
+        judges: Judges::new(plan, &boundaries(plan, baseline)),
     };
     engine.encode()
 }
@@ -228,7 +230,7 @@ pub fn folded_until(state: &str) -> Option<Timestamp> {
 
 /// What a release of the plan is judged by, and where φ and η of each metric are from.
 fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> (Policy, Vec<Calibrated>) {
-    let boundaries = boundaries(baseline);
+    let boundaries = boundaries(plan, baseline);
     let metrics = plan.metrics.iter().filter(|m| m.is_sequential()).filter_map(|metric| {
         let test = match &metric.kind {
             MetricKind::SuccessRate { max_failure_rate, max_drop, max_failure_ratio } => {
@@ -289,9 +291,10 @@ fn abandoned(plan: &Plan) -> Option<usize> {
 }
 
 /// Those of stable's past, else the mesh's usual ones.
-fn boundaries(baseline: Option<&BaselineSample>) -> Vec<f64> {
+fn boundaries(plan: &Plan, baseline: Option<&BaselineSample>) -> Vec<f64> {
     let known = baseline.and_then(known).map(|b| b.boundaries().to_vec());
-    known.filter(|b| !b.is_empty()).unwrap_or_else(|| ISTIO_BOUNDARIES.to_vec())
+    let usual = || metrics::boundaries(plan.routing.mesh).to_vec();
+    known.filter(|b| !b.is_empty()).unwrap_or_else(usual)
 }
 
 /// `None` where there were none, or no time.

@@ -8,8 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use surefoot_stats::history::SLOT_SECONDS;
 
 use super::answer::{AnswerError, Point, Track, count, sum};
-use super::query::{Family, Series, exactly, literal};
+use super::query::{By, Family, Series, exactly, literal};
 use super::tick::{add, boundary, rises};
+use super::vocabulary::{Metric, vocabulary};
+use crate::api::rollout::Mesh;
 use crate::routing::Side;
 use crate::samples::{Count, Histogram, PodHistory};
 
@@ -44,11 +46,12 @@ pub fn after(from: Timestamp, slots: usize) -> Timestamp {
 /// [`MOST_PODS`] an even sample.
 #[must_use]
 pub fn pods(series: &Series, points: &[Point]) -> Vec<String> {
-    let stable = points
-        .iter()
-        .filter(|point| series.side(|label| point.label(label).to_owned()) == Some(Side::Stable));
+    const FAMILY: Family = Family::Requests;
+    let stable = points.iter().filter(|point| {
+        series.side(FAMILY, |label| point.label(label).to_owned()) == Some(Side::Stable)
+    });
     let mut names: Vec<String> =
-        stable.map(|point| point.label(series.version_label()).to_owned()).collect();
+        stable.map(|point| point.label(series.version_label(FAMILY)).to_owned()).collect();
     names.sort();
     names.dedup();
     let all = names.len();
@@ -60,6 +63,8 @@ pub fn pods(series: &Series, points: &[Point]) -> Vec<String> {
 /// ReplicaSet was its stable one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Answering<'a> {
+    /// Whose metrics tell.
+    pub mesh: Mesh,
     /// Namespace of the Deployment.
     pub namespace: &'a str,
     /// Its name.
@@ -79,15 +84,16 @@ impl Answering<'_> {
     #[must_use]
     pub fn query(&self) -> String {
         let Answering { label, over, .. } = self;
+        let by = By::Pod { label: (*label).to_owned() };
+        let Metric { name, matchers, namespace, .. } =
+            vocabulary(self.mesh).metric(&by, Family::Requests);
         let pods = match self.replica_set {
             Some(set) => format!("{}-.{{5}}", exactly(set)),
             None => format!("{}-[a-z0-9]+-.{{5}}", exactly(self.deployment)),
         };
         let replica = self.replica.map(|(label, value)| format!(", {label}={}", literal(value)));
         format!(
-            "sum by ({label}) (max_over_time({}{{reporter=\"destination\", \
-             destination_workload_namespace={}, {label}=~{}{}}}[{}s]))",
-            Family::Requests.metric(),
+            "sum by ({label}) (max_over_time({name}{{{matchers}{namespace}={}, {label}=~{}{}}}[{}s]))",
             literal(self.namespace),
             literal(&pods),
             replica.unwrap_or_default(),
@@ -127,7 +133,7 @@ impl Piece<'_> {
             let Some(seen) = slots.get_mut(slot).and_then(|pods| pods.get_mut(pod)) else {
                 return Ok(());
             };
-            add(seen, point, n)
+            add(self.series, seen, point, n)
         })?;
         Ok(slots)
     }
@@ -175,7 +181,7 @@ impl Piece<'_> {
         mut take: impl FnMut(&Point, usize, usize) -> Result<(), AnswerError>,
     ) -> Result<(), AnswerError> {
         for (pod, name) in self.pods.iter().enumerate() {
-            let label = self.series.version_label();
+            let label = self.series.version_label(Family::Requests);
             let own = tracks.iter().filter(|track| track.label(label) == name);
             let (mut points, own): (Vec<Point>, Vec<_>) = own
                 .map(|track| (Point { labels: track.labels.clone(), value: 0.0 }, self.grid(track)))
@@ -246,11 +252,12 @@ impl PodHistory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::query::By;
 
     fn series() -> Series {
         Series {
+            mesh: Mesh::Istio,
             namespace: "shop".into(),
+            service: "web".into(),
             stable: "web-6c".into(),
             canary: "web-sf1".into(),
             by: By::Pod { label: "pod".into() },
@@ -349,6 +356,7 @@ mod tests {
     #[test]
     fn names_are_taken_literally_and_one_replica_can_be_read() {
         let any = Answering {
+            mesh: Mesh::Istio,
             namespace: "shop",
             deployment: "web.v1",
             replica_set: None,

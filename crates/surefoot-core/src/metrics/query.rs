@@ -9,45 +9,32 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::replica::{Pinned, Target};
+use super::vocabulary::{Metric, Vocabulary, vocabulary};
+use crate::api::rollout::Mesh;
 use crate::observed::{is_pod_of, pod_prefix};
 use crate::routing::Side;
 
 /// How much further back than the block a last sample is looked for.
 const LOOKBACK: Duration = Duration::from_secs(300);
 
-/// Which of the mesh's series to count.
+/// Which of the mesh's series to count. What they are called is the mesh's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// `istio_requests_total`.
+    /// Requests that have ended.
     Requests,
-    /// `istio_request_duration_milliseconds_bucket`.
+    /// Buckets of latencies.
     Latency,
-}
-
-impl Family {
-    pub(super) fn metric(self) -> &'static str {
-        match self {
-            Family::Requests => "istio_requests_total",
-            Family::Latency => "istio_request_duration_milliseconds_bucket",
-        }
-    }
-
-    /// Labels that tell counts apart, beside that of the version.
-    fn labels(self) -> &'static str {
-        match self {
-            Family::Requests => {
-                "request_protocol, response_code, grpc_response_status, response_flags"
-            }
-            Family::Latency => "response_code, response_flags, le",
-        }
-    }
 }
 
 /// The series of the two versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Series {
+    /// Whose metrics they are.
+    pub mesh: Mesh,
     /// Namespace of both.
     pub namespace: String,
+    /// The Service that clients call.
+    pub service: String,
     /// Stable's name in them.
     pub stable: String,
     /// The canary's.
@@ -122,8 +109,16 @@ fn matchers((job, instance): &Target) -> String {
 }
 
 impl Series {
+    pub(super) fn vocabulary(&self) -> &'static dyn Vocabulary {
+        vocabulary(self.mesh)
+    }
+
+    fn metric(&self, family: Family) -> &'static Metric {
+        self.vocabulary().metric(&self.by, family)
+    }
+
     fn selector(&self, family: Family) -> String {
-        format!("{}{{{}{}}}", family.metric(), self.chosen(), self.pin(", "))
+        format!("{}{{{}{}}}", self.metric(family).name, self.chosen(family), self.pin(", "))
     }
 
     /// Matchers of the replicas that are read, each behind `lead`.
@@ -136,32 +131,33 @@ impl Series {
         pin
     }
 
-    fn chosen(&self) -> String {
-        let namespace = literal(&self.namespace);
-        match &self.by {
-            By::Service => format!(
-                "reporter=\"source\", destination_service_namespace={namespace}, \
-                 destination_service_name=~{}",
-                literal(&format!("{}|{}", exactly(&self.stable), exactly(&self.canary)))
-            ),
-            By::Pod { label } => {
-                let pods = [&self.stable, &self.canary]
-                    .map(|set| format!("{}.{{5}}", exactly(&pod_prefix(set))));
-                format!(
-                    "reporter=\"destination\", destination_workload_namespace={namespace}, \
-                     {label}=~{}",
-                    literal(&pods.join("|"))
-                )
-            }
-        }
+    fn chosen(&self, family: Family) -> String {
+        let both = [&self.stable, &self.canary];
+        let versions = match &self.by {
+            By::Service => both.map(|service| exactly(service)),
+            By::Pod { .. } => both.map(|set| format!("{}.{{5}}", exactly(&pod_prefix(set)))),
+        };
+        self.among(family, &literal(&versions.join("|")))
     }
 
-    /// Which version a series with these labels is of.
+    /// Matchers of versions, or of pods, like this.
+    fn among(&self, family: Family, like: &str) -> String {
+        let Metric { matchers, namespace, called, .. } = self.metric(family);
+        let within = literal(&self.namespace);
+        let called = called.map(|[namespace, name]| {
+            format!("{namespace}={within}, {name}={}, ", literal(&self.service))
+        });
+        let called = called.unwrap_or_default();
+        format!("{matchers}{called}{namespace}={within}, {}=~{like}", self.version_label(family))
+    }
+
+    /// Which version a series of a family with these labels is of.
     #[must_use]
-    pub fn side(&self, label: impl Fn(&str) -> String) -> Option<Side> {
-        let (name, of): (String, fn(&str, &str) -> bool) = match &self.by {
-            By::Service => (label("destination_service_name"), |name, service| name == service),
-            By::Pod { label: pod } => (label(pod), is_pod_of),
+    pub fn side(&self, family: Family, label: impl Fn(&str) -> String) -> Option<Side> {
+        let name = label(self.version_label(family));
+        let of: fn(&str, &str) -> bool = match &self.by {
+            By::Service => |name, service| name == service,
+            By::Pod { .. } => is_pod_of,
         };
         if of(&name, &self.canary) {
             return Some(Side::Canary);
@@ -170,9 +166,9 @@ impl Series {
     }
 
     /// The label that tells the versions apart.
-    pub(super) fn version_label(&self) -> &str {
+    pub(super) fn version_label(&self, family: Family) -> &str {
         match &self.by {
-            By::Service => "destination_service_name",
+            By::Service => self.metric(family).service,
             By::Pod { label } => label,
         }
     }
@@ -180,7 +176,7 @@ impl Series {
     /// Stable's pods that reported something in the last minutes, where pods tell the versions apart.
     #[must_use]
     pub fn pods(&self) -> String {
-        let label = self.version_label();
+        let label = self.version_label(Family::Requests);
         let pods = literal(&format!("{}.{{5}}", exactly(&pod_prefix(&self.stable))));
         let selector = self.of_pods(Family::Requests, &pods);
         format!("group by ({label}) (last_over_time({selector}[{}s]))", LOOKBACK.as_secs())
@@ -190,27 +186,22 @@ impl Series {
     /// left out; of requests their labels tell.
     #[must_use]
     pub fn past(&self, family: Family, pods: &[String]) -> String {
-        let label = self.version_label();
+        let (label, labels) = (self.version_label(family), self.metric(family).labels);
         let pods: Vec<String> = pods.iter().map(|pod| exactly(pod)).collect();
         let selector = self.of_pods(family, &literal(&pods.join("|")));
         match family {
-            Family::Requests => format!("sum by ({label}, {}) ({selector})", family.labels()),
+            Family::Requests => format!("sum by ({label}, {labels}) ({selector})"),
             Family::Latency => format!("sum by ({label}, le) ({selector})"),
         }
     }
 
     fn of_pods(&self, family: Family, pods: &str) -> String {
-        let (metric, label) = (family.metric(), self.version_label());
-        let namespace = literal(&self.namespace);
         let stayed = match family {
             Family::Requests => "",
-            Family::Latency => ", response_code!=\"0\", response_flags!~\"(.*,)?DC(,.*)?\"",
+            Family::Latency => self.vocabulary().stayed(),
         };
-        format!(
-            "{metric}{{reporter=\"destination\", destination_workload_namespace={namespace}, \
-             {label}=~{pods}{stayed}{}}}",
-            self.pin(", ")
-        )
+        let (name, among) = (self.metric(family).name, self.among(family, pods));
+        format!("{name}{{{among}{stayed}{}}}", self.pin(", "))
     }
 
     /// How many series there are in the last minutes: whether this is how they are labelled.
@@ -224,7 +215,8 @@ impl Series {
     #[must_use]
     pub fn freshness(&self) -> String {
         let by = self.by_target();
-        let (metric, chosen) = (Family::Requests.metric(), self.chosen());
+        let family = Family::Requests;
+        let (metric, chosen) = (self.metric(family).name, self.chosen(family));
         format!("max by ({by}) (timestamp({metric}{{{chosen}}}))")
     }
 
@@ -255,7 +247,8 @@ impl Series {
     /// In how many copies one target has the versions' series, by labels in which those differ.
     #[must_use]
     pub fn counted(&self, target: &Target, labels: &[String]) -> String {
-        let (metric, chosen) = (Family::Requests.metric(), self.chosen());
+        let family = Family::Requests;
+        let (metric, chosen) = (self.metric(family).name, self.chosen(family));
         let series = format!("{metric}{{{chosen}, {}}}", matchers(target));
         format!("count(count by ({}) ({series}))", labels.join(", "))
     }
@@ -274,7 +267,7 @@ impl Series {
     #[must_use]
     pub fn increments(&self, family: Family, from: Timestamp, to: Timestamp) -> String {
         let (last, first, resets) = self.ends(family, from, to);
-        let (version, labels) = (self.version_label(), family.labels());
+        let (version, labels) = (self.version_label(family), self.metric(family).labels);
         format!("sum by ({version}, {labels}) (({last} - {first}) unless {resets})")
     }
 
@@ -289,7 +282,7 @@ impl Series {
     #[must_use]
     pub fn births(&self, family: Family, from: Timestamp, to: Timestamp) -> String {
         let (last, first, resets) = self.ends(family, from, to);
-        let (version, labels) = (self.version_label(), family.labels());
+        let (version, labels) = (self.version_label(family), self.metric(family).labels);
         format!(
             "sum by (job, instance, {version}, {labels}) (({last} unless {first}) unless {resets})"
         )
@@ -320,7 +313,7 @@ impl Series {
         from: Timestamp,
         to: Timestamp,
     ) -> String {
-        let mut selector = format!("{}{{", family.metric());
+        let mut selector = format!("{}{{", self.metric(family).name);
         for (name, value) in labels.iter().filter(|(name, _)| name != "__name__") {
             // Writing to a String can't fail.
             let _ = write!(selector, "{name}={}, ", literal(value));
@@ -343,7 +336,9 @@ mod tests {
 
     fn series() -> Series {
         Series {
+            mesh: Mesh::Istio,
             namespace: "shop".into(),
+            service: "checkout".into(),
             stable: "checkout-stable".into(),
             canary: "checkout-canary".into(),
             by: By::Service,
@@ -359,7 +354,9 @@ mod tests {
         assert!(query.contains("reporter=\"destination\""), "{query}");
         assert!(query.contains(r#"pod_name=~"web-6c-.{5}|web-sf1-.{5}""#), "{query}");
         let side = |pod: &str| {
-            series.side(|label| if label == "pod_name" { pod.into() } else { String::new() })
+            series.side(Family::Requests, |label| {
+                if label == "pod_name" { pod.into() } else { String::new() }
+            })
         };
         assert_eq!(side("web-6c-x7k2p"), Some(Side::Stable));
         assert_eq!(side("web-sf1-x7k2p"), Some(Side::Canary));

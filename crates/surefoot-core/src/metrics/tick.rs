@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::answer::{AnswerError, Point, count, sum};
-use super::query::Series;
+use super::query::{Family, Series};
 use crate::routing::Side;
 use crate::samples::{Count, Histogram, Latencies};
-
-/// gRPC statuses that are failures of the server.
-const GRPC_FAILURES: [&str; 5] = ["2", "4", "13", "14", "15"];
 
 /// Sums of increments of request counters.
 ///
@@ -17,45 +14,35 @@ const GRPC_FAILURES: [&str; 5] = ["2", "4", "13", "14", "15"];
 pub fn requests(series: &Series, points: &[Point]) -> Result<[Count; 2], AnswerError> {
     let mut arms = [Count::default(); 2];
     for point in points {
-        let Some(arm) = arm(series, point) else { continue };
-        add(&mut arms[arm], point, count(point.value)?)?;
+        let Some(arm) = arm(series, Family::Requests, point) else { continue };
+        add(series, &mut arms[arm], point, count(point.value)?)?;
     }
     Ok(arms)
 }
 
 /// Add so many requests with the labels of a point.
-pub(super) fn add(seen: &mut Count, point: &Point, n: u64) -> Result<(), AnswerError> {
-    if left(point) {
+pub(super) fn add(
+    series: &Series,
+    seen: &mut Count,
+    point: &Point,
+    n: u64,
+) -> Result<(), AnswerError> {
+    let vocabulary = series.vocabulary();
+    if vocabulary.left(point) {
         seen.abandoned = sum(seen.abandoned, n)?;
         return Ok(());
     }
     seen.requests = sum(seen.requests, n)?;
-    seen.failed = sum(seen.failed, if failed(point) { n } else { 0 })?;
+    seen.failed = sum(seen.failed, if vocabulary.failed(point) { n } else { 0 })?;
     Ok(())
 }
 
 /// 0 for the canary, 1 for stable.
-fn arm(series: &Series, point: &Point) -> Option<usize> {
-    series.side(|label| point.label(label).to_owned()).map(|side| match side {
+fn arm(series: &Series, family: Family, point: &Point) -> Option<usize> {
+    series.side(family, |label| point.label(label).to_owned()).map(|side| match side {
         Side::Canary => 0,
         Side::Stable => 1,
     })
-}
-
-/// The client went away before the answer.
-fn left(point: &Point) -> bool {
-    point.label("response_code") == "0"
-        || point.label("response_flags").split(',').any(|f| f == "DC")
-}
-
-fn failed(point: &Point) -> bool {
-    if point.label("request_protocol") == "grpc" {
-        let status = point.label("grpc_response_status");
-        if !status.is_empty() {
-            return GRPC_FAILURES.contains(&status);
-        }
-    }
-    point.label("response_code").starts_with('5')
 }
 
 /// Sums of increments of latency buckets, over all boundaries that occur.
@@ -65,8 +52,8 @@ fn failed(point: &Point) -> bool {
 pub fn latencies(series: &Series, points: &[Point]) -> Result<Latencies, AnswerError> {
     let mut sums: [BTreeMap<u64, u64>; 2] = Default::default();
     let mut boundaries: BTreeMap<u64, f64> = BTreeMap::new();
-    for point in points.iter().filter(|p| !left(p)) {
-        let Some(arm) = arm(series, point) else { continue };
+    for point in points.iter().filter(|p| !series.vocabulary().left(p)) {
+        let Some(arm) = arm(series, Family::Latency, point) else { continue };
         let boundary = boundary(point.label("le"))?;
         // Positive floats sort as their bits do.
         boundaries.insert(boundary.to_bits(), boundary);
@@ -125,11 +112,14 @@ pub fn raw_increase(samples: &[(f64, f64)], from: f64, to: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::rollout::Mesh;
     use crate::metrics::query::By;
 
     fn series() -> Series {
         Series {
+            mesh: Mesh::Istio,
             namespace: "n".into(),
+            service: "x".into(),
             stable: "s".into(),
             canary: "c".into(),
             by: By::Service,

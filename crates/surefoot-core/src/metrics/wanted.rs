@@ -85,7 +85,7 @@ pub fn wanted(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Wa
         source: plan.source.clone(),
         series: series(plan, status, namespace)?,
         reached: reached(plan, status, namespace).filter(|_| judging),
-        pods: by_pod(status, namespace.to_owned()).filter(|_| baseline),
+        pods: by_pod(plan, status, namespace).filter(|_| baseline),
         ticks_from,
         latency: plan.metrics.iter().any(|m| matches!(m.kind, MetricKind::Latency { .. })),
         baseline,
@@ -126,28 +126,36 @@ pub fn past(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Want
 /// Where each version has a Service the callers' proxies tell; subsets of one are told apart by
 /// their pods' own.
 fn series(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Series> {
-    let namespace = namespace.to_owned();
     let services = [Side::Stable, Side::Canary].map(|side| plan.routing.own_service(side));
     if let [Some(stable), Some(canary)] = services {
-        let (stable, canary) = (stable.to_owned(), canary.to_owned());
-        let pinned = Pinned::default();
-        return Some(Series { namespace, stable, canary, by: By::Service, pinned });
+        return Some(of(plan, namespace, [stable, canary], By::Service));
     }
-    by_pod(status, namespace)
+    by_pod(plan, status, namespace)
 }
 
-fn by_pod(status: &RolloutStatus, namespace: String) -> Option<Series> {
-    let (stable, canary) = (status.stable.as_ref()?, status.canary.as_ref()?);
-    let (stable, canary) = (stable.replica_set.clone(), canary.replica_set.clone());
+fn by_pod(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Series> {
+    let versions = [status.stable.as_ref()?, status.canary.as_ref()?];
     let by = By::Pod { label: POD_LABELS[0].to_owned() };
-    Some(Series { namespace, stable, canary, by, pinned: Pinned::default() })
+    Some(of(plan, namespace, versions.map(|revision| revision.replica_set.as_str()), by))
+}
+
+fn of(plan: &Plan, namespace: &str, [stable, canary]: [&str; 2], by: By) -> Series {
+    Series {
+        mesh: plan.routing.mesh,
+        namespace: namespace.to_owned(),
+        service: plan.routing.service.clone(),
+        stable: stable.to_owned(),
+        canary: canary.to_owned(),
+        by,
+        pinned: Pinned::default(),
+    }
 }
 
 /// Subsets are told apart by their pods anyway, and with stableOnly nobody comes past the route.
 fn reached(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Series> {
     let weight = status.step.as_ref().map_or(100, |step| step.weight);
     let open = plan.routing.apex == Apex::Both && plan.routing.rule().is_none() && weight < 100;
-    by_pod(status, namespace.to_owned()).filter(|_| open)
+    by_pod(plan, status, namespace).filter(|_| open)
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use super::judge::{JudgePlan, judge};
 use super::{PlanError, text};
 use crate::api::analysis::{Metric, MetricRole, PrometheusQuery};
 use crate::api::judge::Judge;
+use crate::api::rollout::Mesh;
 use crate::api::text::{Number, Percent, Points, Ratio, Span};
+use crate::metrics::vocabulary;
 
 /// One metric.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,11 +103,16 @@ const ABANDONED: &str = "abandoned";
 /// metrics see as well: it takes little of their shares.
 const ABANDONED_IMPORTANCE: f64 = 0.2;
 
-/// Those written, else the usual ones, and the guard on abandoned requests unless it is among them.
-pub(super) fn plans(written: &[Metric]) -> Result<Vec<MetricPlan>, PlanError> {
+/// Those written, else the usual ones, and the guard on abandoned requests unless it is among them, or
+/// the mesh counts none.
+pub(super) fn plans(written: &[Metric], mesh: Mesh) -> Result<Vec<MetricPlan>, PlanError> {
     let mut plans = written_plans(written)?;
     if plans.is_empty() {
         plans = default_metrics();
+    }
+    if !vocabulary(mesh).counts_abandoned() {
+        let asked = plans.iter().find(|p| matches!(p.kind, MetricKind::Abandoned { .. }));
+        return asked.map_or(Ok(()), |plan| Err(uncounted(&plan.name))).map(|()| plans);
     }
     if plans.iter().any(|plan| matches!(plan.kind, MetricKind::Abandoned { .. })) {
         return Ok(plans);
@@ -127,6 +134,16 @@ pub(super) fn plans(written: &[Metric]) -> Result<Vec<MetricPlan>, PlanError> {
         judge: JudgePlan::Sequential,
     });
     Ok(plans)
+}
+
+/// No zero may stand for what nobody counts.
+fn uncounted(metric: &str) -> PlanError {
+    PlanError::Invalid {
+        path: format!("analysis.metrics[{metric}].abandoned"),
+        problem: "this mesh's proxies don't count requests whose client went away".to_owned(),
+        remedy: "remove it, and give the route a timeout: what that ends counts as failed"
+            .to_owned(),
+    }
 }
 
 fn written_plans(written: &[Metric]) -> Result<Vec<MetricPlan>, PlanError> {

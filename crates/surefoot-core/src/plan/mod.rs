@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::api::analysis::{MetricRole, NoDataAction, SourceKind, SourceRef, TemplateKind};
 use crate::api::rollout::{
-    Apex, Gate, OnDelete, OnInconclusive, RolloutSpec, RouteKind, Step, Undo,
+    Apex, Gate, Mesh, OnDelete, OnInconclusive, RolloutSpec, RouteKind, Step, Undo,
 };
 use crate::api::text::{CountOrPercent, Percent, Span, TextError};
 use crate::engine;
@@ -154,7 +154,7 @@ impl Plan {
     pub fn of(spec: &RolloutSpec) -> Result<Self, PlanError> {
         let analysis = spec.analysis.clone().unwrap_or_default();
         let steps = steps(spec)?;
-        let metrics = metric::plans(&analysis.metrics)?;
+        let metrics = metric::plans(&analysis.metrics, spec.traffic.mesh)?;
         if spec.target_ref.name.len() > 46 {
             return Err(PlanError::Invalid {
                 path: "targetRef.name".to_owned(),
@@ -257,6 +257,10 @@ fn routing(spec: &RolloutSpec) -> Result<Routing, PlanError> {
     if routing.rule().is_some() && routing.kind != RouteKind::VirtualService {
         let problem = "an HTTPRoute knows no subsets";
         return Err(invalid("split.subsets", problem, "split by services"));
+    }
+    if routing.mesh == Mesh::Linkerd && routing.kind == RouteKind::VirtualService {
+        let remedy = "name an HTTPRoute of the Service";
+        return Err(invalid("routes", "Linkerd reads no VirtualService", remedy));
     }
     if routing.apex == Apex::StableOnly && routing.rule().is_some() {
         let remedy = "leave it at both, or split by services";

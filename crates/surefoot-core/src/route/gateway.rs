@@ -12,6 +12,7 @@ use crate::api::rollout::Mesh;
 use crate::routing::{Destination, Routing};
 
 const GROUP: &str = "gateway.networking.k8s.io";
+const RULE: &str = "a rule";
 
 /// What a mesh makes of these routes.
 struct Support {
@@ -19,12 +20,28 @@ struct Support {
     mesh: &'static str,
     /// The controller whose word on a route counts.
     controller: &'static str,
+    /// Whether it leaves out of which generation of the route its word is.
+    undated: bool,
+    /// Whether it takes requests of a Gateway, beside those of a Service.
+    gateways: bool,
     /// Fields of a rule that it reads.
     fields: &'static [&'static str],
+    /// What else stands in the way, where one thing that it doesn't know takes the whole route with it.
+    strict: Option<Strict>,
     /// Filters of a rule that it follows. (One that redirects sends nothing to either version.)
     filters: &'static [&'static str],
     /// Filters of a backendRef that it follows.
     backend_filters: &'static [&'static str],
+}
+
+/// What a mesh knows that leaves out a route with anything else in it.
+struct Strict {
+    /// Fields of the route's spec.
+    spec: &'static [&'static str],
+    /// Fields of a backendRef.
+    backend: &'static [&'static str],
+    /// Filters of the rules that aren't shifted.
+    elsewhere: &'static [&'static str],
 }
 
 fn support(mesh: Mesh) -> Support {
@@ -32,7 +49,10 @@ fn support(mesh: Mesh) -> Support {
         Mesh::Istio => Support {
             mesh: "Istio",
             controller: "istio.io/gateway-controller",
+            undated: false,
+            gateways: true,
             fields: &["name", "matches", "filters", "backendRefs", "timeouts", "retry"],
+            strict: None,
             filters: &[
                 "RequestHeaderModifier",
                 "ResponseHeaderModifier",
@@ -40,6 +60,21 @@ fn support(mesh: Mesh) -> Support {
                 "URLRewrite",
                 "CORS",
             ],
+            backend_filters: &["RequestHeaderModifier", "ResponseHeaderModifier"],
+        },
+        // It parses routes of Gateway API 1.2.1: what came later makes it see none at all.
+        Mesh::Linkerd => Support {
+            mesh: "Linkerd",
+            controller: "linkerd.io/policy-controller",
+            undated: true,
+            gateways: false,
+            fields: &["name", "matches", "filters", "backendRefs", "timeouts"],
+            strict: Some(Strict {
+                spec: &["parentRefs", "hostnames", "rules"],
+                backend: &["group", "kind", "namespace", "name", "port", "weight", "filters"],
+                elsewhere: &["RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect"],
+            }),
+            filters: &["RequestHeaderModifier", "ResponseHeaderModifier"],
             backend_filters: &["RequestHeaderModifier", "ResponseHeaderModifier"],
         },
     }
@@ -159,12 +194,12 @@ impl Dialect for HttpRoute {
     fn fit(&self, route: &Value, routing: &Routing, namespace: &str) -> Result<(), Fault> {
         let support = support(routing.mesh);
         let spec = route.get("spec").unwrap_or(&Value::Null);
-        attached(spec, routing, namespace)?;
+        attached(spec, routing, namespace, &support)?;
+        if let Some(strict) = &support.strict {
+            strictly(spec, strict, &support)?;
+        }
         for rule in shifted(route, routing) {
-            let mut fields = rule.as_object().into_iter().flat_map(serde_json::Map::keys);
-            if let Some(field) = fields.find(|field| !support.fields.contains(&field.as_str())) {
-                return Err(Fault::Field { field: field.clone(), mesh: support.mesh });
-            }
+            reads(rule, support.fields, RULE, &support)?;
             follows(rule, support.filters, &support)?;
             for backend in items(rule, "backendRefs") {
                 follows(backend, support.backend_filters, &support)?;
@@ -184,7 +219,8 @@ impl Dialect for HttpRoute {
     }
 
     fn accepted(&self, route: &Value, routing: &Routing, namespace: &str) -> Result<(), String> {
-        let controller = support(routing.mesh).controller;
+        let support = support(routing.mesh);
+        let controller = support.controller;
         let spec = route.get("spec").unwrap_or(&Value::Null);
         let generation = route.pointer("/metadata/generation").and_then(Value::as_i64);
         let parents = items(spec, "parentRefs").iter().map(|p| Reference::parent(p, namespace));
@@ -209,7 +245,8 @@ impl Dialect for HttpRoute {
                 let mut conditions = items(ours, "conditions").iter();
                 let condition = conditions.find(|c| text(c, "type") == Some(kind));
                 let seen = condition.and_then(|c| c.get("observedGeneration")?.as_i64());
-                let Some(condition) = condition.filter(|_| seen >= generation) else {
+                let current = seen >= generation || (seen.is_none() && support.undated);
+                let Some(condition) = condition.filter(|_| current) else {
                     return Err(format!(
                         "{controller} hasn't looked yet at the route to {shown} as it is now ({kind})"
                     ));
@@ -228,20 +265,56 @@ impl Dialect for HttpRoute {
     }
 }
 
-/// It takes the requests of the Service that clients call, or those of Gateways, or both.
-fn attached(spec: &Value, routing: &Routing, namespace: &str) -> Result<(), Fault> {
+/// It takes the requests of the Service that clients call, or those of Gateways, or both; of Gateways
+/// only where the mesh has any.
+fn attached(
+    spec: &Value,
+    routing: &Routing,
+    namespace: &str,
+    support: &Support,
+) -> Result<(), Fault> {
     let service = &routing.service;
-    let fault = |found| Fault::Parent { found, service: service.clone() };
+    let fault = |found| {
+        let other = if support.gateways { " or of a Gateway" } else { "" };
+        Fault::Parent { found, service: service.clone(), other }
+    };
     let parents = items(spec, "parentRefs");
     if parents.is_empty() {
         return Err(fault("nothing".to_owned()));
     }
     for parent in parents.iter().map(|p| Reference::parent(p, namespace)) {
-        if !parent.is_gateway() && !parent.is_service(service, namespace) {
+        let taken = support.gateways && parent.is_gateway();
+        if !taken && !parent.is_service(service, namespace) {
             return Err(fault(parent.shown(namespace)));
         }
     }
     Ok(())
+}
+
+/// That nothing anywhere in the route makes the mesh leave it out.
+fn strictly(spec: &Value, strict: &Strict, support: &Support) -> Result<(), Fault> {
+    reads(spec, strict.spec, "its spec", support)?;
+    for rule in items(spec, "rules") {
+        reads(rule, support.fields, RULE, support)?;
+        follows(rule, strict.elsewhere, support)?;
+        for backend in items(rule, "backendRefs") {
+            reads(backend, strict.backend, "a backendRef", support)?;
+        }
+    }
+    Ok(())
+}
+
+fn reads(
+    owner: &Value,
+    known: &[&str],
+    within: &'static str,
+    support: &Support,
+) -> Result<(), Fault> {
+    let mut fields = owner.as_object().into_iter().flat_map(serde_json::Map::keys);
+    match fields.find(|field| !known.contains(&field.as_str())) {
+        Some(field) => Err(Fault::Field { field: field.clone(), within, mesh: support.mesh }),
+        None => Ok(()),
+    }
 }
 
 fn follows(owner: &Value, filters: &[&str], support: &Support) -> Result<(), Fault> {
@@ -517,5 +590,85 @@ mod tests {
         let mut both = route();
         both["spec"]["parentRefs"].as_array_mut().unwrap().push(json!({"name": "public"}));
         assert!(said(&both).unwrap_err().contains("Gateway \"public\""));
+    }
+
+    /// `route()` as Linkerd reads it, with one thing changed; its controller never says of which
+    /// generation its word is.
+    fn on_linkerd(pointer: &str, value: Value) -> (Value, Routing) {
+        let mut route = with(pointer, value);
+        if pointer != "/spec/rules/0/backendRefs/0" {
+            let canary = json!({"name": "shop-canary", "port": 80, "weight": 0});
+            route["spec"]["rules"][0]["backendRefs"][0] = canary;
+        }
+        let said = &mut route["status"]["parents"][0];
+        said["controllerName"] = json!("linkerd.io/policy-controller");
+        for condition in said["conditions"].as_array_mut().unwrap() {
+            condition.as_object_mut().unwrap().remove("observedGeneration");
+        }
+        (route, Routing { mesh: Mesh::Linkerd, ..routing(&[]) })
+    }
+
+    #[test]
+    fn linkerd_leaves_out_a_route_for_one_thing_that_it_does_not_know() {
+        let said = |pointer: &str, value: Value| {
+            let (route, routing) = on_linkerd(pointer, value);
+            fit(&route, &routing, "prod").map_err(|p| p.to_string())
+        };
+        assert_eq!(said("/metadata/labels", json!({})), Ok(()));
+        let filters = |kind: &str| ("/spec/rules/0/filters", json!([{"type": kind}]));
+        let (at, redirects) = filters("RequestRedirect");
+        assert!(said(at, redirects.clone()).is_err());
+        let elsewhere = |filters: Value| {
+            let (mut route, mut routing) = on_linkerd("/spec/rules/0/name", json!("main"));
+            let other = json!({"filters": filters, "backendRefs": [{"name": "x", "port": 1}]});
+            route["spec"]["rules"].as_array_mut().unwrap().push(other);
+            routing.http = vec!["main".to_owned()];
+            fit(&route, &routing, "prod").map_err(|p| p.to_string())
+        };
+        assert_eq!(elsewhere(redirects), Ok(()));
+        let mirror = elsewhere(json!([{"type": "RequestMirror"}])).unwrap_err();
+        assert!(mirror.contains("the filter RequestMirror, with which Linkerd"), "{mirror}");
+        for kind in ["RequestMirror", "URLRewrite", "ExtensionRef", "CORS"] {
+            let (at, filters) = filters(kind);
+            let refused = said(at, filters).unwrap_err();
+            assert!(refused.contains(&format!("{kind}, with which Linkerd")), "{refused}");
+        }
+        for (at, value, words) in [
+            ("/spec/rules/0/retry", json!({}), "the field retry in a rule, which Linkerd"),
+            ("/spec/useDefaultGateways", json!("All"), "useDefaultGateways in its spec"),
+            (
+                "/spec/rules/0/backendRefs/0",
+                json!({"name": "shop-canary", "port": 80, "weight": 0, "new": 1}),
+                "new in a backendRef",
+            ),
+            (
+                "/spec/parentRefs/0",
+                json!({"name": "public"}),
+                "from Gateway \"public\" (spec.parentRefs): let it take those of Service \"shop\"",
+            ),
+        ] {
+            let refused = said(at, value).unwrap_err();
+            assert!(refused.contains(words) && !refused.contains("or of a Gateway"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn linkerds_word_on_a_route_is_without_a_generation() {
+        let said = |pointer: &str, value: Value| {
+            let (route, routing) = on_linkerd(pointer, value);
+            accepted(&route, &routing, "prod")
+        };
+        assert_eq!(said("/metadata/labels", json!({})), Ok(()));
+        let refs = "/status/parents/0/conditions/1";
+        let refused = said(refs, condition("ResolvedRefs", "False")).unwrap_err();
+        assert!(refused.contains("linkerd.io/policy-controller doesn't follow"), "{refused}");
+        // Istio's word is only as good as its date.
+        let (mut route, _) = on_linkerd("/metadata/labels", json!({}));
+        route["status"]["parents"][0]["controllerName"] = json!(ISTIO);
+        assert!(accepted(&route, &routing(&[]), "prod").is_err());
+        // And should Linkerd ever date its own, an old one doesn't count.
+        let (mut route, routing) = on_linkerd("/metadata/labels", json!({}));
+        route["status"]["parents"][0]["conditions"][0]["observedGeneration"] = json!(3);
+        assert!(accepted(&route, &routing, "prod").is_err());
     }
 }

@@ -10,7 +10,7 @@ pub mod istio;
 mod problem;
 pub mod subset;
 
-pub use beside::alone;
+pub use beside::{Override, alone, heeded};
 use edit::shifted;
 pub use edit::{break_glass, edit, read, timeout_seconds, without_weights};
 pub use problem::{Fault, RouteProblem};

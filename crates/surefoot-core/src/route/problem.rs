@@ -117,13 +117,35 @@ pub enum Fault {
     },
     /// It takes no requests that the Rollout is about.
     #[error(
-        "takes its requests from {found} (spec.parentRefs): let it take those of Service {service:?} or of a Gateway"
+        "takes its requests from {found} (spec.parentRefs): let it take those of Service {service:?}{other}"
     )]
     Parent {
         /// What it is attached to.
         found: String,
         /// The Service that clients call.
         service: String,
+        /// What else it might take them from.
+        other: &'static str,
+    },
+    /// Something that wins over the route, so that its weights mean nothing.
+    #[error(
+        "stands beside {by}, which wins over it for Service {service:?}: requests would not follow the weights; remove the routes and dstOverrides there{made}"
+    )]
+    Overridden {
+        /// The kind and name of what wins.
+        by: String,
+        /// The Service that clients call.
+        service: String,
+        /// What makes it, where that is known.
+        made: String,
+    },
+    /// Nobody may tell whether something wins over the route.
+    #[error(
+        "may be overridden, and nobody can tell: Surefoot may not list {kind}s; grant that to its service account as deploy/namespace.yaml does"
+    )]
+    OverridesUnknown {
+        /// The kind.
+        kind: &'static str,
     },
     /// Another route takes the same requests.
     #[error(
@@ -146,10 +168,12 @@ pub enum Fault {
         mesh: &'static str,
     },
     /// A field that the mesh doesn't read.
-    #[error("has the field {field} in a rule, which {mesh} doesn't read: remove it")]
+    #[error("has the field {field} in {within}, which {mesh} doesn't read: remove it")]
     Field {
         /// Its name.
         field: String,
+        /// Where it is.
+        within: &'static str,
         /// The mesh.
         mesh: &'static str,
     },

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use surefoot_core::api::rollout::Mesh;
 use surefoot_core::metrics::answer::{AnswerError, Point, count, samples, scalar, vector};
 use surefoot_core::metrics::query::{By, Series};
 use surefoot_core::metrics::replica::Pinned;
@@ -66,7 +67,8 @@ fn row() -> impl Strategy<Value = Value> {
                 "metric": {
                     "destination_service_name": service, "response_code": code,
                     "response_flags": flags, "le": le, "request_protocol": protocol,
-                    "grpc_response_status": status, "secret": SECRET,
+                    "grpc_response_status": status, "secret": SECRET, "backend_name": service,
+                    "dst_service": service, "http_status": code, "error": flags, "grpc_status": status,
                 },
                 "value": [1_700_000_000.123, value],
                 "values": [[1, value], [2.5, value]],
@@ -167,8 +169,11 @@ fn rises(histogram: &Histogram, boundaries: usize) -> bool {
 
 fn counted(points: &[Point], text: &[u8]) -> Result<(), TestCaseError> {
     let pod = By::Pod { label: "destination_service_name".into() };
-    for by in [By::Service, pod] {
+    let ways = [(Mesh::Istio, By::Service), (Mesh::Istio, pod.clone())];
+    for (mesh, by) in ways.into_iter().chain([(Mesh::Linkerd, By::Service), (Mesh::Linkerd, pod)]) {
         let series = Series {
+            mesh,
+            service: "x".into(),
             namespace: "n".into(),
             stable: "s".into(),
             canary: "c".into(),
@@ -252,6 +257,8 @@ fn more_requests_than_can_be_counted_are_an_error() {
     holds(text).unwrap();
     let (by, points) = (By::Service, vector(text).unwrap());
     let series = Series {
+        mesh: Mesh::Istio,
+        service: "x".into(),
         namespace: "n".into(),
         stable: "s".into(),
         canary: "c".into(),

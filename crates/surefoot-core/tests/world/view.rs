@@ -12,7 +12,7 @@ use surefoot_core::claim::Rival;
 use surefoot_core::gather::{Source, gather};
 use surefoot_core::observed::{Action, Delivery, HoldMode, Observed};
 use surefoot_core::plan::{Templates, resolve};
-use surefoot_core::route::{Fault, Weights};
+use surefoot_core::route::{Fault, Override, Weights};
 use surefoot_core::takeover::Stamped;
 use surefoot_core::write::{Kind, Target};
 
@@ -146,6 +146,10 @@ impl Source for View<'_> {
 
     fn all(&self, kind: Kind) -> Vec<Value> {
         self.cache.list(kind.name()).iter().map(|object| object.as_ref().clone()).collect()
+    }
+
+    fn overrides(&self, _: Override) -> Result<Vec<Value>, Fault> {
+        Err(Fault::NotServed)
     }
 
     fn rivals(&self, _: &BTreeSet<Target>) -> Vec<Rival> {
