@@ -38,7 +38,7 @@ fn every_yaml_example_is_valid() {
             channels += 1;
         }
     }
-    assert_eq!((rollouts, channels), (6, 2));
+    assert_eq!((rollouts, channels), (7, 2));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use surefoot_core::api::rollout::RolloutSpec;
 use surefoot_core::observed::{BreakGlass, Service};
 use surefoot_core::plan::Plan;
 use surefoot_core::route::{self, subset};
-use surefoot_core::routing::Side;
+use surefoot_core::routing::{Routing, Side};
 use surefoot_core::template::HASH_LABEL;
 use surefoot_core::write::Kind;
 
@@ -58,21 +58,38 @@ pub async fn break_glass(
     takes_traffic(client, namespace, &plan, &view).await?;
     turned_over(client, namespace, &plan, &view).await?;
     let mark = BreakGlass { by: by.clone(), at: view.now, release, reason: reason.clone() };
-    write(client, namespace, &plan, &mark).await?;
-    let kind = resource(plan.routing.kind.into());
-    let mut said = format!(
-        "{}.{}/{} patched: all traffic goes to {}\n\
-         the mark on it is an abort of release {release}; a controller ends the release and takes \
-         the mark off\n",
-        kind.kind.to_lowercase(),
-        kind.group,
-        plan.routing.route,
-        plan.routing.destination(Side::Stable)
+    let mut said = String::new();
+    let mut failed = Vec::new();
+    // One that can't be written must not keep the others from coming back.
+    for routing in plan.routing.each() {
+        if let Err(error) = write(client, namespace, &routing, &mark).await {
+            failed.push(format!("{error:#}"));
+            continue;
+        }
+        let kind = resource(routing.kind.into());
+        said += &format!(
+            "{}.{}/{} patched: all traffic goes to {}\n",
+            kind.kind.to_lowercase(),
+            kind.group,
+            routing.route,
+            routing.destination(Side::Stable)
+        );
+    }
+    if said.is_empty() {
+        bail!(failed.join("; "));
+    }
+    said += &format!(
+        "the mark on it is an abort of release {release}; a controller ends the release and takes \
+         the mark off\n"
     );
     // The record of it, where the API lets us; what mattered is done.
     match give(client, &view, ActionKind::Abort, reason, by).await {
         Ok(action) => said += &format!("rolloutaction.surefoot.dev/{action} created\n"),
         Err(error) => said += &format!("no RolloutAction is left as a record: {error:#}\n"),
+    }
+    if !failed.is_empty() {
+        print!("{said}");
+        bail!("not all routes send their traffic to stable: {}", failed.join("; "));
     }
     Ok(said)
 }
@@ -150,19 +167,23 @@ async fn turned_over(client: &Client, namespace: &str, plan: &Plan, view: &View<
     Ok(())
 }
 
-async fn write(client: &Client, namespace: &str, plan: &Plan, mark: &BreakGlass) -> Result<()> {
+async fn write(
+    client: &Client,
+    namespace: &str,
+    routing: &Routing,
+    mark: &BreakGlass,
+) -> Result<()> {
     let text = serde_json::to_string(mark)?;
-    let kind = Kind::from(plan.routing.kind);
+    let kind = Kind::from(routing.kind);
     let api = objects(client, kind, namespace);
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    let what = |verb: &str| format!("{verb} {} {namespace}/{}", kind.name(), plan.routing.route);
+    let what = |verb: &str| format!("{verb} {} {namespace}/{}", kind.name(), routing.route);
     for _ in 0..ATTEMPTS {
-        let route = limited(api.get(&plan.routing.route)).await;
+        let route = limited(api.get(&routing.route)).await;
         let route = route.map_err(|error| anyhow!(trouble(&what("reading"), &error)))?;
         let route = serde_json::to_value(&route)?;
-        let patch: JsonPatch =
-            route::break_glass(&route, &plan.routing, namespace, mark.release, &text)?;
-        match limited(api.patch(&plan.routing.route, &params, &Patch::Json::<()>(patch))).await {
+        let patch: JsonPatch = route::break_glass(&route, routing, namespace, mark.release, &text)?;
+        match limited(api.patch(&routing.route, &params, &Patch::Json::<()>(patch))).await {
             Ok(_) => return Ok(()),
             // Somebody wrote it in between: look at what is there now.
             Err(error) if matches!(error.code(), Some(409 | 422)) => {}
@@ -173,6 +194,6 @@ async fn write(client: &Client, namespace: &str, plan: &Plan, mark: &BreakGlass)
         "{} {namespace}/{} is being written by somebody else all the time: nothing was written; see its \
          managedFields",
         kind.name(),
-        plan.routing.route
+        routing.route
     )
 }

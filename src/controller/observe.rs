@@ -38,7 +38,8 @@ pub fn concerns(rollout: &Rollout, kind: Watched, name: &str) -> bool {
         }
         Watched::Written(kind @ (Kind::VirtualService | Kind::HTTPRoute)) => {
             // One of another kind may take the same requests.
-            kind != routing.kind.into() || name == routing.route
+            !routing.each().any(|one| kind == one.kind.into())
+                || routing.goes_by(&Target { kind, name: name.to_owned() })
         }
         // Any of them may be for the Service that clients call.
         Watched::Written(Kind::DestinationRule) => true,

@@ -183,13 +183,19 @@ async fn perform_all(
     let by = Committed { author, seq };
     let last = |write: &Write| *write == Write::Finalizer { present: false };
     // Of what nothing has been decided about there is nothing but the finalizer to take off.
+    let mut failed = None;
     for write in acts.iter().filter(|write| decision.is_some() || last(write)) {
-        perform(context.tools(), by, write).await?;
-        if last(write) {
-            return Ok(Done::Released);
+        // One route that can't be written must not keep the others from coming back.
+        if failed.is_some() && !matches!(write, Write::SetWeight { .. }) {
+            break;
+        }
+        match perform(context.tools(), by, write).await {
+            Ok(_) if last(write) => return Ok(Done::Released),
+            Ok(_) => {}
+            Err(error) => failed = failed.or(Some(error)),
         }
     }
-    Ok(Done::All)
+    failed.map_or(Ok(Done::All), |error| Err(error.into()))
 }
 
 fn requeue(at: Option<Timestamp>, now: Timestamp) -> Action {

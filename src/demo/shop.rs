@@ -127,6 +127,7 @@ pub fn of(name: &str) -> Delivery {
         target: name.to_owned(),
         kind: RouteKind::VirtualService,
         route: name.to_owned(),
+        more: Vec::new(),
     }
 }
 

@@ -80,8 +80,12 @@ impl App {
         if let Some(rule) = routing.rule() {
             add("networking.istio.io/v1", "destinationrules", subsets(rule, &routing, target));
         }
-        let resource = resource(routing.kind.into());
-        add(&resource.api_version, &resource.plural, route::object(&routing));
+        for (i, routing) in routing.each().enumerate() {
+            let resource = resource(routing.kind.into());
+            // Within the mesh a Service has one route; the others are of a gateway.
+            let route = route::object(&routing, (i > 0).then_some("public"));
+            add(&resource.api_version, &resource.plural, route);
+        }
         let deployment = json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": target, "labels": {"app": target}},

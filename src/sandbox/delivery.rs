@@ -21,10 +21,12 @@ pub struct Delivery {
     pub rollout: String,
     /// The Deployment.
     pub target: String,
-    /// The kind of its route.
+    /// The kind of its route; of several the first one.
     pub kind: RouteKind,
     /// The route.
     pub route: String,
+    /// Kinds and names of the others.
+    pub more: Vec<(RouteKind, String)>,
 }
 
 impl Delivery {
@@ -40,6 +42,7 @@ impl Delivery {
             rollout: app.name.clone(),
             target: spec.target_ref.name.clone(),
             kind: routing.kind,
+            more: routing.more.into_iter().map(|route| (route.kind, route.name)).collect(),
             route: routing.route,
         })
     }
@@ -54,6 +57,15 @@ impl Delivery {
     #[must_use]
     pub fn route_path(&self) -> String {
         format!("{}/{}", route::path(self.kind, Some(&self.namespace)), self.route)
+    }
+
+    /// Where all of its routes are.
+    #[must_use]
+    pub fn route_paths(&self) -> Vec<String> {
+        let path = |(kind, name): &(RouteKind, String)| {
+            format!("{}/{name}", route::path(*kind, Some(&self.namespace)))
+        };
+        std::iter::once(self.route_path()).chain(self.more.iter().map(path)).collect()
     }
 
     /// Where its Deployment is.

@@ -21,9 +21,9 @@ pub fn called(plural: &str) -> Option<RouteKind> {
     RouteKind::ALL.into_iter().find(|kind| resource((*kind).into()).plural == plural)
 }
 
-/// A route with all traffic on stable.
+/// A route with all traffic on stable, of callers within the mesh or of a gateway.
 #[must_use]
-pub fn object(routing: &Routing) -> Value {
+pub fn object(routing: &Routing, gateway: Option<&str>) -> Value {
     let entry = |name: Option<&String>| {
         let mut entry = entry(routing);
         if let Some(name) = name {
@@ -35,12 +35,18 @@ pub fn object(routing: &Routing) -> Value {
         [] => vec![entry(None)],
         names => names.iter().map(|name| entry(Some(name))).collect(),
     };
-    let spec = match routing.kind {
-        RouteKind::VirtualService => json!({"hosts": [routing.service], "http": entries}),
-        RouteKind::HTTPRoute => json!({
+    let spec = match (routing.kind, gateway) {
+        (RouteKind::VirtualService, None) => json!({"hosts": [routing.service], "http": entries}),
+        (RouteKind::VirtualService, Some(gateway)) => {
+            json!({"hosts": [routing.service], "gateways": [gateway], "http": entries})
+        }
+        (RouteKind::HTTPRoute, None) => json!({
             "parentRefs": [{"group": "", "kind": "Service", "name": routing.service}],
             "rules": entries,
         }),
+        (RouteKind::HTTPRoute, Some(gateway)) => {
+            json!({"parentRefs": [{"name": gateway}], "rules": entries})
+        }
     };
     let resource = resource(routing.kind.into());
     json!({

@@ -86,12 +86,12 @@ impl Cluster {
         self.inner.get(uri)
     }
 
-    /// The route.
-    pub fn route(&self) -> Value {
-        self.get(&self.delivery.route_path())
+    /// The routes.
+    pub fn routes(&self) -> Vec<Value> {
+        self.delivery.route_paths().iter().map(|path| self.get(path)).collect()
     }
 
-    /// The canary's weight on it.
+    /// The canary's weight on the first of them.
     pub fn weight(&self) -> i64 {
         self.delivery.weight(&self.inner)
     }

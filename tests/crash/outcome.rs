@@ -51,7 +51,7 @@ pub fn outcome(c: &Cluster) -> Value {
         "stable": status["stable"]["hash"],
         "outbox": status["outbox"].as_array().map_or(0, Vec::len),
         "history": history,
-        "route": c.route()["spec"],
+        "routes": c.routes().iter().map(|route| route["spec"].clone()).collect::<Vec<_>>(),
         "services": services,
         "deployment": deployment["spec"],
         "labels": deployment["metadata"]["labels"],

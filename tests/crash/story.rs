@@ -24,9 +24,10 @@ pub enum Story {
     Delete,
     NoData,
     HttpRoute,
+    TwoRoutes,
 }
 
-pub const STORIES: [(&str, Story); 12] = [
+pub const STORIES: [(&str, Story); 13] = [
     ("abort", Story::Abort),
     ("pass", Story::Pass),
     ("fail-at-10", Story::FailAt10),
@@ -39,6 +40,7 @@ pub const STORIES: [(&str, Story); 12] = [
     ("delete", Story::Delete),
     ("no-data", Story::NoData),
     ("http-route", Story::HttpRoute),
+    ("two-routes", Story::TwoRoutes),
 ];
 
 impl Story {
@@ -64,10 +66,18 @@ impl Story {
             "progressDeadline": "5m",
         });
         match self {
-            Story::PauseAndApprove => spec["steps"][0]["approval"] = json!({}),
+            // The person comes before the evidence, also where a call is late.
+            Story::PauseAndApprove => {
+                spec["steps"][0] =
+                    json!({"weight": 10, "approval": {}, "gate": {"minDuration": "15s"}});
+            }
             // The crash guard comes first.
             Story::FailAt100 => spec["gate"]["minDuration"] = json!("10s"),
             Story::HttpRoute => spec["traffic"]["routes"][0]["kind"] = json!("HTTPRoute"),
+            Story::TwoRoutes => {
+                let outside = json!({"kind": "HTTPRoute", "name": "shop-outside"});
+                spec["traffic"]["routes"] = json!([spec["traffic"]["routes"][0], outside]);
+            }
             Story::NoData => spec["analysis"]["noDataPolicy"]["then"] = json!("rollback"),
             // So that the person comes first.
             Story::Abort | Story::Revert | Story::NewImage | Story::Delete => {
@@ -92,7 +102,7 @@ impl Story {
                 release(c, "bad");
                 rests(c, 1, "v1").await;
             }
-            Story::FailAt50 | Story::FailAt100 | Story::HttpRoute => {
+            Story::FailAt50 | Story::FailAt100 | Story::HttpRoute | Story::TwoRoutes => {
                 let step = if self == Story::FailAt100 { 2 } else { 1 };
                 release(c, "v2");
                 c.until("the step", |c| passes(c) >= step).await;

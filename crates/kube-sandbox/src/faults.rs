@@ -183,7 +183,7 @@ mod tests {
             (client == "b" && request.verb() == Verb::Get).then_some(Fault::Crash)
         };
         let mut plan = FaultPlan::new().with(own, Fault::DropReply).asking(ask);
-        let get = Request::get("/version");
+        let get = Request::get("/api/v1/namespaces/n/pods/x");
         let met = ["a", "a", "b"].map(|client| plan.meet(client, &get));
         assert_eq!(met, [Some(Fault::DropReply), None, Some(Fault::Crash)]);
     }

@@ -50,7 +50,6 @@ pub fn things(spec: &RolloutSpec) -> BTreeSet<Target> {
     let own = [Side::Stable, Side::Canary].map(|side| routing.own_service(side));
     let apex = (routing.apex == Apex::StableOnly).then_some(routing.service.as_str());
     let named = [
-        (routing.kind.into(), Some(routing.route.as_str())),
         (Kind::Deployment, Some(spec.target_ref.name.as_str())),
         (Kind::DestinationRule, routing.rule()),
         (Kind::Service, own[0]),
@@ -58,7 +57,8 @@ pub fn things(spec: &RolloutSpec) -> BTreeSet<Target> {
         (Kind::Service, apex),
     ];
     let target = |(kind, name): (Kind, Option<&str>)| Some(Target { kind, name: name?.to_owned() });
-    named.into_iter().filter_map(target).collect()
+    let routes = routing.each().map(|one| one.target());
+    named.into_iter().filter_map(target).chain(routes).collect()
 }
 
 /// The rival whose a thing is, where its name is on it.

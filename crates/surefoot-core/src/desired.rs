@@ -3,9 +3,8 @@
 use serde_json::Value;
 
 use crate::api::status::Revision;
-use crate::observed::{Observed, Owner, Service};
+use crate::observed::{Observed, OneRoute, Owner, Service};
 use crate::plan::Plan;
-use crate::route::RouteProblem;
 use crate::routing::Side;
 use crate::write::Write;
 
@@ -127,15 +126,9 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
             writes.push(Write::CreateService { name: name.to_owned(), like, hash });
         }
     }
-    let now = seen.weight();
-    // A route that isn't there carries no weight and can't be written.
-    let missing = seen.route.as_ref().is_err_and(RouteProblem::is_missing);
-    let lowered = desired.weight.filter(|w| !missing && now.is_none_or(|now| *w < now));
-    let raised = desired.weight.filter(|w| now.is_some_and(|now| *w > now));
-    writes.extend(lowered.map(|percent| set_weight(plan, percent)));
-    if desired.mended && seen.break_glass.is_some() {
-        writes.push(Write::Mend { route: plan.routing.target() });
-    }
+    writes.extend(seen.routes.iter().filter_map(|one| lowered(one, desired.weight?)));
+    let mended = seen.routes.iter().filter(|one| desired.mended && one.broken);
+    writes.extend(mended.map(|one| Write::Mend { route: one.routing.target() }));
     let pins = [(&desired.pin_stable, &seen.stable), (&desired.pin_canary, &seen.canary)];
     for (wanted, found) in pins {
         writes.extend(found.as_ref().and_then(|found| pin(wanted, found, seen, plan)));
@@ -150,12 +143,11 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
     if let Some(set) = retired.filter(|set| set.replicas > 0) {
         writes.push(Write::Scale { replica_set: set.name.clone(), replicas: 0 });
     }
-    writes.extend(raised.map(|percent| set_weight(plan, percent)));
+    writes.extend(seen.routes.iter().filter_map(|one| raised(one, desired.weight?)));
     deployment_writes(&desired.deployment, seen, plan, &mut writes);
-    let owned = seen.route.as_ref().is_ok_and(|route| route.owner.is_some());
-    if desired.disowned && owned {
-        writes.push(Write::Disown { route: plan.routing.target() });
-    }
+    let owned = |one: &&OneRoute| one.found.as_ref().is_ok_and(|route| route.owner.is_some());
+    let disowned = seen.routes.iter().filter(owned).filter(|_| desired.disowned);
+    writes.extend(disowned.map(|one| Write::Disown { route: one.routing.target() }));
     // Whatever fails here holds up nothing that matters more.
     let strays = desired.strays.iter().filter_map(|name| seen.replica_set(name));
     writes.extend(strays.map(|set| Write::DeleteReplicaSet {
@@ -180,8 +172,19 @@ pub fn last(desired: &Desired) -> Option<Write> {
     (desired.finalizer == Some(false)).then_some(Write::Finalizer { present: false })
 }
 
-fn set_weight(plan: &Plan, percent: i32) -> Write {
-    Write::SetWeight { routing: plan.routing.clone(), percent }
+/// A route that can't be read is written to all the same: what is wrong with it is said then. One that
+/// isn't there carries no weight and can't be written.
+fn lowered(one: &OneRoute, percent: i32) -> Option<Write> {
+    let lower = match &one.found {
+        Ok(route) => route.weights.canary_percent().is_none_or(|now| percent < now),
+        Err(problem) => !problem.is_missing(),
+    };
+    lower.then(|| Write::SetWeight { routing: one.routing.clone(), percent })
+}
+
+fn raised(one: &OneRoute, percent: i32) -> Option<Write> {
+    let now = one.found.as_ref().ok()?.weights.canary_percent()?;
+    (percent > now).then(|| Write::SetWeight { routing: one.routing.clone(), percent })
 }
 
 impl Pin {

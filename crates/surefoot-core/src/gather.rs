@@ -13,10 +13,13 @@ use crate::claim::{self, Claim, Rival};
 use crate::decide::in_release;
 use crate::mark::Mark;
 use crate::observed::{
-    Action, BreakGlass, Delivery, Deployment, HoldMode, Observed, ReplicaSet, Route, Service,
+    Action, BreakGlass, Delivery, Deployment, HoldMode, Observed, OneRoute, ReplicaSet, Route,
+    Service,
 };
 use crate::plan::PlanError;
-use crate::route::{self, Fault, OWNER, Override, RouteProblem, Weights, annotation};
+use crate::route::{
+    self, BREAK_GLASS, Fault, OWNER, Override, Pair, RouteProblem, Weights, annotation,
+};
 use crate::routing::{Routing, Side};
 use crate::split::{self, Objects, SplitProblem};
 use crate::takeover::Stamped;
@@ -60,8 +63,10 @@ pub struct Gathered {
     pub canary: Option<Service>,
     /// Whether they can tell the versions apart.
     pub split: Result<(), SplitProblem>,
-    /// The route.
+    /// What the routes say together.
     pub route: Result<Route, RouteProblem>,
+    /// Each of them.
+    pub routes: Vec<OneRoute>,
     /// Who brought the traffic back by hand.
     pub break_glass: Option<BreakGlass>,
     /// What of the Rollout's things is another Rollout's.
@@ -93,6 +98,7 @@ impl Gathered {
             canary: self.canary,
             split: self.split,
             route: self.route,
+            routes: self.routes,
             claim: self.claim,
             rivals: self.rivals,
             actions,
@@ -130,7 +136,13 @@ pub fn gather(rollout: &Rollout, source: &impl Source) -> Gathered {
     let raw_sets = source.replica_sets([&owner, uid]);
     let sets = raw_sets.iter().filter_map(|set| ReplicaSet::of(set, &owner, uid));
     let replica_sets: Vec<ReplicaSet> = sets.collect();
-    let raw_route = source.get(routing.kind.into(), &routing.route);
+    let raw_routes: Vec<(Routing, Option<Value>)> = routing
+        .each()
+        .map(|one| {
+            let object = source.get(one.kind.into(), &one.route);
+            (one, object)
+        })
+        .collect();
     let rules = source.all(Kind::DestinationRule);
     let raw_apex = source.get(Kind::Service, &routing.service);
     let own = |side| source.get(Kind::Service, routing.own_service(side)?);
@@ -165,15 +177,16 @@ pub fn gather(rollout: &Rollout, source: &impl Source) -> Gathered {
         let name = set.pointer("/metadata/name").and_then(Value::as_str);
         name.is_some() && name == ours.map(|canary| canary.replica_set.as_str())
     };
-    let written = [
-        (routing.kind.into(), raw_route.as_ref()),
+    let mut written: Vec<(Kind, Option<&Value>)> =
+        raw_routes.iter().map(|(one, object)| (one.kind.into(), object.as_ref())).collect();
+    written.extend([
         (Kind::Service, raw_stable.as_ref()),
         (Kind::Service, raw_canary.as_ref()),
         (Kind::Service, raw_apex.as_ref().filter(|_| routing.apex == Apex::StableOnly)),
         (Kind::DestinationRule, raw_rule),
         (Kind::Deployment, raw_deployment.as_ref()),
         (Kind::ReplicaSet, raw_sets.iter().find(is_ours)),
-    ];
+    ]);
     let things = claim::things(&spec);
     let rivals = source.rivals(&things);
     let us = rollout.metadata.name.as_deref().unwrap_or_default();
@@ -198,10 +211,14 @@ pub fn gather(rollout: &Rollout, source: &impl Source) -> Gathered {
         let ours = !kind.is_route() || named || goes;
         Some(Stamped { target, epoch: epoch_of(object), ours })
     };
+    let routes = read_all(&raw_routes, namespace, source);
+    let none = || Err(routing.problem(route::missing(routing.kind)));
+    let glass = |(_, object): &(Routing, Option<Value>)| BreakGlass::of(object.as_ref()?);
     Gathered {
         split: split::check(&routing, namespace, objects),
-        route: read(&routing, namespace, raw_route.as_ref(), source),
-        break_glass: raw_route.as_ref().and_then(BreakGlass::of),
+        route: Route::together(&routes).unwrap_or_else(none),
+        routes,
+        break_glass: raw_routes.iter().find_map(glass),
         stamped: written.into_iter().filter_map(stamped).collect(),
         claim,
         rivals,
@@ -211,6 +228,29 @@ pub fn gather(rollout: &Rollout, source: &impl Source) -> Gathered {
         stable,
         canary,
     }
+}
+
+/// Each of the routes. Their weights are in force since all of them are as they are now.
+fn read_all(
+    raw: &[(Routing, Option<Value>)],
+    namespace: &str,
+    source: &impl Source,
+) -> Vec<OneRoute> {
+    let mut routes: Vec<OneRoute> = raw
+        .iter()
+        .map(|(routing, object)| OneRoute {
+            routing: routing.clone(),
+            found: read(routing, namespace, object.as_ref(), source),
+            broken: object.as_ref().is_some_and(|object| annotation(object, BREAK_GLASS).is_some()),
+        })
+        .collect();
+    let pairs = |one: &OneRoute| Some(one.found.as_ref().ok()?.weights.0.clone());
+    let weights: Vec<Pair> = routes.iter().filter_map(pairs).flatten().collect();
+    if !weights.is_empty() {
+        let since = source.since(&Weights(weights));
+        routes.iter_mut().filter_map(|one| one.found.as_mut().ok()).for_each(|r| r.since = since);
+    }
+    routes
 }
 
 fn read(
@@ -226,7 +266,7 @@ fn read(
     let object = object.ok_or_else(none)?;
     let weights = route::read(object, routing, namespace)?;
     Ok(Route {
-        since: source.since(&weights),
+        since: Timestamp::MIN,
         weights,
         timeout: route::timeout_seconds(object, routing),
         fit: route::fit(object, routing, namespace).and_then(|()| {

@@ -47,8 +47,10 @@ pub struct Observed {
     pub claim: Option<Claim>,
     /// Other Rollouts that name some of the same things.
     pub rivals: Vec<Rival>,
-    /// The route.
+    /// What the routes say together.
     pub route: Result<Route, RouteProblem>,
+    /// Each of them.
+    pub routes: Vec<OneRoute>,
     /// Commands for this Rollout (by uid), oldest first.
     pub actions: Vec<Action>,
     /// Somebody brought the traffic back by hand, past every controller.
@@ -298,7 +300,18 @@ pub fn pod_prefix(replica_set: &str) -> String {
     prefix
 }
 
-/// The route.
+/// One of the routes, as it is read alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OneRoute {
+    /// The traffic by this route alone.
+    pub routing: Routing,
+    /// What it says.
+    pub found: Result<Route, RouteProblem>,
+    /// Somebody broke the glass on it.
+    pub broken: bool,
+}
+
+/// The route; of several what they say together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// Its weights.
@@ -319,6 +332,40 @@ pub struct Route {
     pub version: String,
     /// What we wrote last on it.
     pub wrote: Option<Mark>,
+}
+
+impl Route {
+    /// What several routes say together: they are moved as one, so that each weight counts, and the mesh
+    /// follows all or none. One that isn't there sends nothing anywhere; no weight rises without it.
+    ///
+    /// # Errors
+    /// What is wrong with the first that is there and can't be read, or with the first of all when none
+    /// is there.
+    #[must_use]
+    pub fn together(routes: &[OneRoute]) -> Option<Result<Self, RouteProblem>> {
+        let unreadable = |one: &&OneRoute| one.found.as_ref().is_err_and(|p| !p.is_missing());
+        if let Some(one) = routes.iter().find(unreadable) {
+            return Some(one.found.clone());
+        }
+        let missing = routes.iter().find_map(|one| one.found.as_ref().err());
+        let mut found = routes.iter().filter_map(|one| one.found.as_ref().ok());
+        let Some(mut all) = found.next().cloned() else {
+            return missing.map(|problem| Err(problem.clone()));
+        };
+        for one in found {
+            all.weights.0.extend(&one.weights.0);
+            all.since = all.since.max(one.since);
+            // None: as long as a route lets a request take that sets no timeout.
+            all.timeout = all.timeout.zip(one.timeout).map(|(a, b)| a.max(b));
+            all.fit = all.fit.and(one.fit.clone());
+            all.accepted = all.accepted.and(one.accepted.clone());
+            all.owner = all.owner.or(one.owner.clone());
+        }
+        if let Some(problem) = missing {
+            all.fit = Err(problem.clone());
+        }
+        Some(Ok(all))
+    }
 }
 
 fn count(object: &Value, pointer: &str) -> u32 {
@@ -459,6 +506,7 @@ impl Observed {
             claim: None,
             rivals: Vec::new(),
             route: Err(routing.problem(route::missing(routing.kind))),
+            routes: Vec::new(),
             actions: Vec::new(),
             break_glass: None,
             hold,
@@ -487,6 +535,49 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::route::{Fault, Pair};
+
+    #[test]
+    fn several_routes_say_together_what_the_worst_of_them_says() {
+        let spec: crate::api::rollout::Traffic = serde_json::from_value(json!({
+            "mesh": "istio", "service": "shop",
+            "routes": [{"kind": "VirtualService", "name": "a"}, {"kind": "HTTPRoute", "name": "b"}],
+        }))
+        .unwrap();
+        let routing = Routing::of(&spec);
+        let one = |canary: i64, second: i64, timeout: Option<f64>| {
+            Ok(Route {
+                weights: Weights(vec![Pair { stable: 100 - canary, canary }]),
+                since: Timestamp::from_second(second).unwrap(),
+                timeout,
+                fit: Ok(()),
+                accepted: Ok(()),
+                manager: None,
+                owner: None,
+                version: String::new(),
+                wrote: None,
+            })
+        };
+        let together = |found: [Result<Route, RouteProblem>; 2]| {
+            let each = routing.each().zip(found);
+            let each = each.map(|(routing, found)| OneRoute { routing, found, broken: false });
+            Route::together(&each.collect::<Vec<_>>()).unwrap()
+        };
+        let both = together([one(10, 5, Some(2.0)), one(10, 9, Some(3.0))]).unwrap();
+        assert_eq!((both.weights.canary_percent(), both.timeout), (Some(10), Some(3.0)));
+        assert_eq!(both.since.as_second(), 9);
+        let apart = together([one(10, 5, None), one(50, 9, Some(3.0))]).unwrap();
+        let weights = &apart.weights;
+        assert_eq!((weights.canary_percent(), weights.highest(), apart.timeout), (None, 50, None));
+        // What isn't there gets no requests, and nothing goes on without it.
+        let gone = || Err(routing.problem(route::missing(routing.kind)));
+        let half = together([one(10, 5, None), gone()]).unwrap();
+        assert!(half.weights.canary_percent() == Some(10) && half.fit.is_err());
+        assert!(together([gone(), gone()]).unwrap_err().is_missing());
+        // What is there and can't be read may send requests anywhere.
+        let odd = || Err(routing.problem(Fault::Delegates));
+        assert!(together([one(10, 5, None), odd()]).is_err());
+    }
 
     fn action(name: &str, second: u8, version: &str, uid: &str) -> Value {
         json!({

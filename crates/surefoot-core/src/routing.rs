@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::api::rollout::{Apex, Mesh, RouteKind, Traffic};
+use crate::api::rollout::{Apex, Mesh, RouteKind, RouteRef, Traffic};
 use crate::route::{Fault, RouteProblem};
 use crate::write::Target;
 
@@ -18,12 +18,14 @@ pub struct Routing {
     pub apex: Apex,
     /// How the two versions are told apart.
     pub split: Split,
-    /// What kind of route splits between the two.
+    /// What kind of route splits between the two; of several the first one.
     pub kind: RouteKind,
     /// Its name.
     pub route: String,
     /// Names of its http routes or rules that are shifted; empty: the only one that there is.
     pub http: Vec<String>,
+    /// Further routes that are moved with it.
+    pub more: Vec<RouteRef>,
 }
 
 /// How the two versions are told apart.
@@ -90,7 +92,8 @@ impl Routing {
                 canary: format!("{service}-canary"),
             },
         };
-        let route = traffic.routes.first();
+        let mut routes = traffic.routes.iter();
+        let route = routes.next();
         Self {
             mesh: traffic.mesh,
             service,
@@ -99,7 +102,27 @@ impl Routing {
             kind: route.map_or(RouteKind::VirtualService, |r| r.kind),
             route: route.map(|r| r.name.clone()).unwrap_or_default(),
             http: route.map(|r| r.http.clone()).unwrap_or_default(),
+            more: routes.cloned().collect(),
         }
+    }
+
+    /// The same by each of the routes alone.
+    pub fn each(&self) -> impl Iterator<Item = Self> + '_ {
+        let alone = Self { more: Vec::new(), ..self.clone() };
+        let more = self.more.iter().map(|route| Self {
+            kind: route.kind,
+            route: route.name.clone(),
+            http: route.http.clone(),
+            more: Vec::new(),
+            ..self.clone()
+        });
+        std::iter::once(alone).chain(more)
+    }
+
+    /// Whether an object of this kind and name is one of the routes.
+    #[must_use]
+    pub fn goes_by(&self, target: &Target) -> bool {
+        self.each().any(|one| one.target() == *target)
     }
 
     /// The route.
@@ -162,6 +185,19 @@ mod tests {
         assert_eq!(routing.destination(Side::Stable).to_string(), "web-stable");
         assert_eq!(routing.own_service(Side::Canary), Some("web-canary"));
         assert_eq!((routing.rule(), routing.http.len()), (None, 1));
+    }
+
+    #[test]
+    fn each_of_several_routes_alone() {
+        let both = routing(
+            "{mesh: istio, service: web, routes: [{kind: VirtualService, name: r, http: [a]},
+              {kind: HTTPRoute, name: r}]}",
+        );
+        let alone: Vec<Routing> = both.each().collect();
+        let told = |r: &Routing| (r.kind, r.route.clone(), r.http.len(), r.more.len());
+        assert_eq!(told(&alone[0]), (RouteKind::VirtualService, "r".into(), 1, 0));
+        assert_eq!(told(&alone[1]), (RouteKind::HTTPRoute, "r".into(), 0, 0));
+        assert!(both.goes_by(&alone[1].target()) && !alone[0].goes_by(&alone[1].target()));
     }
 
     #[test]

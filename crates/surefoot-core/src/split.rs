@@ -227,6 +227,7 @@ mod tests {
             kind: RouteKind::VirtualService,
             route: "shop".into(),
             http: Vec::new(),
+            more: Vec::new(),
         }
     }
 

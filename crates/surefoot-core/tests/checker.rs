@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use surefoot_core::api::action::ActionKind;
 use surefoot_core::api::status::{Phase, Verdict};
 use surefoot_core::trace::{DecisionState, Event, RolloutState, Side, State, check};
+use surefoot_core::write::{Kind, Target};
 
 fn decision(seq: i64, step: i32, weight: i32, verdict: Verdict) -> DecisionState {
     DecisionState { seq, epoch: 1, release: 1, step, weight, verdict }
@@ -23,8 +24,13 @@ fn rollout(phase: Phase, passed: &[i32], decision: DecisionState) -> RolloutStat
     }
 }
 
+fn named(name: &str) -> Target {
+    Target { kind: Kind::VirtualService, name: name.to_owned() }
+}
+
 fn route(canary: i64) -> State {
     State::Route {
+        route: named("shop"),
         weights: Some((100 - canary, canary)),
         rest: json!({"hosts": ["shop"]}),
         epoch: 1,
@@ -135,6 +141,7 @@ fn nothing_is_wrong_with_a_good_release() {
 #[test]
 fn s1_weights_are_a_pair_of_ours() {
     let odd = State::Route {
+        route: named("shop"),
         weights: Some((95, 10)),
         rest: json!({"hosts": ["shop"]}),
         epoch: 1,
@@ -153,6 +160,7 @@ fn s2_no_weight_above_the_decision() {
 #[test]
 fn what_somebody_else_writes_is_not_held_against_us() {
     let theirs = |canary, epoch| State::Route {
+        route: named("shop"),
         weights: Some((100 - canary, canary)),
         rest: json!({"hosts": ["shop"]}),
         broken: None,
@@ -207,9 +215,38 @@ fn s6_stable_keeps_the_pods_its_weight_needs() {
 #[test]
 fn s7_the_rest_of_the_route_is_not_ours() {
     let rest: Value = json!({"hosts": ["another"]});
-    let other =
-        State::Route { weights: Some((90, 10)), rest, epoch: 1, broken: None, edited: false };
+    let other = State::Route {
+        route: named("shop"),
+        weights: Some((90, 10)),
+        rest,
+        epoch: 1,
+        broken: None,
+        edited: false,
+    };
     assert_eq!(changed(|s| s[AT_10] = other)[0], "S7");
+}
+
+#[test]
+fn each_of_several_routes_is_held_to_the_decision() {
+    let other = |canary| State::Route {
+        route: named("outside"),
+        weights: Some((100 - canary, canary)),
+        rest: json!({"hosts": ["outside"]}),
+        epoch: 1,
+        broken: None,
+        edited: false,
+    };
+    let goes = |weight, back| {
+        changed(|s| {
+            if back {
+                s.insert(BACK_AT_0 + 1, other(0));
+            }
+            s.insert(AT_10 + 1, other(weight));
+        })
+    };
+    assert_eq!(goes(10, true), [""; 0]);
+    assert_eq!(goes(50, true), ["S2"], "above the decision's");
+    assert_eq!(goes(10, false), ["S12"], "still at 10% when the canary's Service is let go");
 }
 
 #[test]
@@ -217,6 +254,7 @@ fn s9_epochs_and_decisions_never_go_back() {
     let stale = |r: &mut RolloutState| r.decision.as_mut().unwrap().seq = 0;
     assert_eq!(changed(|s| edit(&mut s[END], stale)), ["S9"]);
     let old = State::Route {
+        route: named("shop"),
         weights: Some((90, 10)),
         rest: json!({"hosts": ["shop"]}),
         epoch: 0,
@@ -270,6 +308,7 @@ fn s14_an_abort_is_heard() {
 #[test]
 fn s14_a_broken_glass_is_heard() {
     let glass = |canary, release| State::Route {
+        route: named("shop"),
         weights: Some((100 - canary, canary)),
         rest: json!({"hosts": ["shop"]}),
         edited: false,

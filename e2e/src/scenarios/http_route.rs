@@ -14,10 +14,10 @@ use crate::load::Entry;
 use crate::scenarios::rolled_back::at_once;
 use crate::world::Scene;
 
-const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
+pub(super) const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
 const KIND: &str = "HTTPRoute";
 
-fn route() -> Value {
+pub(super) fn route() -> Value {
     let to = |name: &str, weight: u8| json!({"name": name, "port": 80, "weight": weight});
     json!({
         "apiVersion": GATEWAY_API, "kind": KIND, "metadata": {"name": APP},
@@ -49,7 +49,7 @@ fn setup() -> Setup {
     }
 }
 
-async fn weights(delivery: &Delivery) -> Result<[Value; 2]> {
+pub(super) async fn weights(delivery: &Delivery) -> Result<[Value; 2]> {
     let route = delivery.scene.get(GATEWAY_API, KIND, APP).await?;
     Ok([0, 1].map(|place| route["spec"]["rules"][0]["backendRefs"][place]["weight"].clone()))
 }

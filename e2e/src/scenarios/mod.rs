@@ -27,6 +27,7 @@ mod replicas;
 mod rolled_back;
 mod routing;
 mod self_check;
+mod several_routes;
 mod simulated;
 
 use crate::runner::Scenario;
@@ -102,6 +103,8 @@ fn all() -> Vec<Scenario> {
         scenario!("promoted-by-gateway-http-route", http_route::promoted_by_gateway),
         scenario!("rolled-back-by-http-route", http_route::rolled_back),
         scenario!("http-route-refused", http_route::refused),
+        scenario!("promoted-by-two-routes", several_routes::promoted),
+        scenario!("one-of-two-routes-refuses", several_routes::one_refuses),
         scenario!("named-http-routes", routing::named_http_routes),
         scenario!("adopted-weights", routing::adopted_weights),
         scenario!("adopted-subsets", routing::adopted_subsets),

@@ -85,6 +85,7 @@ fn to_zero() -> Write {
         split: Split::Services { stable: "shop-stable".into(), canary: "shop-canary".into() },
         route: "shop".into(),
         http: vec![],
+        more: vec![],
     };
     Write::SetWeight { routing, percent: 0 }
 }

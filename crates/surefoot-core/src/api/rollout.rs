@@ -133,8 +133,9 @@ pub struct Traffic {
     /// The Service that clients call.
     #[schemars(length(min = 1, max = 56), extend("x-kubernetes-validations" = local_rules()))]
     pub service: String,
-    /// The routes whose weights are shifted.
-    #[schemars(length(min = 1, max = 1), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"]))]
+    /// The routes whose weights are shifted, such as one within the mesh and one of a gateway. Several are
+    /// moved as one: a step counts when all have its weight.
+    #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"]))]
     pub routes: Vec<RouteRef>,
     /// The two destinations. Default: Services named after `service` with "-stable" and "-canary".
     #[serde(default, skip_serializing_if = "Option::is_none")]

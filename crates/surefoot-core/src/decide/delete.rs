@@ -22,7 +22,8 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
         case.desired.finalizer = Some(false);
         return;
     }
-    if seen.route.is_ok() {
+    let routes = || seen.routes.iter().filter_map(|one| one.found.as_ref().ok());
+    if routes().next().is_some() {
         case.desired.weight = Some(0);
     }
     case.desired.mended = true;
@@ -50,9 +51,7 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
         && !deployment.managed
         && !deployment.held
         && resumed
-        && seen.route.as_ref().map_or(true, |route| {
-            route.weights.canary_percent() == Some(0) && route.owner.is_none()
-        });
+        && routes().all(|route| route.weights.canary_percent() == Some(0) && route.owner.is_none());
     if !done {
         return case
             .wait(WaitingKind::Services, "the Deployment and the Services are being let go");

@@ -34,10 +34,12 @@ pub(super) fn settle(case: &mut Case<'_>) {
 /// The route, where somebody raised the canary's weight above what is wanted.
 fn raised(case: &Case<'_>) -> Option<(Route, i32)> {
     let wanted = case.desired.weight?;
-    let route = case.seen.route.as_ref().ok()?;
-    let found = route.weights.highest();
-    let raised = route.wrote.is_some_and(|mark| found > mark.weight);
-    (found > wanted && raised).then(|| (route.clone(), found))
+    case.seen.routes.iter().find_map(|one| {
+        let route = one.found.as_ref().ok()?;
+        let found = route.weights.highest();
+        let raised = route.wrote.is_some_and(|mark| found > mark.weight);
+        (found > wanted && raised).then(|| (route.clone(), found))
+    })
 }
 
 /// Put the weight right and count that, unless it is too soon to do so again.
@@ -130,28 +132,34 @@ pub(super) fn held_for(case: &Case<'_>, reason: HoldReason) -> bool {
     hold.is_some_and(|h| h.reason == reason)
 }
 
-/// Whether somebody lowered the canary's weight below what we wrote.
-pub(super) fn lowered(case: &Case<'_>, wrote: i32) -> bool {
+/// The route on which somebody lowered the canary's weight below what we wrote.
+fn below(case: &Case<'_>, wrote: i32) -> Option<Route> {
     let release = case.status.release.as_ref().map_or(0, |r| r.number);
     let written = Some(Mark { release, weight: wrote });
-    let restoring = case.status.step.as_ref().is_some_and(|s| s.restoring);
-    case.seen.route.as_ref().is_ok_and(|route| {
+    let lower = |route: &&Route| {
         let below =
             route.weights.canary_percent() != Some(wrote) && route.weights.highest() <= wrote;
         // Who broke the glass for another release meant to lower it.
         let theirs = route.wrote == written || case.seen.break_glass.is_some();
-        below && !restoring && (theirs || held_for(case, HoldReason::WeightLowered))
-    })
+        below && (theirs || held_for(case, HoldReason::WeightLowered))
+    };
+    case.seen.routes.iter().filter_map(|one| one.found.as_ref().ok()).find(lower).cloned()
+}
+
+/// Whether somebody lowered the canary's weight below what we wrote.
+pub(super) fn lowered(case: &Case<'_>, wrote: i32) -> bool {
+    let restoring = case.status.step.as_ref().is_some_and(|s| s.restoring);
+    !restoring && below(case, wrote).is_some()
 }
 
 /// Leave a lowered weight as it is, until a person decides.
 pub(super) fn respect(case: &mut Case<'_>, wrote: i32) {
-    let route = case.seen.route.as_ref().ok();
-    let manager = route.and_then(|r| r.manager.as_deref()).unwrap_or("somebody");
+    let route = below(case, wrote);
+    let manager = route.as_ref().and_then(|r| r.manager.as_deref()).unwrap_or("somebody");
     let message = format!(
         "{manager} lowered the canary's weight from {wrote}%: the route is {} and stays so until \
          `kubectl surefoot resume` or `abort`",
-        route.map(|r| r.weights.words()).unwrap_or_default()
+        route.as_ref().map(|r| r.weights.words()).unwrap_or_default()
     );
     if !held_for(case, HoldReason::WeightLowered)
         && !held_for(case, HoldReason::TrafficOwnershipConflict)

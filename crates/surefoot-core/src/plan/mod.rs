@@ -236,6 +236,14 @@ fn routing(spec: &RolloutSpec) -> Result<Routing, PlanError> {
         let remedy = "name the route to the two versions";
         return Err(invalid("routes", "no route is named", remedy));
     }
+    let routes = &spec.traffic.routes;
+    let twice = routes.iter().enumerate().find(|(i, one)| {
+        routes.iter().take(*i).any(|before| (before.kind, &before.name) == (one.kind, &one.name))
+    });
+    if let Some((i, _)) = twice {
+        let problem = "a route is named twice";
+        return Err(invalid(&format!("routes[{i}]"), problem, "name it once"));
+    }
     if let Some(split) = &spec.traffic.split
         && split.services.is_some() == split.subsets.is_some()
     {
@@ -254,11 +262,12 @@ fn routing(spec: &RolloutSpec) -> Result<Routing, PlanError> {
         let remedy = "clients call that one: name two others";
         return Err(invalid("split.services", "one of them is traffic.service", remedy));
     }
-    if routing.rule().is_some() && routing.kind != RouteKind::VirtualService {
+    let by = |kind| routing.each().any(|one| one.kind == kind);
+    if routing.rule().is_some() && by(RouteKind::HTTPRoute) {
         let problem = "an HTTPRoute knows no subsets";
         return Err(invalid("split.subsets", problem, "split by services"));
     }
-    if routing.mesh == Mesh::Linkerd && routing.kind == RouteKind::VirtualService {
+    if routing.mesh == Mesh::Linkerd && by(RouteKind::VirtualService) {
         let remedy = "name an HTTPRoute of the Service";
         return Err(invalid("routes", "Linkerd reads no VirtualService", remedy));
     }

@@ -141,6 +141,7 @@ mod tests {
             kind: RouteKind::VirtualService,
             route: "shop".into(),
             http: http.iter().map(|&name| name.into()).collect(),
+            more: Vec::new(),
         }
     }
 

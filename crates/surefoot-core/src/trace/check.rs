@@ -8,6 +8,7 @@ use super::{DecisionState, Event, RolloutState, Side, State, Violation};
 use crate::api::action::ActionKind;
 use crate::api::status::{Phase, Verdict};
 use crate::observed::is_pod_of;
+use crate::write::Target;
 
 /// Which invariants the trace breaks, in its order. Events must be sorted by revision.
 #[must_use]
@@ -23,11 +24,7 @@ pub struct Checker {
     revision: u64,
     violations: Vec<Violation>,
     rollout: Option<RolloutState>,
-    weights: Option<(i64, i64)>,
-    /// The weights are somebody else's.
-    edited: bool,
-    rest: Option<Value>,
-    route_epoch: i64,
+    routes: BTreeMap<Target, Route>,
     pins: [Option<String>; 2],
     apex: Option<String>,
     /// The latest release whose hand-over began: its pods may be the Deployment's.
@@ -42,6 +39,15 @@ pub struct Checker {
     after_abort: BTreeMap<i64, u32>,
     /// Since the step began no moment without usable metrics, as far as is known.
     unusable: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+struct Route {
+    weights: Option<(i64, i64)>,
+    /// The weights are somebody else's.
+    edited: bool,
+    rest: Option<Value>,
+    epoch: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -99,8 +105,10 @@ impl Checker {
         slices.map(|(_, ready)| ready).sum()
     }
 
+    /// The highest of all routes: what exposes most is what counts.
     fn canary_weight(&self) -> i64 {
-        self.weights.map_or(0, |(_, canary)| canary)
+        let weights = self.routes.values().filter_map(|route| route.weights);
+        weights.map(|(_, canary)| canary).max().unwrap_or(0)
     }
 
     fn take(&mut self, state: &State) {
@@ -116,9 +124,9 @@ impl Checker {
                 }
                 self.rollout = None;
             }
-            State::Route { weights, rest, epoch, broken, edited } => {
-                self.broken_glass(*weights, *broken, *edited);
-                self.route(*weights, rest, *epoch, *edited);
+            State::Route { route, weights, rest, epoch, broken, edited } => {
+                self.broken_glass(route, *weights, *broken, *edited);
+                self.route(route, *weights, rest, *epoch, *edited);
             }
             State::Pin { side, hash } => self.pin(*side, hash.as_ref()),
             State::Apex { hash } => self.apex.clone_from(hash),
@@ -288,12 +296,20 @@ impl Checker {
     }
 
     /// S14: where somebody broke the glass no weight rises, and it is an abort of the release.
-    fn broken_glass(&mut self, weights: Option<(i64, i64)>, broken: Option<i64>, edited: bool) {
+    fn broken_glass(
+        &mut self,
+        route: &Target,
+        weights: Option<(i64, i64)>,
+        broken: Option<i64>,
+        edited: bool,
+    ) {
         let Some(named) = broken else { return };
         let latest = self.rollout.as_ref().and_then(|r| r.release.as_ref()).map_or(0, |(n, _)| *n);
         // One that names none, or none that there is yet, means the one under way.
         let release = named.min(latest);
-        let (before, now) = (self.canary_weight(), weights.map_or(0, |(_, canary)| canary));
+        let canary = |weights: Option<(i64, i64)>| weights.map_or(0, |(_, canary)| canary);
+        let before = canary(self.routes.get(route).and_then(|known| known.weights));
+        let now = canary(weights);
         // What somebody else writes is put right like anywhere.
         if now > before && !edited {
             self.broken("S14", format!("the weight rises to {now} where the glass is broken"));
@@ -305,32 +321,38 @@ impl Checker {
         }
     }
 
-    fn route(&mut self, weights: Option<(i64, i64)>, rest: &Value, epoch: i64, edited: bool) {
-        self.edited = edited;
+    fn route(
+        &mut self,
+        route: &Target,
+        weights: Option<(i64, i64)>,
+        rest: &Value,
+        epoch: i64,
+        edited: bool,
+    ) {
+        let known = self.routes.entry(route.clone()).or_default();
+        let before = known.clone();
+        known.edited = edited;
+        known.weights = weights.or(before.weights);
         if edited {
             // Somebody else's write: what becomes of it is what counts.
-            self.rest = Some(rest.clone());
-            self.weights = weights.or(self.weights);
+            known.rest = Some(rest.clone());
             return;
         }
+        known.epoch = epoch;
+        known.rest.get_or_insert_with(|| rest.clone());
         if let Some((stable, canary)) = weights {
             let range = 0..=100;
             if !range.contains(&stable) || !range.contains(&canary) || stable + canary != 100 {
                 self.broken("S1", format!("weights {stable} and {canary}"));
             }
         }
-        if epoch < self.route_epoch {
-            self.broken("S9", format!("epoch {epoch} on the route after {}", self.route_epoch));
+        if epoch < before.epoch {
+            self.broken("S9", format!("epoch {epoch} on the route after {}", before.epoch));
         }
-        self.route_epoch = epoch;
-        match &self.rest {
-            Some(before) if before != rest => {
-                self.broken("S7", "the route changed beside its two weights".to_owned());
-            }
-            _ => self.rest = Some(rest.clone()),
+        if before.rest.is_some_and(|before| before != *rest) {
+            self.broken("S7", "the route changed beside its two weights".to_owned());
         }
-        let before = self.weights;
-        self.weights = weights.or(before);
+        let before = before.weights;
         let (Some((stable, canary)), Some(decision)) = (weights, self.decision().cloned()) else {
             return;
         };
@@ -378,7 +400,7 @@ impl Checker {
             self.broken("S2", what);
         }
         let weight = self.canary_weight();
-        if side == Side::Canary && weight > 0 && !self.edited {
+        if side == Side::Canary && weight > 0 && !self.routes.values().any(|r| r.edited) {
             self.broken("S12", format!("the canary Service's selector changes at weight {weight}"));
         }
         if side == Side::Stable

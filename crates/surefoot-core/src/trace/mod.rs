@@ -13,6 +13,7 @@ pub use crate::routing::Side;
 use crate::api::action::ActionKind;
 use crate::api::status::{Phase, Verdict};
 use crate::routing::Routing;
+use crate::write::Target;
 use serde_json::Value;
 
 /// One accepted write, in the order of the store.
@@ -31,8 +32,10 @@ pub enum State {
     Rollout(Box<RolloutState>),
     /// The Rollout is gone.
     RolloutGone,
-    /// The route.
+    /// A route.
     Route {
+        /// Which one.
+        route: Target,
         /// Stable's and the canary's weights, as written.
         weights: Option<(i64, i64)>,
         /// All of it that is not ours to change.

@@ -9,6 +9,7 @@ use crate::api::{ActionKind, RolloutActionSpec, RolloutStatus};
 use crate::mark::{Mark, WROTE};
 use crate::observed::{BreakGlass, Service};
 use crate::route::{self, BREAK_GLASS, EPOCH, OWNER, subset};
+use crate::routing::Routing;
 use crate::template::{HASH_LABEL, template_digest};
 use crate::write::epoch_of;
 
@@ -28,12 +29,13 @@ impl Event {
             let sides = [Side::Stable, Side::Canary];
             sides.into_iter().find(|side| routing.own_service(*side) == Some(service))
         };
+        let is = |one: &Routing| text("/kind") == one.target().kind.name() && name == one.route;
+        if let Some(one) = routing.each().find(is).filter(|_| !deleted) {
+            return Some(Event { revision, state: route(object, &one, &names.namespace) });
+        }
         let state = match text("/kind") {
             "Rollout" if name == names.rollout && deleted => State::RolloutGone,
             "Rollout" if name == names.rollout => State::Rollout(Box::new(rollout(object)?)),
-            kind if kind == routing.target().kind.name() && name == routing.route && !deleted => {
-                route(object, names)
-            }
             "DestinationRule" if routing.rule() == Some(name) && !deleted => {
                 // A subset that somebody takes out reaches nothing; where it is put back, what it
                 // selects must be what it selected.
@@ -123,13 +125,13 @@ impl RolloutState {
     }
 }
 
-fn route(object: &Value, names: &Names) -> State {
+fn route(object: &Value, routing: &Routing, namespace: &str) -> State {
     // A route that can't be read may carry anything; one that can has a pair of weights for each
     // entry, and what counts is the one that exposes most.
-    let weights = route::read(object, &names.routing, &names.namespace).ok();
+    let weights = route::read(object, routing, namespace).ok();
     let weights = weights.and_then(|weights| weights.0.into_iter().max_by_key(|p| p.share()));
     let weights = weights.map(|pair| (pair.stable, pair.canary));
-    let mut rest = route::without_weights(object, &names.routing);
+    let mut rest = route::without_weights(object, routing);
     if let Some(metadata) = rest.get_mut("metadata").and_then(Value::as_object_mut) {
         for noise in ["resourceVersion", "generation", "managedFields"] {
             metadata.remove(noise);
@@ -152,7 +154,7 @@ fn route(object: &Value, names: &Names) -> State {
     let epoch = epoch_of(object);
     let wrote = Mark::of(object).map(|mark| i64::from(mark.weight));
     let edited = epoch == 0 || wrote.is_some_and(|w| weights.is_some_and(|(_, now)| now != w));
-    State::Route { weights, rest, epoch, broken, edited }
+    State::Route { route: routing.target(), weights, rest, epoch, broken, edited }
 }
 
 fn replica_set(object: &Value, gone: bool) -> Option<State> {

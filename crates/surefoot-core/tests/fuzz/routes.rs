@@ -54,6 +54,7 @@ fn routing(http: Vec<String>, form: Form) -> Routing {
         kind,
         route: "shop".into(),
         http,
+        more: Vec::new(),
     }
 }
 
