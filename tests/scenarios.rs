@@ -11,7 +11,7 @@ use serde_json::Value;
 use surefoot::cli::page::Style;
 use surefoot::simulation::manifest::Manifest;
 use surefoot::simulation::simulate::library::{ROLLOUT, SCENARIOS};
-use surefoot::simulation::simulate::play::{End, Ended, play};
+use surefoot::simulation::simulate::play::{End, play};
 use surefoot::simulation::simulate::scenario::Scenario;
 use surefoot::simulation::simulate::story;
 
@@ -23,23 +23,24 @@ fn scenario(name: &str) -> Scenario {
     Scenario::parse(text).unwrap()
 }
 
-fn once(name: &str) -> Ended {
-    play(&MANIFEST, &scenario(name), 1).unwrap()
-}
-
 /// Plays it, and compares.
 fn tells(name: &str, end: End) {
-    let ended = once(name);
+    compares(name, &MANIFEST, name, end);
+}
+
+/// Plays a scenario with a Rollout, and compares with this timeline.
+fn compares(name: &str, manifest: &Manifest, timeline: &str, end: End) {
+    let ended = play(manifest, &scenario(name), 1).unwrap();
     let style = Style { width: 100, colour: false };
     let text = format!("{}\n\n{}", scenario(name).description, story(&ended, style));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/timelines");
-    let path = folder.join(format!("{name}.txt"));
+    let path = folder.join(format!("{timeline}.txt"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::create_dir_all(folder).unwrap();
         std::fs::write(&path, &text).unwrap();
     }
     let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(golden == text, "{name} differs; it should be:\n{golden}\nbut is:\n{text}");
+    assert!(golden == text, "{timeline} differs; it should be:\n{golden}\nbut is:\n{text}");
     assert_eq!(ended.end, end, "{text}");
 }
 
@@ -71,6 +72,7 @@ scenarios! {
     gitops_reset: "gitops-reset" ends Held,
     autoscaled: "autoscaled" ends Promoted,
     eviction: "eviction" ends Promoted,
+    canary_vanishes: "canary-vanishes" ends RolledBack,
 }
 
 /// The same by an HTTPRoute as by a VirtualService, moment by moment.
@@ -85,6 +87,34 @@ fn an_http_route_tells_the_same_stories() {
         };
         assert_eq!(lines(&manifest), lines(&MANIFEST), "{name}");
     }
+}
+
+/// On Linkerd, which speaks of requests in other words, counts no clients that left, and sends the share
+/// of a canary without pods to stable.
+fn on_linkerd(name: &str, end: End) {
+    let rollout = ROLLOUT.replace("VirtualService", "HTTPRoute").replace("istio", "linkerd");
+    let manifest = Manifest::parse(&rollout, Path::new("rollout.yaml")).unwrap();
+    compares(name, &manifest, &format!("linkerd-{name}"), end);
+}
+
+#[test]
+fn linkerd_good() {
+    on_linkerd("good", End::Promoted);
+}
+
+#[test]
+fn linkerd_bad_at_50() {
+    on_linkerd("bad-at-50", End::RolledBack);
+}
+
+#[test]
+fn linkerd_slow() {
+    on_linkerd("slow", End::RolledBack);
+}
+
+#[test]
+fn linkerd_canary_vanishes() {
+    on_linkerd("canary-vanishes", End::RolledBack);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use kube_sandbox::{
 };
 use mesh_sandbox::{Mesh, Settings, World};
 use serde_json::{Value, json};
+use surefoot_core::api::rollout;
 use surefoot_core::plan::Plan;
 use surefoot_core::write::Kind;
 use tokio::task::JoinHandle;
@@ -110,11 +111,12 @@ impl Cluster {
             .clock(TokioClock::starting_at(start))
             .build();
         let controllers = Controllers::start(&api, kubelet);
+        let kind = mesh.kind;
         let mut mesh = Mesh::new(seed, mesh);
         let world = World::default();
         mesh.advance(clock.now(), &world);
         let traffic = Arc::new(Mutex::new(Traffic { mesh, world, down: false }));
-        let flow = tokio::spawn(flow(api.clone(), clock, traffic.clone(), character));
+        let flow = tokio::spawn(flow(api.clone(), clock, traffic.clone(), character, kind));
         let cluster = Self { api, clock, traffic, _controllers: controllers, flow };
         cluster.post("/api/v1/namespaces", &json!({"metadata": {"name": "surefoot-system"}}))?;
         Ok(cluster)
@@ -280,6 +282,7 @@ async fn flow(
     clock: Clock,
     traffic: Arc<Mutex<Traffic>>,
     character: fn(&str) -> String,
+    kind: rollout::Mesh,
 ) {
     let mut versions = api.versions();
     let mut seen = None;
@@ -290,7 +293,7 @@ async fn flow(
             let mut traffic = lock(&traffic);
             traffic.advance(clock.now());
             traffic.world = seen::world(&api, character);
-            for (path, status) in route::verdicts(&api) {
+            for (path, status) in route::verdicts(&api, kind) {
                 // Refused where somebody has written it since: that is looked at next.
                 let _ = send(&api, Method::PATCH, &path, MERGE, &status);
             }

@@ -2,7 +2,7 @@
 
 use kube_sandbox::{Body, Request, Sandbox};
 use serde_json::{Value, json};
-use surefoot_core::api::rollout::RouteKind;
+use surefoot_core::api::rollout::{Mesh, RouteKind};
 use surefoot_core::routing::{Destination, Routing, Side};
 
 use crate::client::resource;
@@ -132,24 +132,42 @@ pub fn items(api: &Sandbox, path: &str) -> Vec<Value> {
 /// What the mesh's controller says of the HTTPRoutes that have changed since it last looked: the path
 /// of each, and its new status.
 #[must_use]
-pub fn verdicts(api: &Sandbox) -> Vec<(String, Value)> {
+pub fn verdicts(api: &Sandbox, mesh: Mesh) -> Vec<(String, Value)> {
     let verdict = |route: &Value| {
-        let (seen, parents) = (&route["metadata"]["generation"], &route["spec"]["parentRefs"]);
-        if route["status"]["parents"][0]["conditions"][0]["observedGeneration"] == *seen {
-            return None;
-        }
-        let condition = |kind: &str| json!({"type": kind, "status": "True", "reason": kind, "observedGeneration": seen});
-        let said = |parent: &Value| {
-            json!({
-                "parentRef": parent, "controllerName": "istio.io/gateway-controller",
-                "conditions": [condition("Accepted"), condition("ResolvedRefs")],
-            })
+        let parents = route["spec"]["parentRefs"].as_array()?.iter();
+        let parents: Value = match mesh {
+            Mesh::Istio => parents.map(|parent| by_istio(route, parent)).collect(),
+            Mesh::Linkerd => parents.map(|parent| by_linkerd(route, parent)).collect(),
         };
-        let parents: Vec<Value> = parents.as_array()?.iter().map(said).collect();
         let metadata = &route["metadata"];
         let all = path(RouteKind::HTTPRoute, metadata["namespace"].as_str());
         let one = format!("{all}/{}/status", metadata["name"].as_str()?);
-        Some((one, json!({"status": {"parents": parents}})))
+        let new = route["status"]["parents"] != parents;
+        new.then(|| (one, json!({"status": {"parents": parents}})))
     };
     items(api, &path(RouteKind::HTTPRoute, None)).iter().filter_map(verdict).collect()
+}
+
+fn by_istio(route: &Value, parent: &Value) -> Value {
+    let seen = &route["metadata"]["generation"];
+    let condition = |kind: &str| json!({"type": kind, "status": "True", "reason": kind, "observedGeneration": seen});
+    json!({
+        "parentRef": parent, "controllerName": "istio.io/gateway-controller",
+        "conditions": [condition("Accepted"), condition("ResolvedRefs")],
+    })
+}
+
+/// Linkerd's names the parent in full, and never says which generation it has looked at.
+fn by_linkerd(route: &Value, parent: &Value) -> Value {
+    let condition =
+        |kind: &str| json!({"type": kind, "status": "True", "reason": kind, "message": ""});
+    let mut parent = parent.clone();
+    parent["group"] = json!("core");
+    if parent["namespace"].is_null() {
+        parent["namespace"] = route["metadata"]["namespace"].clone();
+    }
+    json!({
+        "parentRef": parent, "controllerName": "linkerd.io/policy-controller",
+        "conditions": [condition("Accepted"), condition("ResolvedRefs")],
+    })
 }

@@ -100,8 +100,10 @@ fn route(
         Destination { service, selector: labels, weight }
     };
     let lead = lead(value)?;
+    let called = short(lead.from);
     Some(Route {
-        apex: selector(&short(lead.from)).unwrap_or_default(),
+        apex: selector(&called).unwrap_or_default(),
+        called,
         destinations: lead.to.into_iter().map(destination).collect(),
         namespace: namespace.clone(),
         name,

@@ -8,6 +8,7 @@ mod mesh;
 mod page;
 pub mod promql;
 mod proxy;
+mod speech;
 pub mod store;
 mod traffic;
 pub mod world;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use surefoot_core::metrics::boundaries;
 use surefoot_sim::traffic::{Flow, Traffic};
 
 use crate::api::{self, Answer};
@@ -67,7 +68,13 @@ pub fn number(seed: u64, name: &str) -> u64 {
 }
 
 /// How a pod answers while it is warm, and while it is cold.
-fn flows(seed: u64, pod: &Pod, behaviour: &Behaviour, now: Millis) -> [Flow; 2] {
+fn flows(
+    seed: u64,
+    pod: &Pod,
+    behaviour: &Behaviour,
+    boundaries: &'static [f64],
+    now: Millis,
+) -> [Flow; 2] {
     let traffic = |times: f64| {
         let mut latency = behaviour.latency;
         (latency.median, latency.p99) = (latency.median * times, latency.p99 * times);
@@ -78,7 +85,8 @@ fn flows(seed: u64, pod: &Pod, behaviour: &Behaviour, now: Millis) -> [Flow; 2] 
         }
     };
     let seed = number(seed, &format!("{}/{}", pod.namespace, pod.name));
-    let mut flows = [traffic(1.0).flow(seed), traffic(behaviour.slower).flow(seed.wrapping_add(1))];
+    let flow = |times: f64, seed: u64| traffic(times).flow_within(seed, boundaries);
+    let mut flows = [flow(1.0, seed), flow(behaviour.slower, seed.wrapping_add(1))];
     // Outages that all share come by the clock.
     for flow in &mut flows {
         flow.pass(Duration::from_millis(now.unsigned_abs()));
@@ -92,12 +100,13 @@ impl Mesh {
     pub fn new(seed: u64, settings: Settings) -> Self {
         let target = [("job", "envoy"), ("instance", "127.0.0.1:15000")];
         let store = Store::new(span(settings.retention), settings.most_series);
+        let boundaries = boundaries(settings.kind);
         Self {
             seed,
             settings,
             store,
             now: None,
-            caller: Proxy::new(target.into_iter().collect(), 0),
+            caller: Proxy::new(target.into_iter().collect(), 0, boundaries),
             pods: BTreeMap::new(),
             routes: Vec::new(),
             coming: Vec::new(),
@@ -110,8 +119,9 @@ impl Mesh {
     pub fn behave(&mut self, version: &str, behaviour: Behaviour) {
         self.settings.versions.insert(version.to_owned(), behaviour.clone());
         let (seed, now) = (self.seed, self.now.unwrap_or_default());
+        let boundaries = boundaries(self.settings.kind);
         for played in self.pods.values_mut().filter(|played| played.pod.version == version) {
-            let [warm, cold] = flows(seed, &played.pod, &behaviour, now);
+            let [warm, cold] = flows(seed, &played.pod, &behaviour, boundaries, now);
             (played.warm, played.cold) = (warm, cold);
             played.behaviour = behaviour.clone();
         }
@@ -201,8 +211,10 @@ impl Mesh {
         ];
         let behaviour = self.settings.versions.get(&pod.version);
         let behaviour = behaviour.unwrap_or(&self.settings.behaviour).clone();
-        let [warm, cold] = flows(self.seed, pod, &behaviour, now);
-        let proxy = Proxy::new(target.into_iter().collect::<Labels>(), millis(pod.started));
+        let boundaries = boundaries(self.settings.kind);
+        let [warm, cold] = flows(self.seed, pod, &behaviour, boundaries, now);
+        let target = target.into_iter().collect::<Labels>();
+        let proxy = Proxy::new(target, millis(pod.started), boundaries);
         Played { pod: pod.clone(), proxy, behaviour, warm, cold, known: Vec::new() }
     }
 
@@ -216,6 +228,7 @@ impl Mesh {
             caller: &mut self.caller,
             tallies: &mut self.tallies,
             hanging,
+            kind: self.settings.kind,
             now,
             span,
         };

@@ -2,20 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use surefoot_core::engine::ISTIO_BOUNDARIES;
 use surefoot_core::samples::Histogram;
 
 use crate::labels::{Labels, NAME};
+use crate::speech::Said;
 use crate::store::{Millis, Place, Store, stale};
 
-/// What requests of the same labels came to.
+/// What requests of the same labels came to: a counter, or a histogram of latencies.
 #[derive(Debug, Clone)]
 struct Count {
     requests: u64,
-    at_most: [u64; ISTIO_BOUNDARIES.len()],
-    sum: f64,
+    /// Requests within each boundary; `None` for a counter.
+    latencies: Option<Latencies>,
     /// Its series, in the order of [`Count::values`].
     series: Vec<Told>,
+}
+
+#[derive(Debug, Clone)]
+struct Latencies {
+    boundaries: &'static [f64],
+    at_most: Vec<u64>,
+    sum: f64,
 }
 
 /// A series as Prometheus sees it.
@@ -27,30 +34,39 @@ struct Told {
     seen: bool,
 }
 
+impl Told {
+    fn new(labels: Labels) -> Self {
+        Self { labels, place: Place::default(), seen: false }
+    }
+}
+
 impl Count {
-    /// One of nothing, of requests with these labels.
-    fn of(labels: &Labels) -> Self {
-        let of =
-            |part: &str| labels.with(NAME, &format!("istio_request_duration_milliseconds_{part}"));
+    /// A counter of nothing, with these labels.
+    fn counter(labels: Labels) -> Self {
+        Self { requests: 0, latencies: None, series: vec![Told::new(labels)] }
+    }
+
+    /// A histogram of nothing, with these labels, its name without an ending among them.
+    fn histogram(labels: &Labels, boundaries: &'static [f64]) -> Self {
+        let of = |part: &str| labels.with(NAME, &format!("{}_{part}", labels.get(NAME)));
         let bucket = of("bucket");
-        let bounded = ISTIO_BOUNDARIES.iter().map(|b| bucket.with("le", &b.to_string()));
-        let mut series = vec![labels.with(NAME, "istio_requests_total")];
-        series.extend(bounded);
+        let bounded = boundaries.iter().map(|b| bucket.with("le", &b.to_string()));
+        let mut series: Vec<Labels> = bounded.collect();
         series.extend([bucket.with("le", "+Inf"), of("sum"), of("count")]);
-        let told = |labels| Told { labels, place: Place::default(), seen: false };
-        let series = series.into_iter().map(told).collect();
-        Self { requests: 0, at_most: [0; ISTIO_BOUNDARIES.len()], sum: 0.0, series }
+        let latencies = Latencies { boundaries, at_most: vec![0; boundaries.len()], sum: 0.0 };
+        let series = series.into_iter().map(Told::new).collect();
+        Self { requests: 0, latencies: Some(latencies), series }
     }
 
     /// Its series with their values.
     fn told(&self) -> impl Iterator<Item = (&Labels, f64)> {
-        let values = values(self.requests, &self.at_most, self.sum);
+        let values = values(self.requests, self.latencies.as_ref());
         self.series.iter().map(|told| &told.labels).zip(values)
     }
 
     /// A scrape, or none that was answered.
     fn scraped(&mut self, store: &mut Store, at: Millis, answers: bool) {
-        let values = values(self.requests, &self.at_most, self.sum);
+        let values = values(self.requests, self.latencies.as_ref());
         for (told, value) in self.series.iter_mut().zip(values) {
             let before = told.seen;
             let place = &mut told.place;
@@ -61,30 +77,34 @@ impl Count {
         }
     }
 
-    fn add(&mut self, latencies: &Histogram) {
-        self.requests += latencies.requests;
+    fn add(&mut self, more: &Histogram) {
+        self.requests += more.requests;
+        let Some(Latencies { boundaries, at_most, sum: total }) = &mut self.latencies else {
+            return;
+        };
         let (mut lower, mut before) = (0.0, 0);
-        let buckets = self.at_most.iter_mut().zip(&latencies.at_most).zip(ISTIO_BOUNDARIES);
-        for ((sum, more), boundary) in buckets {
+        for ((sum, more), boundary) in at_most.iter_mut().zip(&more.at_most).zip(*boundaries) {
             *sum += more;
             #[expect(clippy::cast_precision_loss, reason = "requests of a moment")]
             let own = more.saturating_sub(before) as f64;
             // Nothing more is known of a latency than its bucket: its middle will do.
-            self.sum += own * f64::midpoint(lower, boundary);
-            (lower, before) = (boundary, *more);
+            *total += own * f64::midpoint(lower, *boundary);
+            (lower, before) = (*boundary, *more);
         }
         #[expect(clippy::cast_precision_loss, reason = "requests of a moment")]
-        let beyond = latencies.requests.saturating_sub(before) as f64;
-        self.sum += beyond * lower;
+        let beyond = more.requests.saturating_sub(before) as f64;
+        *total += beyond * lower;
     }
 }
 
 /// The values of a count's series.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-fn values(requests: u64, at_most: &[u64], sum: f64) -> impl Iterator<Item = f64> {
+fn values(requests: u64, latencies: Option<&Latencies>) -> impl Iterator<Item = f64> {
     let requests = requests as f64;
-    let buckets = at_most.iter().map(|n| *n as f64);
-    [requests].into_iter().chain(buckets).chain([requests, sum, requests])
+    let buckets = latencies.into_iter().flat_map(|l| &l.at_most).map(|n| *n as f64);
+    let rest = latencies.into_iter().flat_map(move |l| [l.sum, requests]);
+    // A counter's own value, or what a histogram's last bucket holds.
+    buckets.chain([requests]).chain(rest)
 }
 
 /// A proxy that Prometheus scrapes. It knows a series once it has counted something in it.
@@ -92,6 +112,8 @@ fn values(requests: u64, at_most: &[u64], sum: f64) -> impl Iterator<Item = f64>
 pub struct Proxy {
     target: Labels,
     started: Millis,
+    /// Of its latencies.
+    boundaries: &'static [f64],
     /// By the labels of requests, without those of the target.
     counts: BTreeMap<Labels, Count>,
     /// What the last scrape saw of the counts before a restart: what the next one does not see of it
@@ -104,13 +126,11 @@ pub struct Proxy {
 
 impl Proxy {
     /// One that has counted nothing, with the labels that Prometheus gives to its target.
-    pub fn new(target: Labels, started: Millis) -> Self {
-        let own = |name: &str| {
-            let labels = target.with(NAME, name);
-            Told { labels, place: Place::default(), seen: false }
-        };
+    pub fn new(target: Labels, started: Millis, boundaries: &'static [f64]) -> Self {
+        let own = |name: &str| Told::new(target.with(NAME, name));
         let (up, start) = (own("up"), own("process_start_time_seconds"));
-        Self { target, started, counts: BTreeMap::new(), before: Vec::new(), up, start }
+        let (counts, before) = (BTreeMap::new(), Vec::new());
+        Self { target, started, boundaries, counts, before, up, start }
     }
 
     /// The proxy has started anew, unless it did at this time.
@@ -123,14 +143,22 @@ impl Proxy {
         }
     }
 
-    /// So many requests with these labels have ended, with these latencies.
-    pub fn count(&mut self, labels: &Labels, latencies: &Histogram) {
+    /// So many requests of which this is said have ended, with these latencies.
+    pub fn count(&mut self, said: &Said, latencies: &Histogram) {
         if latencies.requests == 0 {
             return;
         }
-        let full = |own: &Labels| -> Labels { own.iter().chain(self.target.iter()).collect() };
-        let new = |own: &Labels| Count::of(&full(own));
-        self.counts.entry(labels.clone()).or_insert_with_key(new).add(latencies);
+        let target = &self.target;
+        let full = |own: &Labels| -> Labels { own.iter().chain(target.iter()).collect() };
+        if let Some(labels) = &said.counter {
+            let new = |own: &Labels| Count::counter(full(own));
+            self.counts.entry(labels.clone()).or_insert_with_key(new).add(latencies);
+        }
+        if let Some(labels) = &said.latency {
+            let boundaries = self.boundaries;
+            let new = |own: &Labels| Count::histogram(&full(own), boundaries);
+            self.counts.entry(labels.clone()).or_insert_with_key(new).add(latencies);
+        }
     }
 
     /// The series that the last scrape saw.
@@ -178,7 +206,7 @@ impl Proxy {
         let metrics = self.counts.values().flat_map(Count::told);
         let mut told: Vec<(Labels, f64)> = metrics.map(|(labels, v)| (own(labels), v)).collect();
         // Families stay together, buckets in the order of their boundaries.
-        told.sort_by_key(|(labels, _)| labels.get(NAME) != "istio_requests_total");
+        told.sort_by_key(|(labels, _)| !labels.get(NAME).ends_with("_total"));
         told.push((own(&self.start.labels), self.start_time()));
         crate::page::page(told.iter().map(|(labels, value)| (labels, *value)))
     }
@@ -186,19 +214,26 @@ impl Proxy {
 
 #[cfg(test)]
 mod tests {
+    use surefoot_core::engine::ISTIO_BOUNDARIES;
+
     use super::*;
 
     fn one(at_most: [u64; 15]) -> Histogram {
         Histogram { requests: 1, at_most: at_most.to_vec() }
     }
 
-    fn requests(code: &str) -> Labels {
-        [("response_code", code), ("reporter", "destination")].into_iter().collect()
+    fn requests(code: &str) -> Said {
+        let own = [("response_code", code), ("reporter", "destination")];
+        let named = |name| Some(Labels::from_iter(own).with(NAME, name));
+        Said {
+            counter: named("istio_requests_total"),
+            latency: named("istio_request_duration_milliseconds"),
+        }
     }
 
     fn proxy() -> Proxy {
         let target = [("job", "sidecars"), ("pod", "web-1")];
-        Proxy::new(target.into_iter().collect(), 5000)
+        Proxy::new(target.into_iter().collect(), 5000, &ISTIO_BOUNDARIES)
     }
 
     #[test]

@@ -7,13 +7,14 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand_distr::{Distribution, LogNormal};
-use surefoot_core::engine::ISTIO_BOUNDARIES;
+use surefoot_core::api::rollout::Mesh as Kind;
+use surefoot_core::metrics::boundaries;
 use surefoot_core::samples::{Count, Histogram};
 use surefoot_sim::traffic::{Flow, Traffic};
 
-use crate::labels::Labels;
 use crate::mesh::{Key, Played, millis};
 use crate::proxy::Proxy;
+use crate::speech::{Outcome, Said, at_caller, at_pod};
 use crate::store::Millis;
 use crate::world::{Destination, Load, Pairs, Pod, Route, Tallies, Tally};
 
@@ -29,6 +30,8 @@ pub struct Pods<'a> {
     /// What callers got, by route, and by the Service and the version that answered.
     pub tallies: &'a mut BTreeMap<Key, Tallies>,
     pub hanging: Vec<Ending>,
+    /// Whose mesh it is.
+    pub kind: Kind,
     pub now: Millis,
     pub span: Duration,
 }
@@ -38,23 +41,10 @@ pub struct Ending {
     at: Millis,
     latencies: Histogram,
     /// The pod that they wait for, and what its proxy says of them then.
-    pod: (Key, Labels),
+    pod: (Key, Said),
     /// What the callers' says, if they have one.
-    caller: Option<Labels>,
+    caller: Option<Said>,
 }
-
-/// What came of requests.
-#[derive(Clone, Copy)]
-struct Outcome {
-    code: &'static str,
-    flags: &'static str,
-}
-
-const GOOD: Outcome = Outcome { code: "200", flags: "-" };
-const FAILED: Outcome = Outcome { code: "500", flags: "-" };
-const LEFT: Outcome = Outcome { code: "0", flags: "DC" };
-const TIMED_OUT: Outcome = Outcome { code: "504", flags: "UT" };
-const NOBODY: Outcome = Outcome { code: "503", flags: "UH" };
 
 /// The requests that come to a route.
 pub fn flow(route: &Route, load: &Load, seed: u64, pods: &mut Pods) {
@@ -67,20 +57,40 @@ pub fn flow(route: &Route, load: &Load, seed: u64, pods: &mut Pods) {
             pods.answered(key, count, load, (route, None), false);
         }
     }
-    let all: u32 = route.destinations.iter().map(|d| d.weight).sum();
-    // The weight of a single destination is not looked at.
-    let lonely = route.destinations.len() == 1;
-    for destination in &route.destinations {
-        let share = match all {
-            _ if lonely => 1.0,
-            0 => 0.0,
-            all => f64::from(destination.weight) / f64::from(all),
-        };
-        let expected = (expected - unmeshed) * share;
-        if expected > 0.0 {
-            pods.meshed(route, destination, load, expected, seed);
+    let meshed = expected - unmeshed;
+    let shares = shares(route, pods);
+    if shares.is_empty() && meshed > 0.0 {
+        let requests = pods.chance(seed, meshed);
+        got(pods.tallies, route, ("", ""), requests, requests);
+    }
+    for (destination, share) in shares {
+        if meshed * share > 0.0 {
+            pods.meshed(route, destination, load, meshed * share, seed);
         }
     }
+}
+
+/// Where the requests of a route go, and what share of them; nowhere: their connections are dropped.
+fn shares<'r>(route: &'r Route, pods: &Pods) -> Vec<(&'r Destination, f64)> {
+    let all: Vec<&Destination> = route.destinations.iter().collect();
+    let meant = match pods.kind {
+        // The weight of a single destination is not looked at.
+        Kind::Istio if all.len() == 1 => return all.into_iter().map(|to| (to, 1.0)).collect(),
+        Kind::Istio => all,
+        // What is meant for a destination without pods goes to the others, and nobody is told.
+        Kind::Linkerd => {
+            let some: Vec<&Destination> = all.into_iter().filter(|to| to.weight > 0).collect();
+            let able = |to: &&Destination| !pods.ready(&route.namespace, &to.selector).is_empty();
+            let able: Vec<&Destination> = some.iter().copied().filter(able).collect();
+            if able.is_empty() { some } else { able }
+        }
+    };
+    let sum: u32 = meant.iter().map(|to| to.weight).sum();
+    let share = |to: &Destination| match sum {
+        0 => 0.0,
+        sum => f64::from(to.weight) / f64::from(sum),
+    };
+    meant.into_iter().map(|to| (to, share(to))).collect()
 }
 
 /// How many times the average there are at a moment.
@@ -115,6 +125,16 @@ impl Pods<'_> {
         ready.map(|(key, _)| key.clone()).collect()
     }
 
+    /// How many requests there are that nobody draws: that is up to the moment.
+    fn chance(&self, seed: u64, expected: f64) -> u64 {
+        let seed = seed ^ self.now.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Traffic::alike(1.0, 0.0).flow(seed).one(expected, self.span).requests
+    }
+
+    fn at_once(&self, requests: u64) -> Histogram {
+        lasting(self.kind, requests, Duration::ZERO)
+    }
+
     /// Requests of callers with a proxy, to one of a route's destinations.
     fn meshed(
         &mut self,
@@ -126,11 +146,10 @@ impl Pods<'_> {
     ) {
         let ready = self.ready(&route.namespace, &destination.selector);
         if ready.is_empty() {
-            // Nobody is there to answer; how many there are is up to the moment.
-            let seed = seed ^ self.now.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let requests = Traffic::alike(1.0, 0.0).flow(seed).one(expected, self.span).requests;
-            let labels = source(&route.namespace, destination, None, NOBODY);
-            self.caller.count(&labels, &at_once(requests));
+            // Nobody is there to answer.
+            let requests = self.chance(seed, expected);
+            let said = at_caller(self.kind, route, destination, None, Outcome::Nobody);
+            self.caller.count(&said, &self.at_once(requests));
             got(self.tallies, route, (&destination.service, ""), requests, requests);
             return;
         }
@@ -182,18 +201,21 @@ impl Pods<'_> {
         let mut good = count.requests - count.failed;
         let hung = played.flow(self.now).some(good, hanging);
         good -= hung;
-        for (n, outcome) in [(good, GOOD), (count.failed, FAILED)] {
+        let kind = self.kind;
+        for (n, outcome) in [(good, Outcome::Good), (count.failed, Outcome::Failed)] {
             if n == 0 {
                 continue;
             }
-            let latencies = played.flow(self.now).latencies(n).unwrap_or_else(|| at_once(n));
-            let labels = played.reported(outcome);
-            played.proxy.count(&labels, &latencies);
+            let drawn = played.flow(self.now).latencies(n);
+            let latencies = drawn.unwrap_or_else(|| lasting(kind, n, Duration::ZERO));
+            let said = played.reported(kind, outcome);
+            played.proxy.count(&said, &latencies);
+            // Linkerd's proxies count each try of a backend, Istio's the last one.
             if let Some(destination) = to
-                && (!again || outcome.code == GOOD.code)
+                && (!again || outcome == Outcome::Good || kind == Kind::Linkerd)
             {
-                let labels = played.told(&route.namespace, destination, outcome);
-                self.caller.count(&labels, &latencies);
+                let said = played.told(kind, route, destination, outcome);
+                self.caller.count(&said, &latencies);
             }
         }
         let failed = hung + if again { 0 } else { count.failed };
@@ -203,9 +225,9 @@ impl Pods<'_> {
             let after = Millis::try_from(load.timeout.as_millis()).unwrap_or(Millis::MAX / 2);
             self.hanging.push(Ending {
                 at: self.now.saturating_add(after),
-                latencies: lasting(hung, load.timeout),
-                pod: (key.clone(), played.reported(LEFT)),
-                caller: to.map(|to| played.told(&route.namespace, to, TIMED_OUT)),
+                latencies: lasting(kind, hung, load.timeout),
+                pod: (key.clone(), played.reported(kind, Outcome::Left)),
+                caller: to.map(|to| played.told(kind, route, to, Outcome::TimedOut)),
             });
         }
     }
@@ -247,80 +269,38 @@ impl Played {
     }
 
     /// What its proxy says of requests.
-    fn reported(&mut self, outcome: Outcome) -> Labels {
-        self.labels("", outcome, |pod| reported(pod, outcome))
+    fn reported(&mut self, kind: Kind, outcome: Outcome) -> Said {
+        self.said("", outcome, |pod| at_pod(kind, pod, outcome))
     }
 
     /// What the callers' proxy says of requests to it.
-    fn told(&mut self, namespace: &str, to: &Destination, outcome: Outcome) -> Labels {
-        self.labels(&to.service, outcome, |pod| source(namespace, to, Some(pod), outcome))
+    fn told(&mut self, kind: Kind, route: &Route, to: &Destination, outcome: Outcome) -> Said {
+        self.said(&to.service, outcome, |pod| at_caller(kind, route, to, Some(pod), outcome))
     }
 
-    /// Labels of requests, made once for each outcome and Service.
-    fn labels(&mut self, to: &str, outcome: Outcome, new: impl FnOnce(&Pod) -> Labels) -> Labels {
-        let same = |known: &&Known| known.to == to && known.code == outcome.code;
+    /// What is said of requests, made up once for each outcome and Service.
+    fn said(&mut self, to: &str, outcome: Outcome, new: impl FnOnce(&Pod) -> Said) -> Said {
+        let same = |known: &&Known| known.to == to && known.outcome == outcome;
         if let Some(known) = self.known.iter().find(same) {
-            return known.labels.clone();
+            return known.said.clone();
         }
-        let labels = new(&self.pod);
-        self.known.push(Known { to: to.to_owned(), code: outcome.code, labels: labels.clone() });
-        labels
+        let said = new(&self.pod);
+        self.known.push(Known { to: to.to_owned(), outcome, said: said.clone() });
+        said
     }
 }
 
-/// Labels that requests with this outcome have had before.
+/// What has been said before of requests with this outcome.
 pub struct Known {
     /// The Service by which the callers' proxy knows the pod; empty for what the pod's own says.
     to: String,
-    code: &'static str,
-    labels: Labels,
+    outcome: Outcome,
+    said: Said,
 }
 
 /// So many latencies of one length.
-fn lasting(requests: u64, time: Duration) -> Histogram {
+fn lasting(kind: Kind, requests: u64, time: Duration) -> Histogram {
     let time = time.as_secs_f64() * 1000.0;
-    let at_most = ISTIO_BOUNDARIES.map(|boundary| if boundary >= time { requests } else { 0 });
-    Histogram { requests, at_most: at_most.to_vec() }
-}
-
-fn at_once(requests: u64) -> Histogram {
-    lasting(requests, Duration::ZERO)
-}
-
-/// What a pod's proxy says of requests.
-fn reported(pod: &Pod, outcome: Outcome) -> Labels {
-    [
-        ("reporter", "destination"),
-        ("destination_workload_namespace", &pod.namespace),
-        ("request_protocol", "http"),
-        ("response_code", outcome.code),
-        ("response_flags", outcome.flags),
-    ]
-    .into_iter()
-    .collect()
-}
-
-/// What the callers' proxy says of requests to a pod, or to nobody.
-fn source(
-    namespace: &str,
-    destination: &Destination,
-    pod: Option<&Pod>,
-    outcome: Outcome,
-) -> Labels {
-    let host = format!("{}.{namespace}.svc.cluster.local", destination.service);
-    let version = pod.map(|pod| pod.labels.get("version").map_or("latest", String::as_str));
-    [
-        ("reporter", "source"),
-        ("destination_service", host.as_str()),
-        ("destination_service_name", &destination.service),
-        ("destination_service_namespace", namespace),
-        ("destination_workload", pod.map_or("", |pod| &pod.workload)),
-        ("destination_workload_namespace", pod.map_or("", |pod| &pod.namespace)),
-        ("destination_version", version.unwrap_or_default()),
-        ("request_protocol", "http"),
-        ("response_code", outcome.code),
-        ("response_flags", outcome.flags),
-    ]
-    .into_iter()
-    .collect()
+    let within = |boundary: &f64| if *boundary >= time { requests } else { 0 };
+    Histogram { requests, at_most: boundaries(kind).iter().map(within).collect() }
 }

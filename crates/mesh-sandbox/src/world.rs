@@ -5,6 +5,7 @@ use std::ops::{AddAssign, Sub};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use surefoot_core::api::rollout;
 use surefoot_sim::traffic::{Failures, Latency};
 
 /// Names and values of labels, or those that a selector asks for.
@@ -47,6 +48,8 @@ pub struct Route {
     pub namespace: String,
     /// Its name: what traffic it has is in [`Settings::loads`].
     pub name: String,
+    /// The Service that callers name.
+    pub called: String,
     /// The labels of the pods that callers without a proxy reach: those of the Service.
     pub apex: Pairs,
     /// Where requests go.
@@ -96,6 +99,9 @@ impl Sub for Tally {
 /// What is true of the traffic, and how it is looked at.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
+    /// Whose mesh it is: how its proxies speak of requests, and what they make of a destination without
+    /// pods.
+    pub kind: rollout::Mesh,
     /// Prometheus' scrape interval; traffic flows in tenths of it.
     pub scrape_interval: Duration,
     /// How long after a change of weights requests follow it.
@@ -115,9 +121,10 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Scrapes every 15 s, kept for three hours; 100 requests a second, of which 1 in 1,000 fails.
+    /// Istio; scrapes every 15 s, kept for three hours; 100 requests a second, of which 1 in 1,000 fails.
     fn default() -> Self {
         Self {
+            kind: rollout::Mesh::Istio,
             scrape_interval: Duration::from_secs(15),
             propagation: Duration::from_secs(1),
             retention: Duration::from_secs(3 * 3600),

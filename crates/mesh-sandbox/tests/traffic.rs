@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use mesh_sandbox::{Behaviour, Destination, Load, Mesh, Pod, Route, Settings, World};
 use surefoot_core::api::rollout;
+use surefoot_core::metrics::LINKERD_BOUNDARIES;
 use surefoot_core::metrics::answer;
 use surefoot_core::metrics::query::{By, Family, Series};
 use surefoot_core::metrics::replica::Pinned;
@@ -51,6 +52,7 @@ fn world(canary: u32) -> World {
         routes: vec![Route {
             namespace: "shop".to_owned(),
             name: "web".to_owned(),
+            called: "web".to_owned(),
             apex: [("app".to_owned(), "web".to_owned())].into(),
             destinations: vec![
                 to("web-stable", "v1", 100 - canary),
@@ -271,4 +273,73 @@ fn a_day_has_its_shape_and_minutes_their_noise() {
     assert!(near(at(18, day.clone()), 15_000) && near(at(6, day), 5000));
     let noisy = Load { noise: 0.5, ..Load::default() };
     assert!(!near(at(1, noisy), 10_000));
+}
+
+/// The same on Linkerd.
+fn on_linkerd(settings: Settings) -> Settings {
+    Settings { kind: rollout::Mesh::Linkerd, ..settings }
+}
+
+fn as_linkerd(series: Series) -> Series {
+    Series { mesh: rollout::Mesh::Linkerd, ..series }
+}
+
+#[test]
+fn linkerds_proxies_count_the_same_under_their_own_names() {
+    let bad = Behaviour { failing: 0.25, ..Behaviour::default() };
+    let mesh = run(on_linkerd(settings(bad, Load::default())), &[10, 10, 0]);
+    for series in [as_linkerd(by_service()), as_linkerd(by_pod())] {
+        let [canary, stable] = counts(&mesh, &series, 65, 115);
+        assert!(near(canary.requests, 500) && near(stable.requests, 4500), "{canary:?} {stable:?}");
+        assert!(near(canary.failed, 125) && near(stable.failed, 5), "{canary:?} {stable:?}");
+        let query = series.increments(Family::Latency, after(65), after(115));
+        let points = answer::vector(&ask(&mesh, &query)).unwrap();
+        let latencies = tick::latencies(&series, &points).unwrap();
+        assert_eq!(latencies.boundaries, LINKERD_BOUNDARIES);
+        assert!(near(latencies.canary.requests, 500), "{:?}", latencies.canary);
+        // Half of them take up to 20 ms.
+        assert!(near(2 * latencies.stable.at_most[6], 4500), "{:?}", latencies.stable);
+    }
+    assert_eq!(number(&mesh, "{__name__=~\"istio.*\"}"), 0.0);
+}
+
+#[test]
+fn linkerd_sends_the_share_of_a_version_without_pods_to_the_other() {
+    let mut world = world(50);
+    for pod in world.pods.iter_mut().filter(|pod| pod.version == "v02") {
+        pod.ready_since = None;
+    }
+    let of = |world: &World| {
+        let mut mesh = Mesh::new(1, on_linkerd(settings(Behaviour::default(), Load::default())));
+        mesh.advance(start(), world);
+        mesh.advance(after(60), world);
+        counts(&mesh, &as_linkerd(by_service()), 10, 50)
+    };
+    let [canary, stable] = of(&world);
+    assert_eq!(canary, Count::default(), "a canary without pods looks healthy");
+    assert!(near(stable.requests, 4000) && near(stable.failed, 4), "{stable:?}");
+    // Where nobody has any, the proxies say so at once.
+    world.pods.iter_mut().for_each(|pod| pod.ready_since = None);
+    let [canary, stable] = of(&world);
+    assert!(canary.failed == canary.requests && near(canary.failed, 2000), "{canary:?}");
+    assert!(stable.failed == stable.requests && near(stable.failed, 2000), "{stable:?}");
+    // All weights 0: connections are dropped, and nobody counts them.
+    world.routes[0].destinations.iter_mut().for_each(|to| to.weight = 0);
+    assert_eq!(of(&world), [Count::default(); 2]);
+}
+
+#[test]
+fn linkerd_counts_each_try_and_only_what_a_timeout_ends() {
+    let bad = Behaviour { failing: 0.0, hanging: 0.1, ..Behaviour::default() };
+    let load = Load { timeout: Duration::from_secs(30), ..Load::default() };
+    let mesh = run(on_linkerd(settings(bad, load)), &[50, 50]);
+    let [canary, _] = counts(&mesh, &as_linkerd(by_service()), 50, 110);
+    assert!((200..400).contains(&canary.failed), "{canary:?}");
+    let [canary, _] = counts(&mesh, &as_linkerd(by_pod()), 50, 110);
+    assert_eq!((canary.failed, canary.abandoned), (0, 0));
+    let bad = Behaviour { failing: 0.2, ..Behaviour::default() };
+    let load = Load { retries: 2, ..Load::default() };
+    let mesh = run(on_linkerd(settings(bad, load)), &[50, 50]);
+    let [seen, _] = counts(&mesh, &as_linkerd(by_service()), 10, 110);
+    assert!(near(seen.requests, 6200) && near(seen.failed, 1240), "{seen:?}");
 }

@@ -98,6 +98,8 @@ pub struct Flow {
     seconds: f64,
     /// What each pod has drawn, the canary's and stable's.
     pods: [Vec<Spell>; 2],
+    /// Of latencies, milliseconds.
+    boundaries: &'static [f64],
     /// Stable's latencies below each boundary, and the canary's.
     below: Option<[Vec<f64>; 2]>,
 }
@@ -127,10 +129,16 @@ impl Traffic {
     /// Begin to flow. The same seed gives the same requests.
     #[must_use]
     pub fn flow(&self, seed: u64) -> Flow {
+        self.flow_within(seed, &ISTIO_BOUNDARIES)
+    }
+
+    /// The same with latencies counted at other boundaries, milliseconds.
+    #[must_use]
+    pub fn flow_within(&self, seed: u64, boundaries: &'static [f64]) -> Flow {
         let below = self.latency.and_then(|latency| {
             let stable = distribution(latency, 1.0)?;
             let canary = distribution(latency, self.slowdown)?;
-            Some([stable, canary].map(|d| ISTIO_BOUNDARIES.iter().map(|b| d.cdf(*b)).collect()))
+            Some([stable, canary].map(|d| boundaries.iter().map(|b| d.cdf(*b)).collect()))
         });
         Flow {
             traffic: self.clone(),
@@ -138,6 +146,7 @@ impl Traffic {
             now: Timestamp::UNIX_EPOCH,
             seconds: 0.0,
             pods: [Vec::new(), Vec::new()],
+            boundaries,
             below,
         }
     }
@@ -186,7 +195,7 @@ impl Flow {
         let canary = self.count(0, requests * weight, rate, (PODS * weight).ceil().max(2.0));
         let stable = self.count(1, requests * (1.0 - weight), self.traffic.stable, PODS);
         let latency = self.below.as_ref().map(|below| Latencies {
-            boundaries: ISTIO_BOUNDARIES.to_vec(),
+            boundaries: self.boundaries.to_vec(),
             canary: histogram(&mut self.chance, canary.requests, &below[usize::from(worse)]),
             stable: histogram(&mut self.chance, stable.requests, &below[0]),
         });

@@ -25,4 +25,5 @@ scenarios!(
     "gitops-reset",
     "autoscaled",
     "eviction",
+    "canary-vanishes",
 );

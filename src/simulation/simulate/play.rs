@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use kube_sandbox::Settings as Kubelet;
-use mesh_sandbox::{Load, Tallies, Tally};
+use kube_sandbox::{READY_AFTER, Settings as Kubelet};
+use mesh_sandbox::{Load, Settings, Tallies, Tally};
 use serde::Serialize;
 use serde_json::{Value, json};
 use surefoot_core::api::status::{Outcome, Phase};
@@ -110,7 +110,7 @@ impl Game {
             start: scenario.begins.checked_sub(past).context("begins")?,
             history: HISTORY,
             kubelet: Kubelet { ready_after, ends_after: Duration::ZERO },
-            mesh: scenario.settings()?,
+            mesh: Settings { kind: manifest.spec.traffic.mesh, ..scenario.settings()? },
             character: |tag| if tag == STABLE { STABLE } else { CANARY }.to_owned(),
         })?;
         let spec = serde_json::to_value(&manifest.spec).context("the Rollout's spec")?;
@@ -241,11 +241,19 @@ impl Game {
             }
             Act::Evict(eviction) => {
                 let pods = self.evict(eviction.of, eviction.pods)?;
-                let of = if eviction.of == Side::Canary { "the canary" } else { "stable" };
+                let of = said_of(eviction.of);
                 match pods {
                     1 => format!("a pod of {of} is evicted"),
                     _ => format!("{pods} pods of {of} are evicted"),
                 }
+            }
+            Act::Unready(side) => {
+                let never = json!({"metadata": {"annotations": {READY_AFTER: "never"}}});
+                let pods = self.pods(*side);
+                for pod in &pods {
+                    cluster.merge(pod, &never)?;
+                }
+                format!("{} pods of {} are ready no more", pods.len(), said_of(*side))
             }
             Act::ResetRoute => {
                 cluster.merge(&self.app.route_path(), &json!({"spec": self.route}))?;
@@ -270,8 +278,8 @@ impl Game {
         })
     }
 
-    /// Delete pods of a version, the first by name; how many.
-    fn evict(&self, of: Side, most: usize) -> Result<usize> {
+    /// Where the pods of a version are, in order of their names.
+    fn pods(&self, of: Side) -> Vec<String> {
         let pods = self.app.path("/api/v1", "pods");
         let stable = App::image(&self.app.target, STABLE);
         let meant = |pod: &&Value| {
@@ -280,12 +288,20 @@ impl Game {
         };
         let items = self.cluster.items(&pods);
         let names = items.iter().filter(meant).filter_map(|pod| pod["metadata"]["name"].as_str());
-        let names: Vec<&str> = names.take(most).collect();
-        for name in &names {
-            self.cluster.delete(&format!("{pods}/{name}"))?;
-        }
-        Ok(names.len())
+        names.map(|name| format!("{pods}/{name}")).collect()
     }
+
+    /// Delete pods of a version, the first by name; how many.
+    fn evict(&self, of: Side, most: usize) -> Result<usize> {
+        let pods = self.pods(of);
+        let evicted = pods.iter().take(most);
+        evicted.clone().try_for_each(|pod| self.cluster.delete(pod))?;
+        Ok(evicted.count())
+    }
+}
+
+fn said_of(side: Side) -> &'static str {
+    if side == Side::Canary { "the canary" } else { "stable" }
 }
 
 /// What is said of how a version answers, on one line.

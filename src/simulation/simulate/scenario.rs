@@ -172,6 +172,8 @@ pub enum Act {
     Scale(u32),
     /// Pods are evicted.
     Evict(Eviction),
+    /// All pods of a version lose their readiness, for good.
+    Unready(Side),
     /// Somebody applies the route as it was at the beginning, as a GitOps tool does.
     ResetRoute,
     /// Somebody sets another version, which answers as the canary does unless it is "v1".
@@ -378,7 +380,11 @@ impl Scenario {
                 let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
                 ensure!(!tag.is_empty() && tag.chars().all(plain), "do.image: a tag, such as v3");
             }
-            Act::Prometheus(_) | Act::Evict(_) | Act::ResetRoute | Act::Command(_) => {}
+            Act::Prometheus(_)
+            | Act::Evict(_)
+            | Act::Unready(_)
+            | Act::ResetRoute
+            | Act::Command(_) => {}
         }
         Ok(())
     }

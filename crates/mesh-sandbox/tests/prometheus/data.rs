@@ -40,6 +40,7 @@ fn world(pods: Vec<Pod>, canary: u32) -> World {
     let route = Route {
         namespace: "shop".to_owned(),
         name: "web".to_owned(),
+        called: "web".to_owned(),
         apex: [("app".to_owned(), "web".to_owned())].into(),
         destinations,
     };

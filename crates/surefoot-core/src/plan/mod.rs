@@ -446,6 +446,33 @@ steps: [{weight: 10}, {weight: 50}, {weight: 100}]
     }
 
     #[test]
+    fn on_linkerd_nothing_is_said_of_abandoned_requests() {
+        let plan = |rest: &str| {
+            let text = SMALLEST.replace("istio", "linkerd").replace("VirtualService", "HTTPRoute");
+            Plan::of(&spec(&format!("{text}{rest}")))
+        };
+        let usual = plan("").unwrap();
+        let metrics: Vec<_> = usual.metrics.iter().map(|m| m.name.as_str()).collect();
+        assert_eq!(metrics, ["success-rate", "latency"]);
+        let metrics = "{name: s, successRate: {maxDrop: 1pp}}, {name: left, abandoned: {}}";
+        let refused =
+            plan(&format!("analysis: {{metrics: [{metrics}]}}\n")).unwrap_err().to_string();
+        assert!(refused.starts_with("analysis.metrics[left].abandoned: this mesh's"), "{refused}");
+        let virtual_service = spec(&SMALLEST.replace("istio", "linkerd"));
+        let refused = Plan::of(&virtual_service).unwrap_err().to_string();
+        assert!(
+            refused.contains("Linkerd reads no VirtualService; name an HTTPRoute"),
+            "{refused}"
+        );
+        // Linkerd's buckets are finer, so that fewer steps fit; docs/linkerd.md says how many.
+        let fits = |steps: &usize| {
+            let steps = usual.steps.iter().cycle().take(*steps).cloned().collect();
+            engine::most_bytes(&Plan { steps, ..usual.clone() }) <= MOST_BYTES
+        };
+        assert_eq!((1..=20).take_while(fits).count(), 14);
+    }
+
+    #[test]
     fn what_admission_lets_through_is_refused_with_a_remedy() {
         let mut falling = spec(SMALLEST);
         falling.steps.swap(0, 1);

@@ -375,6 +375,31 @@ fn what_happens_during_an_eviction_is_not_judged() {
     ends(world, "evicted");
 }
 
+/// All of the canary's pods lose their readiness in the middle of a step. They are waited for without
+/// traffic, and no step passes meanwhile; once they have been away for as long as new ones may take, the
+/// release is rolled back and says why.
+#[test]
+fn a_canary_whose_pods_stay_away_is_rolled_back() {
+    let mut world = under_way(&Setup::plain(), NEXT, 4);
+    world.until(World::creep, |world| world.weight() == 10);
+    world.wait(2);
+    world.apply(&Op::Vanish { canary: true, looks: 100 });
+    // Before a request fails on the way there: a mesh that sends them to stable shows none.
+    world.lead(20);
+    world.wait(5);
+    let status = world.status().expect("it is there");
+    let waits: Vec<_> = status.waiting_on.iter().map(|w| w.kind).collect();
+    assert_eq!((world.weight(), status.phase), (0, Phase::Stepping), "{}", tell(&world.store));
+    assert_eq!(waits, [WaitingKind::Endpoints]);
+    world.wait(12);
+    let status = world.status().expect("it is there");
+    let why = status.history.first().map(|past| past.why.clone()).unwrap_or_default();
+    assert_eq!(status.phase, Phase::Degraded, "{}", tell(&world.store));
+    assert_eq!(why, "the canary has had no ready pod for 1m");
+    assert!(status.release.is_some_and(|release| release.passes.is_empty()));
+    ends(world, "canary-vanishes");
+}
+
 #[test]
 fn scaled_to_nothing_it_waits() {
     let mut world = under_way(&Setup::plain(), NEXT, 1);
