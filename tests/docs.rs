@@ -21,6 +21,7 @@ fn every_yaml_example_is_valid() {
     let documents = [
         include_str!("../docs/install.md"),
         include_str!("../docs/routing.md"),
+        include_str!("../docs/linkerd.md"),
         include_str!("../docs/notifications.md"),
     ];
     let blocks = documents.iter().flat_map(|text| text.split("```yaml\n").skip(1));
@@ -48,6 +49,7 @@ fn every_file_that_is_named_exists() {
         "README.md",
         "docs/install.md",
         "docs/routing.md",
+        "docs/linkerd.md",
         "docs/notifications.md",
         "docs/architecture.md",
     ] {

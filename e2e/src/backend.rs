@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::clock;
+use crate::linkerd::inbound::Inbound;
 use crate::sidecars::{Sidecar, Sidecars};
 
 /// The port every pod serves on.
@@ -137,6 +138,8 @@ pub struct Identity {
     pub pod: String,
     /// The image, whose tag is told in `x-version`.
     pub image: String,
+    /// Whether the proxy beside it is Linkerd's.
+    pub linkerd: bool,
 }
 
 /// A serving pod. Dropping it is the end of the process in the pod: the address
@@ -160,7 +163,7 @@ impl Backend {
         let pod = Arc::new(Pod {
             manners: behaviours.of(&identity.namespace, &identity.image),
             version: identity.image.rsplit(':').next().unwrap_or_default().to_owned(),
-            sidecar: behaviours.sidecars.start(&identity.namespace, &identity.pod, ip),
+            proxy: Beside::start(&behaviours.sidecars, &identity, ip).await?,
             name: identity.pod,
         });
         tokio::spawn(accept(listener, pod, dead));
@@ -172,7 +175,30 @@ struct Pod {
     manners: Arc<Manners>,
     version: String,
     name: String,
-    sidecar: Sidecar,
+    proxy: Beside,
+}
+
+/// The proxy beside a pod.
+enum Beside {
+    Istio(Sidecar),
+    Linkerd(Inbound),
+}
+
+impl Beside {
+    async fn start(sidecars: &Sidecars, of: &Identity, ip: Ipv4Addr) -> Result<Beside> {
+        if of.linkerd {
+            let inbound = Inbound::start(sidecars, &of.namespace, &of.pod, ip).await?;
+            return Ok(Beside::Linkerd(inbound));
+        }
+        Ok(Beside::Istio(sidecars.start(&of.namespace, &of.pod, ip)))
+    }
+
+    fn answered(&self, status: u16, took: Duration) {
+        match self {
+            Beside::Istio(proxy) => proxy.answered(status, took),
+            Beside::Linkerd(proxy) => proxy.answered(status, took),
+        }
+    }
 }
 
 async fn accept(listener: TcpListener, pod: Arc<Pod>, mut dead: watch::Receiver<()>) {
@@ -208,7 +234,7 @@ async fn answer(
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
-    pod.sidecar.answered(status, clock::instant() - start);
+    pod.proxy.answered(status, clock::instant() - start);
     let mut response = Response::new(Full::new(Bytes::from_static(b"ok\n")));
     *response.status_mut() =
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod controllers;
 pub mod delivery;
 pub mod demo;
+pub mod linkerd;
 pub mod load;
 pub mod netns;
 pub mod parts;

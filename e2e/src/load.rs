@@ -1,7 +1,7 @@
 //! Clients: a steady stream of requests through the gateway, and what came back.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock;
+use crate::linkerd::OUTBOUND_PORT;
 use crate::parts::envoy::{GATEWAY, PUBLIC, SIDECAR};
 
 /// Bounds that no scenario should come near.
@@ -29,6 +30,8 @@ pub enum Entry {
     Public,
     /// A client's own: from within.
     Sidecar,
+    /// The same of Linkerd's, at this address.
+    Linkerd(Ipv4Addr),
 }
 
 impl Entry {
@@ -37,6 +40,7 @@ impl Entry {
             Entry::Gateway => GATEWAY,
             Entry::Public => PUBLIC,
             Entry::Sidecar => SIDECAR,
+            Entry::Linkerd(client) => SocketAddr::from((client, OUTBOUND_PORT)),
         }
     }
 }

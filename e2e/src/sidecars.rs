@@ -3,7 +3,7 @@
 //! (`reporter="destination"`). Prometheus learns of the pods by its HTTP discovery.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -62,7 +62,23 @@ struct Counts {
 
 /// All of them. Clones share one table.
 #[derive(Clone, Debug, Default)]
-pub struct Sidecars(Arc<RwLock<BTreeMap<Key, Arc<Counts>>>>);
+pub struct Sidecars {
+    counts: Arc<RwLock<BTreeMap<Key, Arc<Counts>>>>,
+    listed: Arc<RwLock<BTreeMap<SocketAddr, Key>>>,
+}
+
+/// A proxy that tells its metrics on an address of its own. Gone from the discovery when dropped.
+#[derive(Debug)]
+pub struct Listed {
+    address: SocketAddr,
+    all: Sidecars,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.all.listed.write().unwrap_or_else(PoisonError::into_inner).remove(&self.address);
+    }
+}
 
 impl Sidecars {
     /// A proxy that has counted nothing yet.
@@ -78,12 +94,19 @@ impl Sidecars {
         Sidecar { key, counts, all: self.clone() }
     }
 
+    /// Let Prometheus scrape a proxy of Linkerd's, of this namespace and pod, at an address.
+    pub fn list(&self, address: SocketAddr, namespace: &str, pod: &str) -> Listed {
+        let key = (namespace.to_owned(), pod.to_owned());
+        self.listed.write().unwrap_or_else(PoisonError::into_inner).insert(address, key);
+        Listed { address, all: self.clone() }
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Key, Arc<Counts>>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.counts.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<Key, Arc<Counts>>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.counts.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tell Prometheus of them until the task is aborted.
@@ -109,7 +132,13 @@ impl Sidecars {
                 "namespace": namespace, "pod": pod,
             }})
         };
-        self.read().iter().map(target).collect()
+        let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner);
+        let elsewhere = listed.iter().map(|(address, (namespace, pod))| {
+            json!({"targets": [address.to_string()], "labels": {
+                "job": "linkerd-proxy", "namespace": namespace, "pod": pod,
+            }})
+        });
+        self.read().iter().map(target).chain(elsewhere).collect()
     }
 }
 

@@ -149,6 +149,7 @@ impl World {
                     .await
                     .with_context(|| format!("applying {file}"))?;
             }
+            apply::apply_crds(&client, include_str!("../config/linkerd.yaml")).await?;
             apply::apply(&client, "", include_str!("../config/gateway.yaml")).await?;
             let istiod = istiod::start(bin, &control_plane.kubeconfig(), data, run).await?;
             let proxies = tokio::try_join!(
@@ -273,7 +274,9 @@ impl Scene {
     pub fn host(&self, entry: Entry, app: &str) -> String {
         match entry {
             Entry::Gateway | Entry::Public => format!("{app}.{}.test", self.namespace),
-            Entry::Sidecar => format!("{app}.{}.svc.cluster.local", self.namespace),
+            Entry::Sidecar | Entry::Linkerd(_) => {
+                format!("{app}.{}.svc.cluster.local", self.namespace)
+            }
         }
     }
 

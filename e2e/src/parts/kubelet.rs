@@ -8,6 +8,7 @@
 //! | [`READY_AFTER`] | `0s`, `3s`, … | serving and ready after this (default at once) |
 //! | | `never` | runs, never serves nor gets ready |
 //! | | `crash` | waits in CrashLoopBackOff |
+//! | [`INJECT`] | `enabled` | the proxy beside it is Linkerd's, else Istio's |
 //! | [`UNREADY`] | `true` | may be set on a running pod: it serves on, but is not ready |
 
 use std::collections::{HashMap, HashSet};
@@ -29,6 +30,7 @@ use tokio::task::JoinHandle;
 
 use crate::backend::{Backend, Behaviours, Identity};
 use crate::clock;
+use crate::linkerd::INJECT;
 use crate::netns::NODE_IP;
 
 /// When a pod serves and is ready; see the module.
@@ -272,10 +274,11 @@ impl Subject {
             .iter()
             .map(|c| (c.name.clone(), c.image.clone().unwrap_or_default()))
             .collect();
+        let linkerd = pod.annotations().get(INJECT).is_some_and(|value| value == "enabled");
         let image = containers.first().map(|(_, image)| image.clone()).unwrap_or_default();
         Ok(Subject {
             api: Api::namespaced(node.client.clone(), &namespace),
-            identity: Identity { namespace, pod: pod.name_any(), image },
+            identity: Identity { namespace, pod: pod.name_any(), image, linkerd },
             uid: pod.uid().unwrap_or_default(),
             bound: spec.node_name.is_some(),
             containers,

@@ -148,6 +148,11 @@ const ROWS: &[Row] = &[
         "stable and canary must be two subsets",
     ),
     row(
+        "admission-linkerd-virtual-service",
+        || json!({"traffic": {"mesh": "linkerd"}}),
+        "Linkerd reads no VirtualService",
+    ),
+    row(
         "admission-http-route-with-subsets",
         || {
             let routes = json!([{"kind": "HTTPRoute", "name": APP}]);

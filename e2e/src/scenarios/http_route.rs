@@ -15,7 +15,7 @@ use crate::scenarios::rolled_back::at_once;
 use crate::world::Scene;
 
 pub(super) const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
-const KIND: &str = "HTTPRoute";
+pub(super) const KIND: &str = "HTTPRoute";
 
 pub(super) fn route() -> Value {
     let to = |name: &str, weight: u8| json!({"name": name, "port": 80, "weight": weight});
@@ -31,12 +31,12 @@ pub(super) fn route() -> Value {
     })
 }
 
-fn with(route: &Value) -> Vec<String> {
+pub(super) fn with(route: &Value) -> Vec<String> {
     let service = |name| app::service(name, &format!("app: {APP}"));
     vec![service("shop-stable"), service("shop-canary"), route.to_string()]
 }
 
-fn by_rules(_: &str) -> Result<Vec<String>> {
+pub(super) fn by_rules(_: &str) -> Result<Vec<String>> {
     Ok(with(&route()))
 }
 
@@ -71,7 +71,7 @@ fn by_gateway(namespace: &str) -> Result<Vec<String>> {
     Ok(with(&route))
 }
 
-async fn goes_well(scene: Arc<Scene>, setup: Setup) -> Result<()> {
+pub(super) async fn goes_well(scene: Arc<Scene>, setup: Setup) -> Result<()> {
     let delivery = Delivery::start(scene, setup).await?;
     delivery.set_version("v2").await?;
     delivery.in_step(1).await?;

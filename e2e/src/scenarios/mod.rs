@@ -17,6 +17,7 @@ mod init;
 mod judged;
 mod kills;
 mod leaders;
+mod linkerd;
 mod mutant;
 mod notified;
 mod people;
@@ -105,6 +106,12 @@ fn all() -> Vec<Scenario> {
         scenario!("http-route-refused", http_route::refused),
         scenario!("promoted-by-two-routes", several_routes::promoted),
         scenario!("one-of-two-routes-refuses", several_routes::one_refuses),
+        scenario!("promoted-on-linkerd", linkerd::promoted),
+        scenario!("rolled-back-on-linkerd", linkerd::rolled_back),
+        scenario!("abort-on-linkerd", linkerd::abort),
+        scenario!("linkerd-canary-vanishes", linkerd::canary_vanishes),
+        scenario!("linkerd-service-profile", linkerd::service_profile),
+        scenario!("linkerd-route-filters", linkerd::route_filters),
         scenario!("named-http-routes", routing::named_http_routes),
         scenario!("adopted-weights", routing::adopted_weights),
         scenario!("adopted-subsets", routing::adopted_subsets),

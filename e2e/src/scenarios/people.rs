@@ -26,7 +26,7 @@ pub async fn abort_paused_at_rest(scene: Arc<Scene>) -> Result<()> {
     aborted(&delivery).await
 }
 
-async fn aborted(delivery: &Delivery) -> Result<()> {
+pub(super) async fn aborted(delivery: &Delivery) -> Result<()> {
     let stable = delivery.pods("v1").await?;
     delivery.set_version("v2").await?;
     delivery.in_step(1).await?;

@@ -122,7 +122,7 @@ pub async fn endpoints_lost(scene: Arc<Scene>) -> Result<()> {
     Ok(())
 }
 
-async fn unready(delivery: &Delivery, value: serde_json::Value) -> Result<()> {
+pub(super) async fn unready(delivery: &Delivery, value: serde_json::Value) -> Result<()> {
     let patch = json!({"metadata": {"annotations": {UNREADY: value}}});
     for pod in names(delivery, "v2").await? {
         delivery.scene.merge("v1", "Pod", &pod, patch.clone()).await?;
