@@ -9,6 +9,7 @@ use surefoot_core::api::RolloutStatus;
 use surefoot_core::api::status::{Phase, WaitingKind};
 
 use super::http_route;
+use super::rolled_back::stays_on_v1;
 use crate::app::ISTIO;
 use crate::delivery::{APP, Delivery, LIMIT, Setup, by_services};
 use crate::load::{Entry, Load, PATIENCE};
@@ -64,13 +65,14 @@ pub async fn promoted(scene: Arc<Scene>) -> Result<()> {
 /// abort brings the other one back at once, and ends once the first one can be written.
 pub async fn one_refuses(scene: Arc<Scene>) -> Result<()> {
     let delivery = Delivery::start(scene, setup()).await?;
+    let stable = delivery.pods("v1").await?;
     let inside = inside(&delivery)?;
     delivery.set_version("v2").await?;
     delivery.in_step(1).await?;
     let third = |yes: bool| {
         let mut route = http_route::route();
         let backends = &mut route["spec"]["rules"][0]["backendRefs"];
-        for (place, weight) in [50, 50].into_iter().enumerate() {
+        for (place, weight) in [60, 40].into_iter().enumerate() {
             backends[place]["weight"] = json!(weight);
         }
         if yes && let Some(backends) = backends.as_array_mut() {
@@ -88,19 +90,17 @@ pub async fn one_refuses(scene: Arc<Scene>) -> Result<()> {
     delivery.until("the third destination to be told", refused).await?;
     delivery.command("abort").await?;
     wait_until("the other route to come back", LIMIT, || async {
-        Ok(weights(&delivery).await? == [json!(50), json!(0)])
+        Ok(weights(&delivery).await? == [json!(40), json!(0)])
     })
     .await?;
-    let status = delivery.status().await?;
-    ensure!(status.phase == Phase::RollingBack && refused(&status), "{:?}", status.phase);
+    let held = |s: &RolloutStatus| s.phase == Phase::RollingBack && refused(s);
+    delivery.until("the rollback to wait for the first one", held).await?;
     edit(false).await?;
     delivery.rolled_back(1).await?;
-    delivery.rests_on("v1").await?;
     ensure!(weights(&delivery).await? == [json!(0), json!(0)]);
     let report = inside.stop().await?;
     ensure!(report.failures().is_empty(), "inside: {:?}", report.failures());
     report.last_answer("v2").context("the canary never answered inside")?;
     delivery.nothing_lost(&[])?;
-    delivery.audit()?;
-    Ok(())
+    stays_on_v1(&delivery, &stable).await
 }

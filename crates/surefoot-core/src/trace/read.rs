@@ -150,10 +150,11 @@ fn route(object: &Value, routing: &Routing, namespace: &str) -> State {
         rest.remove("status");
     }
     let broken = BreakGlass::of(object).map(|g| g.release);
-    // Ours always carry an epoch; one without has been replaced by somebody.
+    // Ours always carry an epoch, and can be read; others are somebody's.
     let epoch = epoch_of(object);
     let wrote = Mark::of(object).map(|mark| i64::from(mark.weight));
-    let edited = epoch == 0 || wrote.is_some_and(|w| weights.is_some_and(|(_, now)| now != w));
+    let edited = epoch == 0
+        || weights.is_none_or(|(_, now)| wrote.is_some_and(|wrote| now != wrote));
     State::Route { route: routing.target(), weights, rest, epoch, broken, edited }
 }
 
