@@ -22,6 +22,7 @@ fn every_yaml_example_is_valid() {
         include_str!("../docs/install.md"),
         include_str!("../docs/routing.md"),
         include_str!("../docs/linkerd.md"),
+        include_str!("../docs/gitops.md"),
         include_str!("../docs/notifications.md"),
     ];
     let blocks = documents.iter().flat_map(|text| text.split("```yaml\n").skip(1));
@@ -39,7 +40,7 @@ fn every_yaml_example_is_valid() {
             channels += 1;
         }
     }
-    assert_eq!((rollouts, channels), (7, 2));
+    assert_eq!((rollouts, channels), (9, 2));
 }
 
 #[test]
@@ -50,6 +51,7 @@ fn every_file_that_is_named_exists() {
         "docs/install.md",
         "docs/routing.md",
         "docs/linkerd.md",
+        "docs/gitops.md",
         "docs/notifications.md",
         "docs/architecture.md",
     ] {

@@ -10,6 +10,7 @@ use surefoot_core::api::RolloutStatus;
 use surefoot_core::api::status::{HoldReason, Phase};
 use tokio::task::JoinHandle;
 
+use super::http_route;
 use crate::app::ISTIO;
 use crate::delivery::{APP, Delivery, LIMIT, Setup};
 use crate::record::Entry;
@@ -190,6 +191,81 @@ pub async fn gitops_applies(scene: Arc<Scene>) -> Result<()> {
     gitops(scene, false).await
 }
 
+/// The same with an HTTPRoute.
+pub async fn gitops_applies_http_route(scene: Arc<Scene>) -> Result<()> {
+    let delivery = Delivery::start(scene, http_route::setup()).await?;
+    let (tool, mut route) = (Arc::clone(&delivery.scene), http_route::route());
+    route["metadata"]["namespace"] = json!(tool.namespace);
+    let applied = applied(tool, http_route::GATEWAY_API, http_route::KIND, route);
+    let tool = Writer(tokio::spawn(applied));
+    delivery.set_version("v2").await?;
+    let respected = |s: &RolloutStatus| held(s, HoldReason::WeightLowered);
+    let status = delivery.until("the reset to be respected", respected).await?;
+    ensure!(status.message.contains("gitops lowered"), "{}", status.message);
+    drop(tool);
+    resume(&delivery, "the-tool-is-off").await?;
+    delivery.promoted(1).await?;
+    delivery.rests_on("v2").await?;
+    delivery.nothing_lost(&[])?;
+    delivery.audit()?;
+    Ok(())
+}
+
+/// The route of the repository delegates to one that only the Rollout writes: the tool applies what is
+/// its own, every second, and the release goes through.
+pub async fn promoted_by_delegate(scene: Arc<Scene>) -> Result<()> {
+    let routes = json!([{"kind": "VirtualService", "name": WEIGHTS}]);
+    let spec = json!({"traffic": {"routes": routes}});
+    let delivery =
+        Delivery::start(scene, Setup { spec, routing: delegating, ..Setup::default() }).await?;
+    let tool = Arc::clone(&delivery.scene);
+    let root = root(&tool.namespace)?;
+    let _tool = Writer(tokio::spawn(applied(tool, ISTIO, "VirtualService", root)));
+    delivery.set_version("v2").await?;
+    delivery.in_step(1).await?;
+    ensure!(delivery.load.report().version("v2").requests > 0, "nobody was answered by the canary");
+    delivery.promoted(1).await?;
+    delivery.rests_on("v2").await?;
+    delivery.nothing_lost(&[])?;
+    delivery.audit()?;
+    Ok(())
+}
+
+/// The VirtualService that holds nothing but the two weights.
+const WEIGHTS: &str = "shop-weights";
+
+fn root(namespace: &str) -> Result<Value> {
+    let mut root = crate::delivery::route(namespace)?;
+    root["metadata"]["namespace"] = json!(namespace);
+    root["spec"]["http"] = json!([{"name": "shop", "delegate": {"name": WEIGHTS}}]);
+    Ok(root)
+}
+
+fn delegating(namespace: &str) -> Result<Vec<String>> {
+    let mut weights = crate::delivery::route(namespace)?;
+    weights["metadata"]["name"] = json!(WEIGHTS);
+    weights["spec"] = json!({"http": weights["spec"]["http"]});
+    let service = |name| crate::app::service(name, &format!("app: {APP}"));
+    let root = root(namespace)?.to_string();
+    Ok(vec![service("shop-stable"), service("shop-canary"), root, weights.to_string()])
+}
+
+/// An object is applied as it is in the repository, every second.
+async fn applied(
+    scene: Arc<Scene>,
+    version: &'static str,
+    kind: &'static str,
+    object: Value,
+) -> Result<()> {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    let api = scene.api(version, kind).await?;
+    loop {
+        ticks.tick().await;
+        let params = PatchParams::apply("gitops").force();
+        api.patch(APP, &params, &Patch::Apply(&object)).await?;
+    }
+}
+
 /// A GitOps tool replaces the whole route, our annotations gone with it, every second.
 pub async fn gitops_replaces(scene: Arc<Scene>) -> Result<()> {
     gitops(scene, true).await
@@ -199,7 +275,13 @@ async fn gitops(scene: Arc<Scene>, whole: bool) -> Result<()> {
     let setup = Setup { proxied: Some(2), ..Setup::default() };
     let delivery = Delivery::start(scene, setup).await?;
     let scene = Arc::clone(&delivery.scene);
-    let tool = Writer(tokio::spawn(async move { reset(&scene, whole).await }));
+    let mut route = crate::delivery::route(&scene.namespace)?;
+    route["metadata"]["namespace"] = json!(scene.namespace);
+    let tool = Writer(if whole {
+        tokio::spawn(replaced(scene, route))
+    } else {
+        tokio::spawn(applied(scene, ISTIO, "VirtualService", route))
+    });
     delivery.set_version("v2").await?;
     let respected = |s: &RolloutStatus| held(s, HoldReason::WeightLowered);
     let status = delivery.until("the reset to be respected", respected).await?;
@@ -226,24 +308,17 @@ async fn gitops(scene: Arc<Scene>, whole: bool) -> Result<()> {
     Ok(())
 }
 
-async fn reset(scene: &Scene, whole: bool) -> Result<()> {
+/// It is replaced as a whole.
+async fn replaced(scene: Arc<Scene>, mut route: Value) -> Result<()> {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     let api = scene.api(ISTIO, "VirtualService").await?;
-    let mut route: Value = serde_saphyr::from_str(&crate::app::route(&scene.namespace, APP))?;
-    route["spec"]["http"][0]["timeout"] = json!("2s");
-    route["metadata"]["namespace"] = json!(scene.namespace);
     loop {
         ticks.tick().await;
-        if whole {
-            let now = api.get(APP).await?;
-            route["metadata"]["resourceVersion"] = json!(now.metadata.resource_version);
-            let parameters =
-                PostParams { field_manager: Some("gitops".to_owned()), ..Default::default() };
-            // A conflict is a write of ours in between: the next second will do.
-            let _ = api.replace(APP, &parameters, &serde_json::from_value(route.clone())?).await;
-        } else {
-            let parameters = PatchParams::apply("gitops").force();
-            api.patch(APP, &parameters, &Patch::Apply(&route)).await?;
-        }
+        let now = api.get(APP).await?;
+        route["metadata"]["resourceVersion"] = json!(now.metadata.resource_version);
+        let parameters =
+            PostParams { field_manager: Some("gitops".to_owned()), ..Default::default() };
+        // A conflict is a write of ours in between: the next second will do.
+        let _ = api.replace(APP, &parameters, &serde_json::from_value(route.clone())?).await;
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn by_rules(_: &str) -> Result<Vec<String>> {
     Ok(with(&route()))
 }
 
-fn setup() -> Setup {
+pub(super) fn setup() -> Setup {
     Setup {
         entry: Entry::Sidecar,
         spec: json!({"traffic": {"routes": [{"kind": KIND, "name": APP}]}}),

@@ -163,6 +163,8 @@ fn all() -> Vec<Scenario> {
         scenario!("edited-by-hand", edits::by_hand, fault = "weights edited by hand"),
         scenario!("edited-in-a-fight", edits::fight, fault = "a writer that fights"),
         scenario!("gitops-applies", edits::gitops_applies, fault = "GitOps resets the route"),
+        scenario!("gitops-applies-http-route", edits::gitops_applies_http_route),
+        scenario!("promoted-by-delegate", edits::promoted_by_delegate),
         scenario!("gitops-replaces", edits::gitops_replaces, fault = "GitOps resets the route"),
         scenario!("pods-evicted", pods::evicted, fault = "canary pods evicted"),
         scenario!("endpoints-lost", pods::endpoints_lost, fault = "canary endpoints lost"),

@@ -153,8 +153,8 @@ fn route(object: &Value, routing: &Routing, namespace: &str) -> State {
     // Ours always carry an epoch, and can be read; others are somebody's.
     let epoch = epoch_of(object);
     let wrote = Mark::of(object).map(|mark| i64::from(mark.weight));
-    let edited = epoch == 0
-        || weights.is_none_or(|(_, now)| wrote.is_some_and(|wrote| now != wrote));
+    let edited =
+        epoch == 0 || weights.is_none_or(|(_, now)| wrote.is_some_and(|wrote| now != wrote));
     State::Route { route: routing.target(), weights, rest, epoch, broken, edited }
 }
 
