@@ -77,6 +77,7 @@ pub fn resource(kind: Kind) -> ApiResource {
         Kind::Service => ("", "v1", "Service", "services"),
         Kind::VirtualService => ("networking.istio.io", "v1", "VirtualService", "virtualservices"),
         Kind::HTTPRoute => ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
+        Kind::GRPCRoute => ("gateway.networking.k8s.io", "v1", "GRPCRoute", "grpcroutes"),
         Kind::DestinationRule => {
             ("networking.istio.io", "v1", "DestinationRule", "destinationrules")
         }

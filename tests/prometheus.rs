@@ -24,7 +24,7 @@ use surefoot::controller::sample::{Sampler, Task};
 use surefoot::controller::tasks::Tasks;
 use surefoot::outbound::Outbound;
 use surefoot_core::api::analysis::{SourceKind, SourceRef};
-use surefoot_core::api::rollout::Mesh;
+use surefoot_core::api::rollout::{Mesh, RouteKind};
 use surefoot_core::api::source::PrometheusSource;
 use surefoot_core::metrics::Wanted;
 use surefoot_core::metrics::query::{By, Series};
@@ -151,6 +151,7 @@ fn wanted() -> Wanted {
         source: SourceRef { kind: SourceKind::MetricsSource, name: "default".into() },
         series: Series {
             mesh: Mesh::Istio,
+            route: RouteKind::VirtualService,
             namespace: "shop".into(),
             service: "shop".into(),
             stable: "stable".into(),

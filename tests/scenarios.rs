@@ -92,9 +92,22 @@ fn an_http_route_tells_the_same_stories() {
 /// On Linkerd, which speaks of requests in other words, counts no clients that left, and sends the share
 /// of a canary without pods to stable.
 fn on_linkerd(name: &str, end: End) {
-    let rollout = ROLLOUT.replace("VirtualService", "HTTPRoute").replace("istio", "linkerd");
-    let manifest = Manifest::parse(&rollout, Path::new("rollout.yaml")).unwrap();
+    let manifest = by_linkerd("HTTPRoute");
     compares(name, &manifest, &format!("linkerd-{name}"), end);
+}
+
+fn by_linkerd(kind: &str) -> Manifest {
+    let rollout = ROLLOUT.replace("VirtualService", kind).replace("istio", "linkerd");
+    Manifest::parse(&rollout, Path::new("rollout.yaml")).unwrap()
+}
+
+/// Calls by a GRPCRoute have their own statuses under a name of their own, and are judged alike.
+#[test]
+fn a_grpc_route_ends_as_an_http_route_does() {
+    for (name, end) in [("good", End::Promoted), ("bad-at-50", End::RolledBack)] {
+        let ended = play(&by_linkerd("GRPCRoute"), &scenario(name), 1).unwrap();
+        assert_eq!(ended.end, end, "{name}: {}", ended.why);
+    }
 }
 
 #[test]

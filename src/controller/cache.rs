@@ -50,12 +50,13 @@ pub enum Watched {
 }
 
 /// Every watch.
-pub const WATCHED: [Watched; 17] = [
+pub const WATCHED: [Watched; 18] = [
     Watched::Written(Kind::Deployment),
     Watched::Written(Kind::ReplicaSet),
     Watched::Written(Kind::Service),
     Watched::Written(Kind::VirtualService),
     Watched::Written(Kind::HTTPRoute),
+    Watched::Written(Kind::GRPCRoute),
     Watched::Written(Kind::DestinationRule),
     Watched::EndpointSlice,
     Watched::Override(Override::ServiceProfile),
@@ -128,7 +129,7 @@ impl Watched {
     /// Whether the controller works without it: not every cluster serves it, and nobody need grant it
     /// who doesn't use it.
     fn is_optional(self) -> bool {
-        matches!(self, Watched::Written(Kind::HTTPRoute) | Watched::Override(_))
+        matches!(self, Watched::Written(Kind::HTTPRoute | Kind::GRPCRoute) | Watched::Override(_))
     }
 
     fn is_cluster_wide(self) -> bool {

@@ -36,7 +36,7 @@ pub fn concerns(rollout: &Rollout, kind: Watched, name: &str) -> bool {
             let own = [Side::Stable, Side::Canary].map(|side| routing.own_service(side));
             name == routing.service || own.contains(&Some(name))
         }
-        Watched::Written(kind @ (Kind::VirtualService | Kind::HTTPRoute)) => {
+        Watched::Written(kind @ (Kind::VirtualService | Kind::HTTPRoute | Kind::GRPCRoute)) => {
             // One of another kind may take the same requests.
             !routing.each().any(|one| kind == one.kind.into())
                 || routing.goes_by(&Target { kind, name: name.to_owned() })

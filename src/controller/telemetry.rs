@@ -61,6 +61,7 @@ impl Telemetry {
             Kind::Service => "service",
             Kind::VirtualService => "virtualservice",
             Kind::HTTPRoute => "httproute",
+            Kind::GRPCRoute => "grpcroute",
             Kind::DestinationRule => "destinationrule",
             Kind::RolloutAction => "rolloutaction",
         };

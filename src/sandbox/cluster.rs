@@ -328,7 +328,7 @@ pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefin
 /// # Errors
 /// When one of ours can't be read.
 pub fn definitions() -> Result<Vec<Value>> {
-    let mesh = [Kind::VirtualService, Kind::DestinationRule, Kind::HTTPRoute];
+    let mesh = [Kind::VirtualService, Kind::DestinationRule, Kind::HTTPRoute, Kind::GRPCRoute];
     let mut definitions: Vec<Value> = mesh.into_iter().map(definition).collect();
     for (name, yaml) in crate::crds::files()? {
         definitions.push(serde_saphyr::from_str(&yaml).with_context(|| name.clone())?);

@@ -40,11 +40,11 @@ pub fn object(routing: &Routing, gateway: Option<&str>) -> Value {
         (RouteKind::VirtualService, Some(gateway)) => {
             json!({"hosts": [routing.service], "gateways": [gateway], "http": entries})
         }
-        (RouteKind::HTTPRoute, None) => json!({
+        (RouteKind::HTTPRoute | RouteKind::GRPCRoute, None) => json!({
             "parentRefs": [{"group": "", "kind": "Service", "name": routing.service}],
             "rules": entries,
         }),
-        (RouteKind::HTTPRoute, Some(gateway)) => {
+        (RouteKind::HTTPRoute | RouteKind::GRPCRoute, Some(gateway)) => {
             json!({"parentRefs": [{"name": gateway}], "rules": entries})
         }
     };
@@ -60,7 +60,9 @@ fn entry(routing: &Routing) -> Value {
     let to = |side, weight| {
         let Destination { service, subset } = routing.destination(side);
         match (routing.kind, subset) {
-            (RouteKind::HTTPRoute, _) => json!({"name": service, "port": 80, "weight": weight}),
+            (RouteKind::HTTPRoute | RouteKind::GRPCRoute, _) => {
+                json!({"name": service, "port": 80, "weight": weight})
+            }
             (RouteKind::VirtualService, None) => {
                 json!({"destination": {"host": service}, "weight": weight})
             }
@@ -73,6 +75,8 @@ fn entry(routing: &Routing) -> Value {
     match routing.kind {
         RouteKind::VirtualService => json!({"timeout": "2s", "route": both}),
         RouteKind::HTTPRoute => json!({"timeouts": {"request": "2s"}, "backendRefs": both}),
+        // It has no field for a timeout.
+        RouteKind::GRPCRoute => json!({"backendRefs": both}),
     }
 }
 
@@ -129,23 +133,26 @@ pub fn items(api: &Sandbox, path: &str) -> Vec<Value> {
     }
 }
 
-/// What the mesh's controller says of the HTTPRoutes that have changed since it last looked: the path
+/// What the mesh's controller says of the routes of the Gateway API that have changed since it last looked: the path
 /// of each, and its new status.
 #[must_use]
 pub fn verdicts(api: &Sandbox, mesh: Mesh) -> Vec<(String, Value)> {
-    let verdict = |route: &Value| {
+    let verdict = |kind: RouteKind, route: &Value| {
         let parents = route["spec"]["parentRefs"].as_array()?.iter();
         let parents: Value = match mesh {
             Mesh::Istio => parents.map(|parent| by_istio(route, parent)).collect(),
             Mesh::Linkerd => parents.map(|parent| by_linkerd(route, parent)).collect(),
         };
         let metadata = &route["metadata"];
-        let all = path(RouteKind::HTTPRoute, metadata["namespace"].as_str());
+        let all = path(kind, metadata["namespace"].as_str());
         let one = format!("{all}/{}/status", metadata["name"].as_str()?);
         let new = route["status"]["parents"] != parents;
         new.then(|| (one, json!({"status": {"parents": parents}})))
     };
-    items(api, &path(RouteKind::HTTPRoute, None)).iter().filter_map(verdict).collect()
+    let kinds = [RouteKind::HTTPRoute, RouteKind::GRPCRoute].into_iter();
+    let all =
+        kinds.flat_map(|kind| items(api, &path(kind, None)).into_iter().map(move |r| (kind, r)));
+    all.filter_map(|(kind, route)| verdict(kind, &route)).collect()
 }
 
 fn by_istio(route: &Value, parent: &Value) -> Value {

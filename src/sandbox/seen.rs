@@ -22,10 +22,15 @@ pub fn world(api: &Sandbox, character: fn(&str) -> String) -> World {
     let pods = items(api, "/api/v1/pods");
     let services = named(items(api, "/api/v1/services"));
     let rules = items(api, "/apis/networking.istio.io/v1/destinationrules");
-    let routes = RouteKind::ALL.into_iter().flat_map(|kind| items(api, &path(kind, None)));
+    let routes = RouteKind::ALL.into_iter().flat_map(|kind| {
+        let grpc = kind == RouteKind::GRPCRoute;
+        items(api, &path(kind, None)).into_iter().map(move |route| (grpc, route))
+    });
     World {
         pods: pods.iter().filter_map(|value| pod(value, character)).collect(),
-        routes: routes.filter_map(|value| route(&value, &services, &rules)).collect(),
+        routes: routes
+            .filter_map(|(grpc, value)| Some(Route { grpc, ..route(&value, &services, &rules)? }))
+            .collect(),
     }
 }
 
@@ -104,6 +109,7 @@ fn route(
     Some(Route {
         apex: selector(&called).unwrap_or_default(),
         called,
+        grpc: false,
         destinations: lead.to.into_iter().map(destination).collect(),
         namespace: namespace.clone(),
         name,

@@ -31,7 +31,7 @@ pub struct Said {
 }
 
 /// What a pod's proxy says.
-pub fn at_pod(mesh: Mesh, pod: &Pod, outcome: Outcome) -> Said {
+pub fn at_pod(mesh: Mesh, grpc: bool, pod: &Pod, outcome: Outcome) -> Said {
     match mesh {
         Mesh::Istio => istio(&[
             ("reporter", "destination"),
@@ -42,10 +42,19 @@ pub fn at_pod(mesh: Mesh, pod: &Pod, outcome: Outcome) -> Said {
         ]),
         // A response that was never begun is in no counter.
         Mesh::Linkerd => linkerd_code(outcome).map_or_else(Said::default, |code| {
-            let own = [("direction", "inbound"), ("srv_port", "8080"), ("status_code", code)];
-            let class = if outcome == Outcome::Good { "success" } else { "failure" };
+            let good = outcome == Outcome::Good;
+            let status_code = if grpc { "200" } else { code };
+            let own = [
+                ("direction", "inbound"),
+                ("srv_port", "8080"),
+                ("route_name", "default"),
+                ("status_code", status_code),
+            ];
             let own: Labels = own.into_iter().collect();
-            let counter = own.with("classification", class).with(NAME, "response_total");
+            let class = own.with("classification", if good { "success" } else { "failure" });
+            let status = if good { "0" } else { "13" };
+            let class = if grpc { class.with("grpc_status", status) } else { class };
+            let counter = class.with(NAME, "response_total");
             Said { counter: Some(counter), latency: Some(own.with(NAME, LINKERD_LATENCY)) }
         }),
     }
@@ -128,23 +137,35 @@ fn linkerd_caller(route: &Route, to: &Destination, pod: Option<&Pod>, outcome: O
         Outcome::Good | Outcome::Failed | Outcome::Left => "",
     };
     let code = linkerd_code(outcome);
+    let (name, kind) = if route.grpc {
+        ("outbound_grpc_route_backend_response_statuses_total", "GRPCRoute")
+    } else {
+        ("outbound_http_route_backend_response_statuses_total", "HTTPRoute")
+    };
+    let status = match (route.grpc, outcome) {
+        (false, _) => ("http_status", code.unwrap_or_default()),
+        (true, Outcome::Good) => ("grpc_status", "OK"),
+        (true, Outcome::Failed) => ("grpc_status", "INTERNAL"),
+        (true, Outcome::Left | Outcome::TimedOut | Outcome::Nobody) => ("grpc_status", "UNKNOWN"),
+    };
     let counter = [
-        (NAME, "outbound_http_route_backend_response_statuses_total"),
+        (NAME, name),
         ("parent_group", "core"),
         ("parent_kind", "Service"),
         ("parent_namespace", &route.namespace),
         ("parent_name", &route.called),
         ("route_group", "gateway.networking.k8s.io"),
-        ("route_kind", "HTTPRoute"),
+        ("route_kind", kind),
         ("route_namespace", &route.namespace),
         ("route_name", &route.name),
         ("backend_group", "core"),
         ("backend_kind", "Service"),
         ("backend_namespace", &route.namespace),
         ("backend_name", &to.service),
-        ("http_status", code.unwrap_or_default()),
+        status,
         ("error", error),
     ];
+    let code = code.map(|code| if route.grpc { "200" } else { code });
     let latency = pod.zip(code).map(|(pod, code)| {
         [
             (NAME, LINKERD_LATENCY),

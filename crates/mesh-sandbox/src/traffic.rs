@@ -208,7 +208,7 @@ impl Pods<'_> {
             }
             let drawn = played.flow(self.now).latencies(n);
             let latencies = drawn.unwrap_or_else(|| lasting(kind, n, Duration::ZERO));
-            let said = played.reported(kind, outcome);
+            let said = played.reported(kind, route.grpc, outcome);
             played.proxy.count(&said, &latencies);
             // Linkerd's proxies count each try of a backend, Istio's the last one.
             if let Some(destination) = to
@@ -226,7 +226,7 @@ impl Pods<'_> {
             self.hanging.push(Ending {
                 at: self.now.saturating_add(after),
                 latencies: lasting(kind, hung, load.timeout),
-                pod: (key.clone(), played.reported(kind, Outcome::Left)),
+                pod: (key.clone(), played.reported(kind, route.grpc, Outcome::Left)),
                 caller: to.map(|to| played.told(kind, route, to, Outcome::TimedOut)),
             });
         }
@@ -269,23 +269,31 @@ impl Played {
     }
 
     /// What its proxy says of requests.
-    fn reported(&mut self, kind: Kind, outcome: Outcome) -> Said {
-        self.said("", outcome, |pod| at_pod(kind, pod, outcome))
+    fn reported(&mut self, kind: Kind, grpc: bool, outcome: Outcome) -> Said {
+        self.said("", grpc, outcome, |pod| at_pod(kind, grpc, pod, outcome))
     }
 
     /// What the callers' proxy says of requests to it.
     fn told(&mut self, kind: Kind, route: &Route, to: &Destination, outcome: Outcome) -> Said {
-        self.said(&to.service, outcome, |pod| at_caller(kind, route, to, Some(pod), outcome))
+        let new = |pod: &Pod| at_caller(kind, route, to, Some(pod), outcome);
+        self.said(&to.service, route.grpc, outcome, new)
     }
 
     /// What is said of requests, made up once for each outcome and Service.
-    fn said(&mut self, to: &str, outcome: Outcome, new: impl FnOnce(&Pod) -> Said) -> Said {
-        let same = |known: &&Known| known.to == to && known.outcome == outcome;
+    fn said(
+        &mut self,
+        to: &str,
+        grpc: bool,
+        outcome: Outcome,
+        new: impl FnOnce(&Pod) -> Said,
+    ) -> Said {
+        let same =
+            |known: &&Known| (known.to.as_str(), known.grpc, known.outcome) == (to, grpc, outcome);
         if let Some(known) = self.known.iter().find(same) {
             return known.said.clone();
         }
         let said = new(&self.pod);
-        self.known.push(Known { to: to.to_owned(), outcome, said: said.clone() });
+        self.known.push(Known { to: to.to_owned(), grpc, outcome, said: said.clone() });
         said
     }
 }
@@ -294,6 +302,7 @@ impl Played {
 pub struct Known {
     /// The Service by which the callers' proxy knows the pod; empty for what the pod's own says.
     to: String,
+    grpc: bool,
     outcome: Outcome,
     said: Said,
 }

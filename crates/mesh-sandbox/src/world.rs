@@ -50,6 +50,8 @@ pub struct Route {
     pub name: String,
     /// The Service that callers name.
     pub called: String,
+    /// Whether its requests are gRPC calls; on Istio proxies tell them as HTTP all the same here.
+    pub grpc: bool,
     /// The labels of the pods that callers without a proxy reach: those of the Service.
     pub apex: Pairs,
     /// Where requests go.

@@ -53,6 +53,7 @@ fn world(canary: u32) -> World {
             namespace: "shop".to_owned(),
             name: "web".to_owned(),
             called: "web".to_owned(),
+            grpc: false,
             apex: [("app".to_owned(), "web".to_owned())].into(),
             destinations: vec![
                 to("web-stable", "v1", 100 - canary),
@@ -72,6 +73,7 @@ fn settings(behaviour: Behaviour, load: Load) -> Settings {
 fn by_service() -> Series {
     Series {
         mesh: rollout::Mesh::Istio,
+        route: rollout::RouteKind::HTTPRoute,
         service: "web".to_owned(),
         namespace: "shop".to_owned(),
         stable: "web-stable".to_owned(),

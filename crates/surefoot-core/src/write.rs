@@ -143,6 +143,8 @@ pub enum Kind {
     VirtualService,
     /// gateway.networking.k8s.io HTTPRoute.
     HTTPRoute,
+    /// gateway.networking.k8s.io/v1 GRPCRoute.
+    GRPCRoute,
     /// networking.istio.io DestinationRule.
     DestinationRule,
     /// surefoot.dev RolloutAction.
@@ -160,6 +162,7 @@ impl Kind {
             Kind::Service => "Service",
             Kind::VirtualService => "VirtualService",
             Kind::HTTPRoute => "HTTPRoute",
+            Kind::GRPCRoute => "GRPCRoute",
             Kind::DestinationRule => "DestinationRule",
             Kind::RolloutAction => "RolloutAction",
         }
@@ -168,7 +171,7 @@ impl Kind {
     /// Whether it is a kind of route.
     #[must_use]
     pub fn is_route(self) -> bool {
-        matches!(self, Kind::VirtualService | Kind::HTTPRoute)
+        matches!(self, Kind::VirtualService | Kind::HTTPRoute | Kind::GRPCRoute)
     }
 }
 
@@ -177,6 +180,7 @@ impl From<RouteKind> for Kind {
         match kind {
             RouteKind::VirtualService => Kind::VirtualService,
             RouteKind::HTTPRoute => Kind::HTTPRoute,
+            RouteKind::GRPCRoute => Kind::GRPCRoute,
         }
     }
 }

@@ -8,7 +8,6 @@ use anyhow::Result;
 
 use super::METRICS_PORT;
 use super::metrics::{self, serve};
-use crate::backend::PORT;
 use crate::sidecars::{Listed, Sidecars};
 use crate::world::Task;
 
@@ -37,6 +36,6 @@ impl Inbound {
 
     /// A request has been answered.
     pub fn answered(&self, status: u16, took: Duration) {
-        self.counts.answered(PORT, status, took);
+        self.counts.answered(status, took);
     }
 }

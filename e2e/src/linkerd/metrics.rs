@@ -19,6 +19,7 @@ use surefoot_core::metrics::LINKERD_BOUNDARIES;
 use tokio::net::TcpListener;
 
 use super::METRICS_PORT;
+use crate::backend::PORT;
 use crate::world::Task;
 
 /// Latencies within Linkerd's boundaries, milliseconds.
@@ -127,6 +128,7 @@ impl Page for Outbound {
 struct Answer {
     direction: &'static str,
     srv_port: u16,
+    route_name: &'static str,
     status_code: u16,
     classification: &'static str,
     grpc_status: &'static str,
@@ -137,6 +139,7 @@ struct Answer {
 struct Status {
     direction: &'static str,
     srv_port: u16,
+    route_name: &'static str,
     status_code: u16,
 }
 
@@ -155,22 +158,36 @@ impl Default for Inbound {
 }
 
 impl Inbound {
-    /// The server at a port of the pod has answered.
-    pub fn answered(&self, srv_port: u16, status_code: u16, took: Duration) {
+    /// The pod has answered.
+    pub fn answered(&self, status_code: u16, took: Duration) {
+        self.counted(PORT, "default", status_code, took);
+    }
+
+    /// The server at a port of the pod has answered a request that came by a route of this name.
+    fn counted(&self, srv_port: u16, route_name: &'static str, status_code: u16, took: Duration) {
         let direction = "inbound";
         let classification = if status_code < 500 { "success" } else { "failure" };
-        let labels =
-            Answer { direction, srv_port, status_code, classification, grpc_status: "", error: "" };
+        let labels = Answer {
+            direction,
+            srv_port,
+            route_name,
+            status_code,
+            classification,
+            grpc_status: "",
+            error: "",
+        };
         self.responses.get_or_create(&labels).inc();
-        let labels = Status { direction, srv_port, status_code };
+        let labels = Status { direction, srv_port, route_name, status_code };
         self.latencies.get_or_create(&labels).observe(millis(took));
     }
 }
 
 impl Page for Inbound {
-    /// Scrapes come by the proxy too, and are counted with the rest.
+    /// Scrapes and the kubelet's probes come by the proxy too, and are counted with the rest. (There is a
+    /// probe with each scrape here.)
     fn asked(&self) {
-        self.answered(METRICS_PORT, 200, Duration::ZERO);
+        self.counted(METRICS_PORT, "default", 200, Duration::ZERO);
+        self.counted(PORT, "probe", 200, Duration::ZERO);
     }
 
     fn register(&self, registry: &mut Registry) {

@@ -153,6 +153,11 @@ const ROWS: &[Row] = &[
         "Linkerd reads no VirtualService",
     ),
     row(
+        "admission-istio-grpc-route",
+        || json!({"traffic": {"routes": [{"kind": "GRPCRoute", "name": APP}]}}),
+        "a GRPCRoute is shifted on Linkerd only",
+    ),
+    row(
         "admission-http-route-with-subsets",
         || {
             let routes = json!([{"kind": "HTTPRoute", "name": APP}]);

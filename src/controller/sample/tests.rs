@@ -1,5 +1,5 @@
 use surefoot_core::api::analysis::{SourceKind, SourceRef};
-use surefoot_core::api::rollout::Mesh;
+use surefoot_core::api::rollout::{Mesh, RouteKind};
 use surefoot_core::metrics::query::By;
 use surefoot_core::samples::{Count, Histogram, PodHistory};
 
@@ -11,6 +11,7 @@ use crate::outbound::Outbound;
 fn task(ticks_from: Option<Timestamp>) -> Task {
     let series = Series {
         mesh: Mesh::Istio,
+        route: RouteKind::VirtualService,
         service: "shop".into(),
         namespace: "shop".into(),
         stable: "stable".into(),

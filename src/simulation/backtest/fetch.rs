@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use surefoot_core::api::rollout::Mesh;
+use surefoot_core::api::rollout::{Mesh, RouteKind};
 use surefoot_core::metrics::answer::{self, Point};
 use surefoot_core::metrics::history::{Answering, PIECE, after, pods};
 use surefoot_core::metrics::query::{By, POD_LABELS, Series};
@@ -112,6 +112,8 @@ impl Question {
         Series {
             mesh: self.mesh,
             namespace: self.namespace.clone(),
+            // Pods tell the same by any route.
+            route: RouteKind::HTTPRoute,
             // Of the pods' own proxies nobody asks who was called.
             service: String::new(),
             stable: replica_set.to_owned(),

@@ -41,6 +41,7 @@ fn world(pods: Vec<Pod>, canary: u32) -> World {
         namespace: "shop".to_owned(),
         name: "web".to_owned(),
         called: "web".to_owned(),
+        grpc: false,
         apex: [("app".to_owned(), "web".to_owned())].into(),
         destinations,
     };

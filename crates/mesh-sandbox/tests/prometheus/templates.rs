@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use surefoot_core::api::rollout::Mesh;
+use surefoot_core::api::rollout::{Mesh, RouteKind};
 use surefoot_core::metrics::history::Answering;
 use surefoot_core::metrics::query::{By, Family, Series};
 use surefoot_core::metrics::replica::Pinned;
@@ -24,6 +24,7 @@ fn now(query: &str, at: Timestamp) -> Question {
 fn series() -> Vec<Series> {
     let names = |stable: &str, canary: &str, by, pinned| Series {
         mesh: Mesh::Istio,
+        route: RouteKind::VirtualService,
         service: "web".to_owned(),
         namespace: "shop".to_owned(),
         stable: stable.to_owned(),

@@ -55,8 +55,10 @@ use super::text::{CountOrPercent, Span};
      "traffic.apex: with subsets both versions are reached by traffic.service itself: leave it at both, or split by services"),
     ("!has(self.traffic.split) || !has(self.traffic.split.subsets) || self.traffic.routes.all(r, r.kind == 'VirtualService')",
      "an HTTPRoute knows no subsets: leave traffic.split.subsets out, or split by services"),
-    ("self.traffic.mesh != 'linkerd' || self.traffic.routes.all(r, r.kind == 'HTTPRoute')",
-     "Linkerd reads no VirtualService: name an HTTPRoute of the Service in traffic.routes"),
+    ("self.traffic.mesh != 'linkerd' || self.traffic.routes.all(r, r.kind != 'VirtualService')",
+     "Linkerd reads no VirtualService: name an HTTPRoute or a GRPCRoute of the Service in traffic.routes"),
+    ("self.traffic.mesh == 'linkerd' || self.traffic.routes.all(r, r.kind != 'GRPCRoute')",
+     "a GRPCRoute is shifted on Linkerd only: name a VirtualService or an HTTPRoute in traffic.routes, which Istio follows for gRPC as well"),
     ("!has(self.analysis) || (has(self.analysis.templates) && size(self.analysis.templates) > 0) || !has(self.analysis.metrics) || size(self.analysis.metrics) == 0 || self.analysis.metrics.exists(m, !has(m.role) || m.role == 'required') || self.steps.all(s, has(s.approval))",
      "no metric is required, so nothing would ever pass a step: make a metric's role required, or give every step an approval"),
 ])))]
@@ -169,12 +171,12 @@ pub enum Mesh {
 #[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteRef {
-    /// VirtualService or HTTPRoute.
+    /// VirtualService, HTTPRoute or GRPCRoute.
     pub kind: RouteKind,
     /// Its name, in this namespace.
     #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = local_rules()))]
     pub name: String,
-    /// Names of the http routes, or of an HTTPRoute's rules, whose weights are shifted, all alike. May
+    /// Names of the http routes, or of a route's rules, whose weights are shifted, all alike. May
     /// be left out where there is one only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
@@ -189,11 +191,14 @@ pub enum RouteKind {
     /// gateway.networking.k8s.io/v1 HTTPRoute of the Service that clients call, or (Istio) of a Gateway,
     /// with rules to the two Services.
     HTTPRoute,
+    /// gateway.networking.k8s.io/v1 GRPCRoute of the Service that clients call, with rules to the two
+    /// Services; on Linkerd, where gRPC by an HTTPRoute would be judged by its HTTP status.
+    GRPCRoute,
 }
 
 impl RouteKind {
     /// Every one of them.
-    pub const ALL: [Self; 2] = [Self::VirtualService, Self::HTTPRoute];
+    pub const ALL: [Self; 3] = [Self::VirtualService, Self::HTTPRoute, Self::GRPCRoute];
 }
 
 /// Whom callers reach that don't go by the route.

@@ -11,7 +11,7 @@ use super::answer::{AnswerError, Point, Track, count, sum};
 use super::query::{By, Family, Series, exactly, literal};
 use super::tick::{add, boundary, rises};
 use super::vocabulary::{Metric, vocabulary};
-use crate::api::rollout::Mesh;
+use crate::api::rollout::{Mesh, RouteKind};
 use crate::routing::Side;
 use crate::samples::{Count, Histogram, PodHistory};
 
@@ -86,7 +86,7 @@ impl Answering<'_> {
         let Answering { label, over, .. } = self;
         let by = By::Pod { label: (*label).to_owned() };
         let Metric { name, matchers, namespace, .. } =
-            vocabulary(self.mesh).metric(&by, Family::Requests);
+            vocabulary(self.mesh).metric(&by, Family::Requests, RouteKind::HTTPRoute);
         let pods = match self.replica_set {
             Some(set) => format!("{}-.{{5}}", exactly(set)),
             None => format!("{}-[a-z0-9]+-.{{5}}", exactly(self.deployment)),
@@ -256,6 +256,7 @@ mod tests {
     fn series() -> Series {
         Series {
             mesh: Mesh::Istio,
+            route: RouteKind::VirtualService,
             namespace: "shop".into(),
             service: "web".into(),
             stable: "web-6c".into(),

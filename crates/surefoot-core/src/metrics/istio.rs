@@ -3,6 +3,7 @@
 use super::answer::Point;
 use super::query::{By, Family};
 use super::vocabulary::{Metric, Vocabulary, grpc_fails};
+use crate::api::rollout::RouteKind;
 use crate::engine::ISTIO_BOUNDARIES;
 
 const REQUESTS: &str = "istio_requests_total";
@@ -39,7 +40,7 @@ static PODS_LATENCY: Metric = at_pods(LATENCY, LATENCY_LABELS);
 pub(super) struct Istio;
 
 impl Vocabulary for Istio {
-    fn metric(&self, by: &By, family: Family) -> &'static Metric {
+    fn metric(&self, by: &By, family: Family, _: RouteKind) -> &'static Metric {
         match (by, family) {
             (By::Service, Family::Requests) => &CALLERS_REQUESTS,
             (By::Service, Family::Latency) => &CALLERS_LATENCY,

@@ -10,6 +10,7 @@
 use super::answer::Point;
 use super::query::{By, Family};
 use super::vocabulary::{Metric, Vocabulary, grpc_fails};
+use crate::api::rollout::RouteKind;
 
 /// Linkerd's latency buckets, milliseconds.
 pub const LINKERD_BOUNDARIES: [f64; 25] = [
@@ -27,6 +28,13 @@ static CALLERS_REQUESTS: Metric = Metric {
     labels: "http_status, error",
 };
 
+/// The same of a GRPCRoute. The status is a name, and UNKNOWN where there was none.
+static CALLERS_CALLS: Metric = Metric {
+    name: "outbound_grpc_route_backend_response_statuses_total",
+    labels: "grpc_status, error",
+    ..CALLERS_REQUESTS
+};
+
 /// By the Service under which the pod was found, which is the version's own. (The route's own
 /// durations have seven buckets, and are of no use beyond a glance.)
 static CALLERS_LATENCY: Metric = Metric {
@@ -39,8 +47,9 @@ static CALLERS_LATENCY: Metric = Metric {
 };
 
 const fn at_pods(name: &'static str, labels: &'static str) -> Metric {
-    // Port 4191 is the proxy's own, which Prometheus and probes ask.
-    let matchers = "direction=\"inbound\", srv_port!=\"4191\", ";
+    // Port 4191 is the proxy's own, which Prometheus asks; the kubelet's probes come by a route of
+    // Linkerd's making.
+    let matchers = "direction=\"inbound\", srv_port!=\"4191\", route_name!=\"probe\", ";
     Metric { name, matchers, namespace: "namespace", service: "", called: None, labels }
 }
 
@@ -52,8 +61,9 @@ static PODS_LATENCY: Metric = at_pods("response_latency_ms_bucket", "status_code
 pub(super) struct Linkerd;
 
 impl Vocabulary for Linkerd {
-    fn metric(&self, by: &By, family: Family) -> &'static Metric {
+    fn metric(&self, by: &By, family: Family, route: RouteKind) -> &'static Metric {
         match (by, family) {
+            (By::Service, Family::Requests) if route == RouteKind::GRPCRoute => &CALLERS_CALLS,
             (By::Service, Family::Requests) => &CALLERS_REQUESTS,
             (By::Service, Family::Latency) => &CALLERS_LATENCY,
             (By::Pod { .. }, Family::Requests) => &PODS_REQUESTS,
@@ -70,13 +80,14 @@ impl Vocabulary for Linkerd {
     }
 
     fn failed(&self, point: &Point) -> bool {
+        if !point.label("error").is_empty() {
+            return true;
+        }
         let status = point.label("grpc_status");
         if !status.is_empty() {
             return grpc_fails(status);
         }
-        !point.label("error").is_empty()
-            || point.label("classification") == "failure"
-            || point.label("http_status").starts_with('5')
+        point.label("classification") == "failure" || point.label("http_status").starts_with('5')
     }
 
     fn boundaries(&self) -> &'static [f64] {
@@ -105,6 +116,7 @@ mod tests {
         };
         Series {
             mesh: Mesh::Linkerd,
+            route: RouteKind::HTTPRoute,
             namespace: "shop".into(),
             service: "web".into(),
             stable: stable.into(),
@@ -153,12 +165,39 @@ mod tests {
     }
 
     #[test]
+    fn calls_by_a_grpc_route_go_by_their_own_status() {
+        let series = Series { route: RouteKind::GRPCRoute, ..series(By::Service) };
+        let query =
+            series.increments(Family::Requests, Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+        assert!(query.starts_with("sum by (backend_name, grpc_status, error)"), "{query}");
+        let counted = "outbound_grpc_route_backend_response_statuses_total{parent_namespace=";
+        assert!(query.contains(counted), "{query}");
+        let of = |status: &str, error: &str, value: f64| {
+            let labels =
+                [("backend_name", "web-canary"), ("grpc_status", status), ("error", error)];
+            point(&labels, value)
+        };
+        let points = [
+            of("OK", "", 90.0),
+            of("NOT_FOUND", "", 5.0),
+            of("UNAVAILABLE", "", 3.0),
+            of("UNKNOWN", "FAIL_FAST", 2.0),
+            of("OK", "RESET", 1.0),
+        ];
+        let [canary, _] = requests(&series, &points).unwrap();
+        assert_eq!(canary, Count { requests: 101, failed: 6, abandoned: 0 });
+        // Latencies, and what pods tell, have one name for both.
+        let by_pod = Series { by: By::Pod { label: "pod".into() }, ..series };
+        assert!(by_pod.found().contains("response_total{direction=\"inbound\""));
+    }
+
+    #[test]
     fn pods_count_what_they_answered() {
         let series = series(By::Pod { label: "pod".into() });
         let query = series.found();
         assert!(!query.contains("deployment"), "{query}");
-        let counted = "response_total{direction=\"inbound\", srv_port!=\"4191\", namespace=\"shop\", \
-                       pod=~\"web-6c-.{5}|web-sf1-.{5}\"}";
+        let counted = "response_total{direction=\"inbound\", srv_port!=\"4191\", \
+                       route_name!=\"probe\", namespace=\"shop\", pod=~\"web-6c-.{5}|web-sf1-.{5}\"}";
         assert!(query.contains(counted), "{query}");
         let of = |class: &str, grpc: &str, value: f64| {
             let own = ("pod", "web-sf1-x7k2p");

@@ -14,7 +14,7 @@ pub use linkerd::LINKERD_BOUNDARIES;
 pub(crate) use vocabulary::vocabulary;
 pub use wanted::{Wanted, past, wanted};
 
-use crate::api::rollout::Mesh;
+use crate::api::rollout::{Mesh, RouteKind};
 use query::{By, Family};
 
 /// The upper ends of a mesh's latency buckets, milliseconds, where none have been seen yet.
@@ -26,5 +26,6 @@ pub fn boundaries(mesh: Mesh) -> &'static [f64] {
 /// The metric in which a mesh's pods tell their latencies, for people.
 #[must_use]
 pub fn pods_latency(mesh: Mesh) -> &'static str {
-    vocabulary(mesh).metric(&By::Pod { label: String::new() }, Family::Latency).name
+    let by = By::Pod { label: String::new() };
+    vocabulary(mesh).metric(&by, Family::Latency, RouteKind::HTTPRoute).name
 }

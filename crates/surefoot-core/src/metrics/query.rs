@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::replica::{Pinned, Target};
 use super::vocabulary::{Metric, Vocabulary, vocabulary};
-use crate::api::rollout::Mesh;
+use crate::api::rollout::{Mesh, RouteKind};
 use crate::observed::{is_pod_of, pod_prefix};
 use crate::routing::Side;
 
@@ -31,6 +31,8 @@ pub enum Family {
 pub struct Series {
     /// Whose metrics they are.
     pub mesh: Mesh,
+    /// By which kind of route they are of.
+    pub route: RouteKind,
     /// Namespace of both.
     pub namespace: String,
     /// The Service that clients call.
@@ -114,7 +116,7 @@ impl Series {
     }
 
     fn metric(&self, family: Family) -> &'static Metric {
-        self.vocabulary().metric(&self.by, family)
+        self.vocabulary().metric(&self.by, family, self.route)
     }
 
     fn selector(&self, family: Family) -> String {
@@ -337,6 +339,7 @@ mod tests {
     fn series() -> Series {
         Series {
             mesh: Mesh::Istio,
+            route: RouteKind::VirtualService,
             namespace: "shop".into(),
             service: "checkout".into(),
             stable: "checkout-stable".into(),

@@ -112,12 +112,13 @@ pub fn raw_increase(samples: &[(f64, f64)], from: f64, to: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::rollout::Mesh;
+    use crate::api::rollout::{Mesh, RouteKind};
     use crate::metrics::query::By;
 
     fn series() -> Series {
         Series {
             mesh: Mesh::Istio,
+            route: RouteKind::VirtualService,
             namespace: "n".into(),
             service: "x".into(),
             stable: "s".into(),

@@ -5,7 +5,7 @@ use super::answer::Point;
 use super::istio::Istio;
 use super::linkerd::Linkerd;
 use super::query::{By, Family};
-use crate::api::rollout::Mesh;
+use crate::api::rollout::{Mesh, RouteKind};
 
 /// A metric, and by which of its labels series are chosen and told apart.
 pub(crate) struct Metric {
@@ -25,8 +25,8 @@ pub(crate) struct Metric {
 
 /// How a mesh speaks of requests.
 pub(crate) trait Vocabulary: Sync {
-    /// The metric of a family, as these report it.
-    fn metric(&self, by: &By, family: Family) -> &'static Metric;
+    /// The metric of a family, as these report it of a kind of route.
+    fn metric(&self, by: &By, family: Family, route: RouteKind) -> &'static Metric;
     /// Matchers, each behind a comma, that leave out latencies of clients that went away.
     fn stayed(&self) -> &'static str;
     /// Whether the client went away before the answer.

@@ -142,6 +142,7 @@ fn by_pod(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Series
 fn of(plan: &Plan, namespace: &str, [stable, canary]: [&str; 2], by: By) -> Series {
     Series {
         mesh: plan.routing.mesh,
+        route: plan.routing.kind,
         namespace: namespace.to_owned(),
         service: plan.routing.service.clone(),
         stable: stable.to_owned(),

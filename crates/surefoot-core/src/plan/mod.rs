@@ -263,13 +263,17 @@ fn routing(spec: &RolloutSpec) -> Result<Routing, PlanError> {
         return Err(invalid("split.services", "one of them is traffic.service", remedy));
     }
     let by = |kind| routing.each().any(|one| one.kind == kind);
-    if routing.rule().is_some() && by(RouteKind::HTTPRoute) {
+    if routing.rule().is_some() && routing.each().any(|r| r.kind != RouteKind::VirtualService) {
         let problem = "an HTTPRoute knows no subsets";
         return Err(invalid("split.subsets", problem, "split by services"));
     }
     if routing.mesh == Mesh::Linkerd && by(RouteKind::VirtualService) {
-        let remedy = "name an HTTPRoute of the Service";
+        let remedy = "name an HTTPRoute or a GRPCRoute of the Service";
         return Err(invalid("routes", "Linkerd reads no VirtualService", remedy));
+    }
+    if routing.mesh != Mesh::Linkerd && by(RouteKind::GRPCRoute) {
+        let remedy = "name a VirtualService or an HTTPRoute";
+        return Err(invalid("routes", "a GRPCRoute is shifted on Linkerd only", remedy));
     }
     if routing.apex == Apex::StableOnly && routing.rule().is_some() {
         let remedy = "leave it at both, or split by services";
@@ -461,9 +465,13 @@ steps: [{weight: 10}, {weight: 50}, {weight: 100}]
         let virtual_service = spec(&SMALLEST.replace("istio", "linkerd"));
         let refused = Plan::of(&virtual_service).unwrap_err().to_string();
         assert!(
-            refused.contains("Linkerd reads no VirtualService; name an HTTPRoute"),
+            refused.contains("Linkerd reads no VirtualService; name an HTTPRoute or"),
             "{refused}"
         );
+        let grpc = SMALLEST.replace("VirtualService", "GRPCRoute");
+        let refused = Plan::of(&spec(&grpc)).unwrap_err().to_string();
+        assert!(refused.contains("a GRPCRoute is shifted on Linkerd only"), "{refused}");
+        assert!(Plan::of(&spec(&grpc.replace("istio", "linkerd"))).is_ok());
         // Linkerd's buckets are finer, so that fewer steps fit; docs/linkerd.md says how many.
         let fits = |steps: &usize| {
             let steps = usual.steps.iter().cycle().take(*steps).cloned().collect();

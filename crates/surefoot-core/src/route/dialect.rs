@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::gateway::HttpRoute;
+use super::gateway::GatewayRoute;
 use super::istio::VirtualService;
 use super::problem::Fault;
 use crate::api::rollout::RouteKind;
@@ -52,6 +52,6 @@ pub(crate) trait Dialect: Sync {
 pub(crate) fn dialect(kind: RouteKind) -> &'static dyn Dialect {
     match kind {
         RouteKind::VirtualService => &VirtualService,
-        RouteKind::HTTPRoute => &HttpRoute,
+        RouteKind::HTTPRoute | RouteKind::GRPCRoute => &GatewayRoute,
     }
 }

@@ -1,4 +1,4 @@
-//! `gateway.networking.k8s.io/v1` HTTPRoute: rules with backendRefs to the two Services.
+//! `gateway.networking.k8s.io/v1` HTTPRoute and GRPCRoute: rules with backendRefs to the two Services.
 //!
 //! Several meshes read it, each as much of it as it knows, and each says on the route itself whether
 //! it does. A weight is raised only on a route that is followed as it stands.
@@ -141,10 +141,10 @@ impl<'v> Reference<'v> {
     }
 }
 
-/// The kind.
-pub(super) struct HttpRoute;
+/// The two kinds.
+pub(super) struct GatewayRoute;
 
-impl Dialect for HttpRoute {
+impl Dialect for GatewayRoute {
     fn entry(&self) -> &'static str {
         "rule"
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use surefoot_core::api::rollout::Mesh;
+use surefoot_core::api::rollout::{Mesh, RouteKind};
 use surefoot_core::metrics::answer::{AnswerError, Point, count, samples, scalar, vector};
 use surefoot_core::metrics::query::{By, Series};
 use surefoot_core::metrics::replica::Pinned;
@@ -173,6 +173,7 @@ fn counted(points: &[Point], text: &[u8]) -> Result<(), TestCaseError> {
     for (mesh, by) in ways.into_iter().chain([(Mesh::Linkerd, By::Service), (Mesh::Linkerd, pod)]) {
         let series = Series {
             mesh,
+            route: RouteKind::GRPCRoute,
             service: "x".into(),
             namespace: "n".into(),
             stable: "s".into(),
@@ -258,6 +259,7 @@ fn more_requests_than_can_be_counted_are_an_error() {
     let (by, points) = (By::Service, vector(text).unwrap());
     let series = Series {
         mesh: Mesh::Istio,
+        route: RouteKind::VirtualService,
         service: "x".into(),
         namespace: "n".into(),
         stable: "s".into(),

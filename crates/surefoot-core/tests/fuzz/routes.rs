@@ -32,7 +32,7 @@ const FORMS: [Form; 3] = [Form::Services, Form::Subsets, Form::Rules];
 fn lists(kind: RouteKind) -> (&'static str, &'static str, &'static str) {
     match kind {
         RouteKind::VirtualService => ("http", "route", "destination"),
-        RouteKind::HTTPRoute => ("rules", "backendRefs", "name"),
+        RouteKind::HTTPRoute | RouteKind::GRPCRoute => ("rules", "backendRefs", "name"),
     }
 }
 
