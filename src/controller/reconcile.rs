@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
+use surefoot_core::act::regardless;
 use surefoot_core::api::notice::Reason;
 use surefoot_core::api::status::Phase;
 use surefoot_core::api::{Rollout, RolloutStatus};
@@ -185,8 +186,7 @@ async fn perform_all(
     // Of what nothing has been decided about there is nothing but the finalizer to take off.
     let mut failed = None;
     for write in acts.iter().filter(|write| decision.is_some() || last(write)) {
-        // One route that can't be written must not keep the others from coming back.
-        if failed.is_some() && !matches!(write, Write::SetWeight { .. }) {
+        if failed.is_some() && !regardless(write) {
             break;
         }
         match perform(context.tools(), by, write).await {

@@ -38,6 +38,13 @@ pub enum Stopped {
     Refused(#[from] Refusal),
 }
 
+/// Whether a write is made although one before it has failed. Of several routes one that can't be written
+/// must not keep the others from coming back; all else waits for what comes before it.
+#[must_use]
+pub fn regardless(write: &Write) -> bool {
+    matches!(write, Write::SetWeight { .. })
+}
+
 /// The next call of a write, given what its reads have answered so far, in their order.
 ///
 /// # Errors
@@ -128,6 +135,16 @@ mod tests {
             let answers = [Some(&set), Some(&deployment), Some(&other)];
             assert_eq!(name(next(&write, by(5), &answers)), Stopped::Superseded.to_string());
         }
+    }
+
+    #[test]
+    fn a_route_waits_for_no_other_and_all_else_for_the_routes() {
+        let traffic = json!({"mesh": "istio", "service": "shop",
+            "routes": [{"kind": "VirtualService", "name": "shop"}]});
+        let routing = crate::routing::Routing::of(&serde_json::from_value(traffic).unwrap());
+        assert!(regardless(&Write::SetWeight { routing, percent: 0 }));
+        let canary = Write::Scale { replica_set: "canary".to_owned(), replicas: 0 };
+        assert!(!regardless(&canary));
     }
 
     #[test]
