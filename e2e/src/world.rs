@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
-use kube::{Api, Client};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::backend::{Behaviour, Behaviours};
+use crate::delivery::SUREFOOT;
 use crate::load::{Entry, Load, PATIENCE};
 use crate::parts::controlplane::ControlPlane;
 use crate::parts::kubelet::Kubelet;
@@ -215,9 +216,20 @@ impl Scene {
         let namespaces = Api::<Namespace>::all(self.world.client.clone());
         match namespaces.delete(&self.namespace, &DeleteParams::default()).await {
             // The scenario has done that itself.
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            other => Ok(other.map(drop)?),
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+            other => other.map(drop)?,
         }
+        // No controller is there any more to take its finalizers off, and the namespace would be tried
+        // again and again for as long as the cluster lives.
+        let rollouts = self.api(SUREFOOT, "Rollout").await?;
+        for rollout in rollouts.list(&ListParams::default()).await? {
+            let bare = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+            match rollouts.patch(&rollout.name_any(), &PatchParams::default(), &bare).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                other => other.map(drop)?,
+            }
+        }
+        Ok(())
     }
 
     /// Writes the record to the run folder, for whoever looks into a failure.

@@ -52,6 +52,7 @@ impl Cluster {
     /// Version v1 runs and the objects of its delivery are there; no controller yet.
     pub async fn start(seed: u64, spec: &Value) -> Arc<Self> {
         let mesh = Settings {
+            kind: serde_json::from_value(spec["traffic"]["mesh"].clone()).unwrap(),
             scrape_interval: Duration::from_secs(1),
             propagation: Duration::from_millis(200),
             load: Load { rps: 1000.0, ..Load::default() },

@@ -25,9 +25,10 @@ pub enum Story {
     NoData,
     HttpRoute,
     TwoRoutes,
+    Linkerd,
 }
 
-pub const STORIES: [(&str, Story); 13] = [
+pub const STORIES: [(&str, Story); 14] = [
     ("abort", Story::Abort),
     ("pass", Story::Pass),
     ("fail-at-10", Story::FailAt10),
@@ -41,6 +42,7 @@ pub const STORIES: [(&str, Story); 13] = [
     ("no-data", Story::NoData),
     ("http-route", Story::HttpRoute),
     ("two-routes", Story::TwoRoutes),
+    ("linkerd", Story::Linkerd),
 ];
 
 impl Story {
@@ -74,6 +76,10 @@ impl Story {
             // The crash guard comes first.
             Story::FailAt100 => spec["gate"]["minDuration"] = json!("10s"),
             Story::HttpRoute => spec["traffic"]["routes"][0]["kind"] = json!("HTTPRoute"),
+            Story::Linkerd => {
+                spec["traffic"]["mesh"] = json!("linkerd");
+                spec["traffic"]["routes"][0]["kind"] = json!("HTTPRoute");
+            }
             Story::TwoRoutes => {
                 let outside = json!({"kind": "HTTPRoute", "name": "shop-outside"});
                 spec["traffic"]["routes"] = json!([spec["traffic"]["routes"][0], outside]);
@@ -102,7 +108,11 @@ impl Story {
                 release(c, "bad");
                 rests(c, 1, "v1").await;
             }
-            Story::FailAt50 | Story::FailAt100 | Story::HttpRoute | Story::TwoRoutes => {
+            Story::FailAt50
+            | Story::FailAt100
+            | Story::HttpRoute
+            | Story::TwoRoutes
+            | Story::Linkerd => {
                 let step = if self == Story::FailAt100 { 2 } else { 1 };
                 release(c, "v2");
                 c.until("the step", |c| passes(c) >= step).await;
