@@ -133,8 +133,8 @@ pub fn items(api: &Sandbox, path: &str) -> Vec<Value> {
     }
 }
 
-/// What the mesh's controller says of the routes of the Gateway API that have changed since it last looked: the path
-/// of each, and its new status.
+/// What the mesh's controller says of the routes of the Gateway API that have changed since it last
+/// looked: the path of each, and its new status.
 #[must_use]
 pub fn verdicts(api: &Sandbox, mesh: Mesh) -> Vec<(String, Value)> {
     let verdict = |kind: RouteKind, route: &Value| {

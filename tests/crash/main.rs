@@ -204,9 +204,8 @@ fn main() -> ExitCode {
         kinds: KINDS.iter().filter(|kind| wanted(kind)).map(|(kind, _)| *kind).collect(),
         every: variable("POINTS").parse().unwrap_or(if everything { 1 } else { 20 }).max(1),
         call: variable("CALL").parse().ok(),
-        pairs: false,
+        pairs: KINDS.iter().any(|kind| kind.0 == Kind::Pair && wanted(kind)),
     };
-    let chosen = Chosen { pairs: chosen.kinds.contains(&Kind::Pair), ..chosen };
     let start = Instant::now();
     let mut all = Tallies::new();
     let mut well = true;

@@ -19,13 +19,8 @@ use crate::grid::{HARM, SLOW};
 /// 0 for a block with one arm only: it tells nothing of a ratio.
 #[must_use]
 pub fn log_e(block: &Block, r0: f64, ratio: f64) -> f64 {
-    let (n1, k1, n0, k0) = block.floats();
-    if n1 == 0.0 || n0 == 0.0 {
-        return 0.0;
-    }
-    // ln((R n1 + n0)/(R0 n1 + n0)) without cancellation where R is near R0.
-    let spread = ln_1p((ratio - r0) * n1 / (r0 * n1 + n0));
-    k1 * (ratio / r0).ln() - (k1 + k0) * spread
+    let [log] = promote(block, r0, &[ratio], 1.0);
+    log
 }
 
 /// One block's ln e of harm at the alternatives r0·h: null p1 ≤ r0·p0, r0 ≥ 1, h > 1.
@@ -90,13 +85,6 @@ impl Parts {
         let q0 = r0 * n1 / (r0 * n1 + n0);
         tells.then_some(Self { q0, ours: k1 / dispersion, all: (k1 + k0) / dispersion })
     }
-}
-
-/// ln(1 + x) for x > −1 without cancellation, to a few units of the last digit: what the sum 1 + x loses
-/// is put back. Half of the time that the standard library's takes.
-pub(crate) fn ln_1p(x: f64) -> f64 {
-    let sum = 1.0 + x;
-    sum.ln() + (x - (sum - 1.0)) / sum
 }
 
 /// One block's ln e of safety at the alternatives of `grid`, ratios to stable's rate: null

@@ -18,7 +18,6 @@
 
 use crate::block::Block;
 use crate::elementary;
-use crate::share::ln_1p;
 
 /// How long a window is; shorter only where a step ends, and then it only counts against harm.
 pub const WINDOW_MILLIS: u64 = 60_000;
@@ -43,14 +42,10 @@ pub fn applies(r0: f64, p0: f64) -> bool {
 /// 0 without failures, and with one arm only.
 #[must_use]
 pub fn log_e(window: &Block, r0: f64, ratio: f64) -> f64 {
-    let (n1, k1, n0, k0) = window.floats();
-    if n1 == 0.0 || n0 == 0.0 || k1 + k0 == 0.0 {
-        return 0.0;
-    }
-    let (share, q0) = (k1 / (k1 + k0), r0 * n1 / (r0 * n1 + n0));
-    let more = ratio / r0 - 1.0;
-    // ln((1 + S·more)/(1 + q0·more)) without cancellation where both are near.
-    ln_1p((share - q0) * more / (1.0 + q0 * more))
+    let mut log = [ratios(window, r0).map_or(0.0, |ratios| ratios.of(ratio / r0))];
+    elementary::ln_1p(&mut log);
+    let [log] = log;
+    log
 }
 
 /// One window's ln e of harm at the alternatives of `grid`, multiples above 1 of the null's edge:
@@ -58,7 +53,7 @@ pub fn log_e(window: &Block, r0: f64, ratio: f64) -> f64 {
 #[must_use]
 pub fn harm<const N: usize>(window: &Block, r0: f64, grid: &[f64; N]) -> [f64; N] {
     let mut logs = [0.0; N];
-    if let Some(ratios) = ratios(window, r0) {
+    if let Some(ratios) = ratios(window, edge(r0)) {
         logs = grid.map(|h| ratios.of(h));
         elementary::ln_1p(&mut logs);
     }
@@ -71,19 +66,19 @@ pub(crate) struct Ratios {
     above: f64,
 }
 
-/// `None` where a window tells nothing: without failures, and with one arm only.
-pub(crate) fn ratios(window: &Block, r0: f64) -> Option<Ratios> {
+/// Against this edge. `None` where a window tells nothing: without failures, and with one arm only.
+pub(crate) fn ratios(window: &Block, edge: f64) -> Option<Ratios> {
     let (n1, k1, n0, k0) = window.floats();
     if n1 == 0.0 || n0 == 0.0 || k1 + k0 == 0.0 {
         return None;
     }
-    let edge = edge(r0);
     let q0 = edge * n1 / (edge * n1 + n0);
     Some(Ratios { q0, above: k1 / (k1 + k0) - q0 })
 }
 
 impl Ratios {
-    /// e − 1 of [`log_e`] at a multiple of the edge: (1 + S·more)/(1 + q0·more) − 1.
+    /// e − 1 of [`log_e`] at a multiple of the edge, (1 + S·more)/(1 + q0·more) − 1, without cancellation
+    /// where both are near.
     pub(crate) fn of(&self, multiple: f64) -> f64 {
         let more = multiple - 1.0;
         self.above * more / (1.0 + self.q0 * more)

@@ -90,7 +90,7 @@ impl LatencyVotes {
     /// What one window tells, in place of what is there.
     pub(crate) fn take(&mut self, test: &LatencyTest, window: &SlowBlock) {
         for (logs, (boundary, r0)) in self.boundaries.iter_mut().zip(test.vote_margins()) {
-            let ratios = window.at(boundary).and_then(|at| vote::ratios(&at, r0));
+            let ratios = window.at(boundary).and_then(|at| vote::ratios(&at, vote::edge(r0)));
             *logs = ratios.map_or([0.0; SLOW_VOTE.len()], |ratios| SLOW_VOTE.map(|h| ratios.of(h)));
         }
         elementary::ln_1p(self.boundaries.as_flattened_mut());
