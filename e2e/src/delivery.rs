@@ -512,6 +512,16 @@ impl Delivery {
         .await
     }
 
+    /// The first release is promoted to v2, everything rests on that, no request was lost on the way, and
+    /// no invariant was broken.
+    pub async fn goes_through(&self) -> Result<()> {
+        self.promoted(1).await?;
+        self.rests_on("v2").await?;
+        self.nothing_lost(&[])?;
+        self.audit()?;
+        Ok(())
+    }
+
     /// No request failed but those that a version was told to fail.
     pub fn nothing_lost(&self, told: &[&str]) -> Result<Report> {
         let report = self.load.report();

@@ -175,8 +175,13 @@ async fn metrics(State(sidecars): State<Sidecars>, Path(key): Path<Key>) -> Resp
     registry.register("istio_requests", "Requests", counts.requests.clone());
     let help = "Durations of requests";
     registry.register("istio_request_duration_milliseconds", help, counts.durations.clone());
+    page(&registry)
+}
+
+/// Metrics as Prometheus reads them.
+pub fn page(registry: &Registry) -> Response {
     let mut body = String::new();
-    match text::encode(&mut body, &registry) {
+    match text::encode(&mut body, registry) {
         Ok(()) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], body).into_response()

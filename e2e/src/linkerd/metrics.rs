@@ -7,10 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::histogram::Histogram;
@@ -20,6 +19,7 @@ use tokio::net::TcpListener;
 
 use super::METRICS_PORT;
 use crate::backend::PORT;
+use crate::sidecars;
 use crate::world::Task;
 
 /// Latencies within Linkerd's boundaries, milliseconds.
@@ -212,12 +212,5 @@ async fn metrics<P: Page>(State(page): State<Arc<P>>) -> Response {
     page.asked();
     let mut registry = Registry::default();
     page.register(&mut registry);
-    let mut body = String::new();
-    match text::encode(&mut body, &registry) {
-        Ok(()) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], body).into_response()
-        }
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
+    sidecars::page(&registry)
 }

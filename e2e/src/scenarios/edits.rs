@@ -98,11 +98,7 @@ pub async fn by_hand(scene: Arc<Scene>) -> Result<()> {
         "figures: weight raised by hand: put right after {raised:?} ms (peers 20 ms); lowered by \
          hand: respected, Paused/WeightLowered after {lowered:?} ms (peers: undone after 21 ms)"
     );
-    delivery.promoted(1).await?;
-    delivery.rests_on("v2").await?;
-    delivery.nothing_lost(&[])?;
-    delivery.audit()?;
-    Ok(())
+    delivery.goes_through().await
 }
 
 /// A resume with a name of its own, so that there can be several for one step.
@@ -204,11 +200,7 @@ pub async fn gitops_applies_http_route(scene: Arc<Scene>) -> Result<()> {
     ensure!(status.message.contains("gitops lowered"), "{}", status.message);
     drop(tool);
     resume(&delivery, "the-tool-is-off").await?;
-    delivery.promoted(1).await?;
-    delivery.rests_on("v2").await?;
-    delivery.nothing_lost(&[])?;
-    delivery.audit()?;
-    Ok(())
+    delivery.goes_through().await
 }
 
 /// The route of the repository delegates to one that only the Rollout writes: the tool applies what is
@@ -224,11 +216,7 @@ pub async fn promoted_by_delegate(scene: Arc<Scene>) -> Result<()> {
     delivery.set_version("v2").await?;
     delivery.in_step(1).await?;
     ensure!(delivery.load.report().version("v2").requests > 0, "nobody was answered by the canary");
-    delivery.promoted(1).await?;
-    delivery.rests_on("v2").await?;
-    delivery.nothing_lost(&[])?;
-    delivery.audit()?;
-    Ok(())
+    delivery.goes_through().await
 }
 
 /// The VirtualService that holds nothing but the two weights.
@@ -301,11 +289,7 @@ async fn gitops(scene: Arc<Scene>, whole: bool) -> Result<()> {
     ensure!(writes <= if whole { 12 } else { 0 }, "{writes} writes of the route in 10 s");
     drop(tool);
     resume(&delivery, "the-tool-is-off").await?;
-    delivery.promoted(1).await?;
-    delivery.rests_on("v2").await?;
-    delivery.nothing_lost(&[])?;
-    delivery.audit()?;
-    Ok(())
+    delivery.goes_through().await
 }
 
 /// It is replaced as a whole.

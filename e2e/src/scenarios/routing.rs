@@ -45,11 +45,7 @@ pub(super) fn split() -> Value {
 /// A release of v2 that goes well.
 pub(super) async fn goes_well(delivery: &Delivery) -> Result<()> {
     delivery.set_version("v2").await?;
-    delivery.promoted(1).await?;
-    delivery.rests_on("v2").await?;
-    delivery.nothing_lost(&[])?;
-    delivery.audit()?;
-    Ok(())
+    delivery.goes_through().await
 }
 
 /// Judged by what the pods' proxies report.
@@ -103,11 +99,7 @@ pub async fn named_http_routes(scene: Arc<Scene>) -> Result<()> {
     let weights: Vec<&Value> =
         (0..3).map(|i| &route["spec"]["http"][i]["route"][1]["weight"]).collect();
     ensure!(weights == [&Value::Null, &json!(50), &json!(50)], "{weights:?}");
-    delivery.promoted(1).await?;
-    delivery.rests_on("v2").await?;
-    delivery.nothing_lost(&[])?;
-    delivery.audit()?;
-    Ok(())
+    delivery.goes_through().await
 }
 
 /// A route that is 60/40 waits for its owner, and is brought to 100/0 once the spec says so.
@@ -236,11 +228,7 @@ pub async fn leak(scene: Arc<Scene>) -> Result<()> {
     ensure!(!caller.is_finished(), "the calls ended: {:?}", caller.await);
     ensure!(status.step.is_some_and(|step| step.index == 0), "it went on all the same");
     caller.abort();
-    delivery.promoted(1).await?;
-    delivery.rests_on("v2").await?;
-    delivery.nothing_lost(&[])?;
-    delivery.audit()?;
-    Ok(())
+    delivery.goes_through().await
 }
 
 /// Requests one after another, until aborted or a minute's worth have been made.
