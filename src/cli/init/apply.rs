@@ -17,6 +17,10 @@ use crate::client::limited;
 const READY: Duration = Duration::from_secs(30);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(250);
+/// A mesh knows a new Service within this: Istio gathers changes for up to 10 s, and a proxy that is told of
+/// a Service and of a route to it at once may take up the route first and answer 503. The plugin can't see
+/// proxies, so it waits as long as a release does where it can't (`spec.traffic.propagationDelay`).
+const KNOWN: Duration = Duration::from_secs(15);
 
 /// Do them, one after another; what was done.
 ///
@@ -24,16 +28,20 @@ const LOOK: Duration = Duration::from_millis(250);
 /// In one line: what the API server refused. What was done before stays.
 pub async fn apply(client: &Client, namespace: &str, steps: &[Step]) -> Result<String> {
     let mut done = Vec::new();
-    let mut awaited = Vec::new();
+    let mut awaited: Vec<String> = Vec::new();
     for step in steps {
         let said = |text: &str| {
             step.object.pointer(text).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
         let (kind, name) = (said("/kind"), said("/metadata/name"));
-        if kind == "VirtualService" {
-            for service in awaited.drain(..) {
+        if kind == "VirtualService" && !awaited.is_empty() {
+            for service in &awaited {
                 serving(client, namespace, service).await?;
             }
+            let names = awaited.join(", ");
+            eprintln!("Services {names} reach pods; their route follows in {KNOWN:?}, when the mesh knows them");
+            tokio::time::sleep(KNOWN).await;
+            awaited.clear();
         }
         let resource = resource_of(&said("/apiVersion"), &kind);
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
@@ -87,7 +95,7 @@ async fn change(api: &Api<DynamicObject>, name: &str, now: &Value, then: &Value)
 }
 
 /// Wait until a Service reaches pods: a route that names it before that answers 503.
-async fn serving(client: &Client, namespace: &str, service: String) -> Result<()> {
+async fn serving(client: &Client, namespace: &str, service: &str) -> Result<()> {
     let api: Api<EndpointSlice> = Api::namespaced(client.clone(), namespace);
     let of = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
     let ready = async {

@@ -484,7 +484,7 @@ fn services<'a>(
         });
         let why = format!(
             "Reaches the {side} version while a release is under way; at rest it selects what {} does. The \
-             route names it, so it must be there first.",
+             route names it: it must be there 15 s before, or requests get 503 until the mesh knows it.",
             name(apex)
         );
         Step { awaited: true, ..Step::new(why, object) }
