@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use kube::api::{Api, ApiResource, DynamicObject};
@@ -48,6 +49,9 @@ pub enum Watched {
     /// surefoot.dev NotificationChannel.
     Channel,
 }
+
+/// After which time a kind that may be missing is asked for again.
+const MISSING: Duration = Duration::from_secs(30);
 
 /// Every watch.
 pub const WATCHED: [Watched; 18] = [
@@ -345,10 +349,15 @@ async fn follow(
             }
             Err(error) => {
                 let answer = refusal(error).map(Answer::Refused);
+                let missing = kind.is_optional() && answer.is_some();
                 let new = answer.is_none_or(|answer| says.send_replace(answer.clone()) != answer);
                 // What may be missing is asked for again and again, and told of once.
                 if new || !kind.is_optional() {
                     tracing::warn!(?kind, %error, "watch interrupted");
+                }
+                // The stream's own back-off begins anew with each list: it would ask every second.
+                if missing {
+                    tokio::time::sleep(MISSING).await;
                 }
                 continue;
             }
