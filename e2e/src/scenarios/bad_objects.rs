@@ -183,6 +183,21 @@ const ROWS: &[Row] = &[
         "(delegate): name that one",
     ),
     row(
+        "bad-two-virtual-services",
+        |o| {
+            let spec = &mut vs(o)?["spec"];
+            list(&mut spec["hosts"])?.push(json!(APP));
+            list(&mut spec["gateways"])?.push(json!("mesh"));
+            let route = json!([{"route": [{"destination": {"host": APP}}]}]);
+            let second = json!({
+                "apiVersion": ISTIO, "kind": "VirtualService", "metadata": {"name": "second"},
+                "spec": {"hosts": [APP], "http": route},
+            });
+            add(o, second)
+        },
+        "stands beside VirtualService \"second\"",
+    ),
+    row(
         "bad-weights-60-60",
         |o| {
             for place in [0, 1] {

@@ -1,5 +1,6 @@
-//! What stands beside a route and takes the same requests: a route of another kind for the same Service,
-//! where nobody can tell which of the two wins, or what the mesh puts above all routes.
+//! What stands beside a route and takes the same requests: a route of another kind or a second
+//! VirtualService for the same Service, where nobody can tell which of the two wins, or what the mesh puts
+//! above all routes.
 
 use serde_json::Value;
 
@@ -28,8 +29,9 @@ impl Override {
     }
 }
 
-/// Whether the route is the only one, of any kind but its own, that takes the requests of callers within
-/// the mesh. (Of one kind several may each take a part.) `all` gives the namespace's routes of a kind.
+/// Whether the route is the only one that takes the requests of callers within the mesh. (Of HTTPRoutes
+/// several may each take a part. Two VirtualServices for one host of the mesh are undefined: Istio's
+/// IST0109.) `all` gives the namespace's routes of a kind.
 ///
 /// # Errors
 /// Which other one does.
@@ -45,8 +47,11 @@ pub fn alone(
     if !takes(routing.kind, route) {
         return Ok(());
     }
-    for kind in RouteKind::ALL.into_iter().filter(|kind| *kind != routing.kind) {
-        if let Some(other) = all(kind).iter().find(|other| takes(kind, other)) {
+    let exclusive = |kind: &RouteKind| *kind != routing.kind || *kind == RouteKind::VirtualService;
+    for kind in RouteKind::ALL.into_iter().filter(exclusive) {
+        let is_itself = |other: &Value| kind == routing.kind && name(other) == routing.route;
+        let all = all(kind);
+        if let Some(other) = all.iter().find(|other| !is_itself(other) && takes(kind, other)) {
             let (name, service) = (name(other).to_owned(), routing.service.clone());
             return Err(routing.problem(Fault::Beside { kind, name, service }));
         }
@@ -150,6 +155,21 @@ mod tests {
             assert_eq!(said("VirtualService", &apart, &to_service), None);
         }
     }
+
+    #[test]
+    fn two_virtual_services_for_one_host_of_the_mesh_are_refused() {
+        let route = service("shop", &Value::Null);
+        let refused = said("VirtualService", &route, &route).unwrap();
+        assert!(refused.contains("beside VirtualService \"old\": both take"), "{refused}");
+        let mut itself = route.clone();
+        itself["metadata"]["name"] = json!("web");
+        assert_eq!(said("VirtualService", &route, &itself), None);
+        // Those of a gateway are merged.
+        let public = service("shop", &json!(["public"]));
+        assert_eq!(said("VirtualService", &public, &public), None);
+        assert_eq!(said("VirtualService", &route, &public), None);
+    }
+
     #[test]
     fn a_service_profile_with_rules_of_its_own_wins_on_linkerd() {
         let of = |mesh: &str| {
