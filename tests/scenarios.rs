@@ -130,6 +130,28 @@ fn linkerd_canary_vanishes() {
     on_linkerd("canary-vanishes", End::RolledBack);
 }
 
+/// Up without traffic, then all of it at once, and the way back as fast.
+fn blue_green(name: &str, end: End) {
+    let steps = "steps: [{weight: 10}, {weight: 50}, {weight: 100}]";
+    // Where stable has no traffic to compare with, an objective judges.
+    let blue_green = "steps: [{weight: 0, preview: true}, {weight: 100}]\n  analysis: {metrics: [{name: success-rate, successRate: {min: \"99%\"}}]}";
+    let rollout = ROLLOUT.replace(steps, blue_green);
+    let rollout = rollout.replace("service: checkout", "service: checkout\n    apex: stableOnly");
+    let manifest = Manifest::parse(&rollout, Path::new("rollout.yaml")).unwrap();
+    assert_eq!(manifest.spec.steps.len(), 2);
+    compares(name, &manifest, &format!("blue-green-{name}"), end);
+}
+
+#[test]
+fn blue_green_good() {
+    blue_green("good", End::Promoted);
+}
+
+#[test]
+fn blue_green_bad_at_once() {
+    blue_green("bad-at-once", End::RolledBack);
+}
+
 #[test]
 fn a_seed_gives_the_same_run_again_and_another_one_another() {
     let run = |seed| serde_json::to_string(&play(&MANIFEST, &scenario("slow"), seed).unwrap());

@@ -26,6 +26,8 @@ pub struct Scenario {
     pub play: Play,
     /// Whether it stops shared parts, so that no other may run beside it.
     pub alone: bool,
+    /// Whether it does nothing but wait for minutes, so that it takes no other's place.
+    pub idle: bool,
     /// Which fault it plays, for the table at the end.
     pub fault: Option<&'static str>,
 }
@@ -49,7 +51,7 @@ impl Scenario {
         F: Future<Output = Result<()>> + Send + 'static,
     {
         let play: Play = Arc::new(move |scene| Box::pin(play(scene)));
-        Self { name, play, alone: false, fault: None }
+        Self { name, play, alone: false, idle: false, fault: None }
     }
 }
 
@@ -68,7 +70,7 @@ pub type Play = Arc<dyn Fn(Arc<Scene>) -> Told + Send + Sync>;
 pub type Told = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 /// Makes a [`Scenario`] of a name and an `async fn(Arc<Scene>) -> Result<()>`;
-/// with `, alone` one that stops shared parts, with `, fault = "…"` one that plays a fault.
+/// with `, alone` one that stops shared parts, with `, idle` one that only waits, with `, fault = "…"` one that plays a fault.
 #[macro_export]
 macro_rules! scenario {
     ($name:literal, $play:path) => {
@@ -76,8 +78,12 @@ macro_rules! scenario {
             name: $name,
             play: std::sync::Arc::new(|scene| Box::pin($play(scene))),
             alone: false,
+            idle: false,
             fault: None,
         }
+    };
+    ($name:literal, $play:path, idle) => {
+        $crate::runner::Scenario { idle: true, ..$crate::scenario!($name, $play) }
     };
     ($name:literal, $play:path, alone $($rest:tt)*) => {
         $crate::runner::Scenario { alone: true, ..$crate::scenario!($name, $play $($rest)*) }
@@ -106,8 +112,12 @@ pub async fn run_in(world: &Arc<World>, scenarios: Vec<Scenario>, jobs: usize) -
     let (alone, together): (Vec<_>, Vec<_>) =
         scenarios.into_iter().partition(|scenario| scenario.alone);
     for (scenarios, jobs) in [(together, jobs.max(1)), (alone, 1)] {
+        let (idle, busy): (Vec<_>, Vec<_>) =
+            scenarios.into_iter().partition(|scenario| scenario.idle);
+        let start = |scenarios| stream::iter(scenarios).map(|scenario| timed(world, scenario));
+        let aside = idle.len().max(1);
         let mut results =
-            stream::iter(scenarios).map(|scenario| timed(world, scenario)).buffer_unordered(jobs);
+            stream::select(start(busy).buffer_unordered(jobs), start(idle).buffer_unordered(aside));
         while let Some((Scenario { name, fault, .. }, took, result)) = results.next().await {
             let seconds = took.as_secs_f64();
             faults.note(fault, &result);

@@ -7,6 +7,7 @@ use kube::Client;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use surefoot_core::api::status::Phase;
+use surefoot_core::words;
 use surefoot_core::write::Kind;
 
 use super::command::MANAGER;
@@ -120,7 +121,7 @@ pub fn next(view: &View<'_>, same: bool) -> String {
     if same {
         return "nothing comes of it: the template is what it was".to_owned();
     }
-    let weights = view.plan.iter().flat_map(|p| &p.steps).map(|s| format!("{}%", s.weight));
+    let weights = view.plan.iter().flat_map(|p| &p.steps).map(|s| words::weight(s.weight));
     let steps = weights.collect::<Vec<_>>().join(", ");
     let paused = if view.rollout.spec.paused { ", once spec.paused is false" } else { "" };
     match view.status.phase {

@@ -5,6 +5,7 @@ use surefoot_core::api::ActionKind;
 use surefoot_core::api::status::{
     Decision, MetricStatus, PastRelease, Phase, ReleaseEvidence, StepPass, Verdict, Waiting,
 };
+use surefoot_core::words;
 
 use super::account::Account;
 use super::formula::formulas;
@@ -174,6 +175,9 @@ fn meaning(decision: &Decision) -> String {
         Verdict::Adopt => "what was found running is stable".to_owned(),
         Verdict::Start => format!("release {} begins, without traffic yet", decision.release),
         Verdict::Pass => format!("step {} has passed", decision.step),
+        Verdict::Advance if decision.weight == 0 => {
+            "the canary is previewed without traffic".to_owned()
+        }
         Verdict::Advance => format!("the canary may get {}% of the traffic", decision.weight),
         Verdict::Promote => "the canary becomes the Deployment's own version".to_owned(),
         Verdict::Rollback => "all traffic goes back to stable".to_owned(),
@@ -194,7 +198,8 @@ pub(super) fn pass(pass: &StepPass, view: &View<'_>) -> String {
         format!(", by {}", pass.actor)
     };
     let at = clock(pass.at, view.now);
-    format!("Step {} ({}%) at {at}{who}: {}.", pass.step, pass.weight, ended(&pass.evidence))
+    let weight = words::weight(pass.weight);
+    format!("Step {} ({weight}) at {at}{who}: {}.", pass.step, ended(&pass.evidence))
 }
 
 fn waits(view: &View<'_>) -> Vec<String> {

@@ -3,6 +3,7 @@
 use surefoot_core::api::status::{
     Outcome, PastRelease, Phase, Release, ReleaseKind, Revision, RolloutStatus, Waiting,
 };
+use surefoot_core::words;
 
 use super::evidence;
 use super::outlook::outlook;
@@ -95,11 +96,12 @@ fn revision(page: &mut Page, name: &str, revision: Option<&Revision>) {
 /// "10% ✓ → 50% ● → 100%".
 #[must_use]
 pub fn steps(view: &View<'_>, style: Style) -> String {
-    let steps = view.steps().into_iter().map(|(weight, mark)| match mark {
-        Mark::Passed => style.paint(Tone::Good, &format!("{weight}% ✓")),
-        Mark::Current => style.paint(Tone::Strong, &format!("{weight}% ●")),
-        Mark::Failed => style.paint(Tone::Bad, &format!("{weight}% ✗")),
-        Mark::Ahead => format!("{weight}%"),
+    let steps = view.steps().into_iter().map(|(weight, mark)| (words::weight(weight), mark));
+    let steps = steps.map(|(step, mark)| match mark {
+        Mark::Passed => style.paint(Tone::Good, &format!("{step} ✓")),
+        Mark::Current => style.paint(Tone::Strong, &format!("{step} ●")),
+        Mark::Failed => style.paint(Tone::Bad, &format!("{step} ✗")),
+        Mark::Ahead => step,
     });
     steps.collect::<Vec<_>>().join(" → ")
 }
@@ -145,13 +147,13 @@ fn metrics(page: &mut Page, view: &View<'_>, wide: bool) {
         return;
     }
     page.heading(&match view.status.step.as_ref() {
-        Some(step) => match step.judged_from {
-            Some(from) => {
-                let from = clock(from, view.now);
-                format!("Evidence of step {} ({}%), judged from {from}", step.index, step.weight)
+        Some(step) => {
+            let of = format!("Evidence of step {} ({})", step.index, words::weight(step.weight));
+            match step.judged_from {
+                Some(from) => format!("{of}, judged from {}", clock(from, view.now)),
+                None => of,
             }
-            None => format!("Evidence of step {} ({}%)", step.index, step.weight),
-        },
+        }
         None => "Evidence when the release ended".to_owned(),
     });
     view.status.analysis.iter().for_each(|metric| evidence::put(page, metric));

@@ -4,6 +4,7 @@ use anyhow::{Result, anyhow};
 use kube::Resource;
 use surefoot_core::api::status::{HoldReason, Outcome, Phase, WaitingKind};
 use surefoot_core::api::{ActionKind, RolloutAction, RolloutActionSpec};
+use surefoot_core::words::weight as weight_in_words;
 
 use super::view::{View, images, under_way};
 use super::watch::Goal;
@@ -255,10 +256,10 @@ fn undone(view: &View<'_>, release: i64) -> String {
 fn promoted(view: &View<'_>) -> String {
     let index = view.step();
     let steps = view.plan.as_ref().map(|p| p.steps.as_slice()).unwrap_or_default();
-    let weight = steps.get(index).map_or(0, |s| s.weight);
-    let step = format!("step {index} ({weight}%)");
+    let weight = steps.get(index).map_or_else(String::new, |s| weight_in_words(s.weight));
+    let step = format!("step {index} ({weight})");
     let next = match steps.get(index + 1) {
-        Some(next) => format!("{}% comes next", next.weight),
+        Some(next) => format!("{} comes next", weight_in_words(next.weight)),
         None => "the canary is promoted".to_owned(),
     };
     let approval = steps.get(index).is_some_and(|s| s.approval);

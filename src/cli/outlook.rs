@@ -1,9 +1,9 @@
 //! What would decide a release, one way or the other.
 
-use surefoot_core::api::analysis::NoDataAction;
+use surefoot_core::api::analysis::{MetricRole, NoDataAction};
 use surefoot_core::api::rollout::OnInconclusive;
 use surefoot_core::api::status::{Hold, HoldReason, MetricStatus, Phase, StepStatus};
-use surefoot_core::plan::{Plan, StepPlan};
+use surefoot_core::plan::{JudgePlan, MetricPlan, Plan, StepPlan};
 use surefoot_core::words;
 
 use super::times::{clock, left};
@@ -36,7 +36,11 @@ pub fn outlook(view: &View<'_>) -> Vec<Way> {
 fn judged(view: &View<'_>) -> Vec<Way> {
     let (Some(plan), Some(step)) = (&view.plan, &view.status.step) else { return Vec::new() };
     let Some(gate) = plan.steps.get(view.step()) else { return Vec::new() };
-    let mut ways = vec![("forward", forward(view, plan, gate, step)), ("back", back(view))];
+    let forward = ("forward", forward(view, plan, gate, step));
+    if gate.is_preview() {
+        return vec![forward, ("back", back_from_preview(plan))];
+    }
+    let mut ways = vec![forward, ("back", back(view))];
     if step.hold.is_none() {
         // Paused, a step has all the time it takes.
         let inconclusive = inconclusive(view, gate, step).filter(|_| view.status.pause.is_none());
@@ -48,7 +52,7 @@ fn judged(view: &View<'_>) -> Vec<Way> {
 
 fn forward(view: &View<'_>, plan: &Plan, gate: &StepPlan, step: &StepStatus) -> String {
     let next = match plan.steps.get(view.step() + 1) {
-        Some(next) => format!("on to {}%", next.weight),
+        Some(next) => format!("on to {}", words::weight(next.weight)),
         None => "all steps passed, the canary is promoted".to_owned(),
     };
     if let Some(hold) = &step.hold {
@@ -60,9 +64,19 @@ fn forward(view: &View<'_>, plan: &Plan, gate: &StepPlan, step: &StepStatus) -> 
     if plan.metrics.is_empty() && !gate.approval {
         return format!("the weight is in force: {next}");
     }
-    let mut needed = required(&view.status.analysis);
-    needed.push(format!("{} judged", words::span(gate.min_duration)));
-    needed.push(format!("{} canary requests", words::count(gate.min_requests)));
+    let mut needed = if gate.is_preview() {
+        let asked = queries(plan).filter(|m| m.role == MetricRole::Required);
+        asked.map(|m| format!("{} passes", m.name)).collect()
+    } else {
+        required(&view.status.analysis)
+    };
+    let minimum = words::span(gate.min_duration);
+    if gate.is_preview() {
+        needed.push(format!("{minimum} ready"));
+    } else {
+        needed.push(format!("{minimum} judged"));
+        needed.push(format!("{} canary requests", words::count(gate.min_requests)));
+    }
     if gate.approval && step.approved_by.is_none() {
         needed.push("a person promotes".to_owned());
     }
@@ -85,6 +99,21 @@ fn held(hold: &Hold) -> &'static str {
 fn required(metrics: &[MetricStatus]) -> Vec<String> {
     let required = metrics.iter().filter(|m| m.role == "required");
     required.map(|m| format!("{} passes", m.name)).collect()
+}
+
+/// The metrics that need no traffic.
+fn queries(plan: &Plan) -> impl Iterator<Item = &MetricPlan> {
+    plan.metrics.iter().filter(|metric| metric.judge == JudgePlan::Query)
+}
+
+fn back_from_preview(plan: &Plan) -> String {
+    let counted = queries(plan).filter(|m| m.role != MetricRole::Observe);
+    let mut ways: Vec<String> =
+        counted.map(|m| format!("{} is outside of its limits too often", m.name)).collect();
+    let deadline = words::span(plan.progress_deadline);
+    ways.push(format!("the canary has no ready pod for {deadline}"));
+    ways.push("a new template; an abort".to_owned());
+    ways.join("; ")
 }
 
 fn back(view: &View<'_>) -> String {

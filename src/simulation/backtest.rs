@@ -27,7 +27,7 @@ use surefoot_sim::backtest::{Outcome, outcome};
 use self::fetch::{LONGEST, Question};
 use self::store::Found;
 use super::manifest::Manifest;
-use super::{Output, bar_of, each, plan, written};
+use super::{Output, bar_of, each, plan, previewed, written};
 use crate::clock::Clock;
 use crate::controller::prometheus::Prometheus;
 use crate::outbound::Outbound;
@@ -116,7 +116,8 @@ struct Report {
 /// When the Rollout can't be followed, Prometheus can't be asked, or its history can't be replayed.
 pub async fn run(options: &Options) -> Result<String> {
     let manifest = Manifest::read(&options.filename)?;
-    let plan = Plan::of(&manifest.spec).context("the Rollout can't be followed")?;
+    let whole = Plan::of(&manifest.spec).context("the Rollout can't be followed")?;
+    let plan = whole.with_traffic();
     let question = question(options, &manifest, &plan, Clock::System.now())?;
     let outbound = Outbound::new().context("making a client for Prometheus")?;
     let prometheus = Prometheus::new(Arc::new(outbound));
@@ -124,7 +125,8 @@ pub async fn run(options: &Options) -> Result<String> {
     let asked = question.ask(&prometheus, options.state.as_deref(), &bar).await;
     bar.finish_and_clear();
     let (found, history) = asked?;
-    let report = report(options, &plan, &question, &found, history)?;
+    let mut report = report(options, &plan, &question, &found, history)?;
+    report.warnings.extend(previewed(&whole));
     if let Some(path) = &options.write_calibration {
         let analysis = manifest.spec.analysis.as_ref();
         let metrics = analysis.map_or(&[][..], |analysis| &analysis.metrics);

@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use surefoot_core::plan::{MetricKind, Plan};
+use surefoot_core::words;
 
 use crate::cli::terminal::Terminal;
 
@@ -39,6 +40,13 @@ fn left_out(plan: &Plan) -> impl Iterator<Item = String> {
         };
         Some(format!("{}: {why}", metric.name))
     })
+}
+
+/// What is said of a preview where only traffic is looked at.
+fn previewed(plan: &Plan) -> Option<String> {
+    let preview = plan.steps.iter().find(|step| step.is_preview())?;
+    let least = words::span(preview.min_duration);
+    Some(format!("the preview comes before all this: it takes {least} at least and has no traffic"))
 }
 
 /// How rows of cells become a table; the first is the header.

@@ -18,7 +18,7 @@ use surefoot_sim::traffic::{Failures, Latency, Traffic};
 use surefoot_stats::calibration::{ASSUMED_ETA, ASSUMED_PHI};
 
 use super::manifest::Manifest;
-use super::{Lines, Output, bar, each, left_out, seconds, written};
+use super::{Lines, Output, bar, each, left_out, previewed, seconds, written};
 use crate::cli::measure::Measured;
 
 /// Options of `surefoot plan`.
@@ -209,7 +209,8 @@ pub fn of(measured: &Measured, play: &Play) -> Result<String> {
     written(play.output, &forecast, say)
 }
 
-fn forecast(plan: &Plan, service: &Service, options: &Play) -> Forecast {
+fn forecast(whole: &Plan, service: &Service, options: &Play) -> Forecast {
+    let plan = &whole.with_traffic();
     let (alike, replicas) = (&service.traffic, service.replicas);
     let regressions = regressions(plan, alike);
     let fewer = options.runs / 4;
@@ -241,7 +242,10 @@ fn forecast(plan: &Plan, service: &Service, options: &Play) -> Forecast {
             good.iter().filter(|r| r.end == End::Promoted).map(|r| r.took().as_secs_f64()),
         ),
         regressions: bad,
-        warnings: warnings(plan, alike, options.seed, &steps),
+        warnings: warnings(plan, alike, options.seed, &steps)
+            .into_iter()
+            .chain(previewed(whole))
+            .collect(),
         steps,
     }
 }

@@ -31,6 +31,12 @@ pub fn percent(share: f64) -> String {
     format!("{percent:.digits$}%")
 }
 
+/// A step by its weight: "10%"; one without weight is a preview.
+#[must_use]
+pub fn weight(weight: i32) -> String {
+    if weight == 0 { "preview".to_owned() } else { format!("{weight}%") }
+}
+
 /// A count with separators: "12,304".
 #[must_use]
 pub fn count(n: u64) -> String {

@@ -74,6 +74,10 @@ fn weights(weights: &[i32]) -> Value {
     steps(&weights.iter().map(|weight| json!(weight)).collect::<Vec<_>>())
 }
 
+fn preview(first: &Value) -> Value {
+    json!({"steps": [first, {"weight": 100}]})
+}
+
 fn subsets(stable: &str, canary: &str) -> Value {
     json!({"destinationRule": APP, "stable": stable, "canary": canary})
 }
@@ -94,6 +98,7 @@ const URL: &str = "must be an http or https URL without user";
 const SPAN: &str = "must be more than 0s and at most 24h";
 const RISK: &str = "must be more than 0% and at most 50%";
 const RISING: &str = "each step's weight must be above the one before";
+const PREVIEW: &str = "only a preview has weight 0, and a preview has no other";
 const LOCAL: &str = "must be the name of an object of this namespace";
 
 const fn row(name: &'static str, bad: fn() -> Value, says: &'static str) -> Row {
@@ -111,8 +116,22 @@ const ROWS: &[Row] = &[
     row("admission-steps-equal", || weights(&[10, 10, 100]), RISING),
     row("admission-steps-21", || weights(&Vec::from_iter(80..=100)), "must have at most 20 items"),
     row("admission-weight-101", || weights(&[10, 101]), "should be less than or equal to 100"),
-    row("admission-weight-negative", || weights(&[-1, 100]), "greater than or equal to 1"),
-    row("admission-weight-0", || weights(&[0, 100]), "greater than or equal to 1"),
+    row("admission-weight-negative", || weights(&[-1, 100]), "greater than or equal to 0"),
+    row("admission-weight-0", || weights(&[0, 100]), PREVIEW),
+    row(
+        "admission-preview-with-weight",
+        || preview(&json!({"weight": 10, "preview": true})),
+        PREVIEW,
+    ),
+    row(
+        "admission-preview-apex-both",
+        || {
+            let mut spec = preview(&json!({"weight": 0, "preview": true}));
+            spec["traffic"] = json!({"apex": "both"});
+            spec
+        },
+        "set traffic.apex: stableOnly",
+    ),
     row(
         "admission-weight-broken",
         || steps(&[json!(10.5), json!(100)]),

@@ -10,12 +10,19 @@ use super::commands::plugin;
 use super::routing::{by_version, goes_well, split, uneven};
 use crate::app::ISTIO;
 use crate::delivery::{APP, Delivery, SUREFOOT, Setup, rollout};
+use crate::load::Entry;
 use crate::world::Scene;
 
 /// A route with one destination.
 pub async fn one_destination(scene: Arc<Scene>) -> Result<()> {
     let routing = |namespace: &str| Ok(vec![single(namespace, &json!([entry()]))]);
     play(scene, Setup { routing, ..Setup::default() }).await
+}
+
+/// No route at all: one is made for the Service's clients in the mesh.
+pub async fn no_route(scene: Arc<Scene>) -> Result<()> {
+    let setup = Setup { entry: Entry::Sidecar, routing: |_| Ok(Vec::new()), ..Setup::default() };
+    play(scene, setup).await
 }
 
 /// The same with a policy for the Service.
@@ -82,7 +89,14 @@ async fn play(scene: Arc<Scene>, setup: Setup) -> Result<()> {
     ensure!(delivery.rollout().await.is_err(), "it was only to be shown");
     let said = plugin(&delivery, &["init", "deployment/shop", "--apply"]).await?;
     ensure!(said.contains("rollout/shop created"), "{said}");
-    // What it takes to be quick; the traffic is as init has it.
+    // What it takes to be quick; the traffic is as init has it. A route without a timeout holds each step
+    // for as long as a request may take.
+    let route = delivery.scene.get(ISTIO, "VirtualService", APP).await?;
+    if route["spec"]["http"][0]["timeout"].is_null() {
+        let mut http = route["spec"]["http"].clone();
+        http[0]["timeout"] = json!("2s");
+        delivery.scene.merge(ISTIO, "VirtualService", APP, json!({"spec": {"http": http}})).await?;
+    }
     let mut quick = usual.clone();
     let of = |field: &str| usual["traffic"][field].clone();
     quick["traffic"] = json!({"propagationDelay": of("propagationDelay")});

@@ -23,6 +23,7 @@ mod notified;
 mod people;
 mod pod_lives;
 mod pods;
+mod preview;
 mod promoted;
 mod replicas;
 mod rolled_back;
@@ -37,7 +38,7 @@ use crate::scenario;
 /// All scenarios; the long ones first, so that the others run beside them.
 fn all() -> Vec<Scenario> {
     let stories = vec![
-        scenario!("at-rest", figures::at_rest),
+        scenario!("at-rest", figures::at_rest, idle),
         scenario!("as-bad-as-before", judged::as_bad_as_before),
         scenario!("judged-by-pairs", judged::by_pairs),
         scenario!("prometheus-down", faults::prometheus_down, fault = "Prometheus down"),
@@ -106,6 +107,9 @@ fn all() -> Vec<Scenario> {
         scenario!("http-route-refused", http_route::refused),
         scenario!("promoted-by-two-routes", several_routes::promoted),
         scenario!("one-of-two-routes-refuses", several_routes::one_refuses),
+        scenario!("preview-promoted", preview::promoted),
+        scenario!("preview-promoted-paused-at-rest", preview::promoted_paused_at_rest),
+        scenario!("preview-aborted", preview::aborted),
         scenario!("promoted-on-linkerd", linkerd::promoted),
         scenario!("rolled-back-on-linkerd", linkerd::rolled_back),
         scenario!("abort-on-linkerd", linkerd::abort),
@@ -118,6 +122,7 @@ fn all() -> Vec<Scenario> {
         scenario!("two-rollouts-on-one-route", routing::two_rollouts),
         scenario!("init-one-destination", init::one_destination),
         scenario!("init-policy", init::policy),
+        scenario!("init-no-route", init::no_route),
         scenario!("init-split-services", init::split_services),
         scenario!("init-split-subsets", init::split_subsets),
         scenario!("init-several-http", init::several_http),

@@ -256,7 +256,7 @@ async fn canary_address(delivery: &Delivery) -> Result<Option<String>> {
 }
 
 /// Which versions the Service that clients call reaches now.
-async fn reached(delivery: &Delivery) -> Result<Vec<String>> {
+pub(super) async fn reached(delivery: &Delivery) -> Result<Vec<String>> {
     let label = format!("kubernetes.io/service-name={APP}");
     let parameters = kube::api::ListParams::default().labels(&label);
     let slices = delivery.scene.api("discovery.k8s.io/v1", "EndpointSlice").await?;

@@ -39,7 +39,9 @@ pub async fn apply(client: &Client, namespace: &str, steps: &[Step]) -> Result<S
                 serving(client, namespace, service).await?;
             }
             let names = awaited.join(", ");
-            eprintln!("Services {names} reach pods; their route follows in {KNOWN:?}, when the mesh knows them");
+            eprintln!(
+                "Services {names} reach pods; their route follows in {KNOWN:?}, when the mesh knows them"
+            );
             tokio::time::sleep(KNOWN).await;
             awaited.clear();
         }

@@ -59,6 +59,8 @@ use super::text::{CountOrPercent, Span};
      "Linkerd reads no VirtualService: name an HTTPRoute or a GRPCRoute of the Service in traffic.routes"),
     ("self.traffic.mesh == 'linkerd' || self.traffic.routes.all(r, r.kind != 'GRPCRoute')",
      "a GRPCRoute is shifted on Linkerd only: name a VirtualService or an HTTPRoute in traffic.routes, which Istio follows for gRPC as well"),
+    ("!self.steps.exists(s, s.weight == 0) || (has(self.traffic.apex) && self.traffic.apex == 'stableOnly')",
+     "before a preview's release has any weight, traffic.service would reach the canary for callers who don't go by the route: set traffic.apex: stableOnly"),
     ("!has(self.analysis) || (has(self.analysis.templates) && size(self.analysis.templates) > 0) || !has(self.analysis.metrics) || size(self.analysis.metrics) == 0 || self.analysis.metrics.exists(m, !has(m.role) || m.role == 'required') || self.steps.all(s, has(s.approval))",
      "no metric is required, so nothing would ever pass a step: make a metric's role required, or give every step an approval"),
 ])))]
@@ -265,12 +267,21 @@ pub struct SplitServices {
 /// One step.
 #[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    ("(self.weight == 0) == (has(self.preview) && self.preview)", "only a preview has weight 0, and a preview has no other: write {weight: 0, preview: true}, or a weight of 1 or more"),
+])))]
 pub struct Step {
-    /// Per cent of the traffic that goes to the canary.
-    #[schemars(range(min = 1, max = 100))]
+    /// Per cent of the traffic that goes to the canary; 0 of a preview only.
+    #[schemars(range(min = 0, max = 100))]
     pub weight: i32,
+    /// Before any traffic: the canary is up and reached by its own Service alone, for people and tests.
+    /// The first step only, with weight 0. It is left after `gate.minDuration`, once the required
+    /// metrics with a `prometheus` query pass; others have nothing to judge yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preview: bool,
     /// How many canary pods: "2" or "25%" of the Deployment's replicas. Default: enough for the
-    /// weight, and two where the Deployment has as many. At weight 100 always all.
+    /// weight (of a preview for the next step's), and two where the Deployment has as many. At weight 100
+    /// always all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<CountOrPercent>,
     /// The step is left only when a person says so with `kubectl surefoot promote`, beside what the

@@ -5,6 +5,7 @@
 
 mod commands;
 mod delete;
+mod gate;
 mod outbox;
 mod outcome;
 mod ownership;

@@ -11,6 +11,7 @@ use crate::api::notice::{Notice, Notification, Reason, Recipient};
 use crate::api::status::{Condition, ConditionStatus};
 use crate::notify::Trouble;
 use crate::observed::Delivery;
+use crate::words;
 
 /// The condition that tells of channels out of reach.
 const CONDITION: &str = "NotificationsFailing";
@@ -141,8 +142,9 @@ impl Case<'_> {
     /// What each step passed on, a line each.
     fn evidence(&self) -> String {
         let passes = self.status.release.iter().flat_map(|r| &r.passes);
-        let lines: Vec<String> =
-            passes.map(|p| format!("{}%: {}", p.weight, cut(&p.evidence, 400))).collect();
+        let lines: Vec<String> = passes
+            .map(|p| format!("{}: {}", words::weight(p.weight), cut(&p.evidence, 400)))
+            .collect();
         cut(&lines.join("\n"), EVIDENCE)
     }
 

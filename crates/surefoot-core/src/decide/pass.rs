@@ -4,6 +4,7 @@ use super::{Case, promote, step};
 use crate::api::notice::Reason;
 use crate::api::status::{Phase, StepPass, Verdict};
 use crate::plan::Plan;
+use crate::words;
 
 /// Whether the release may go a step forward; what stops it is said.
 fn may_pass(case: &mut Case<'_>) -> bool {
@@ -39,8 +40,9 @@ pub(super) fn pass(case: &mut Case<'_>, plan: &Plan, index: usize, actor: &str, 
     }
     let Some(step) = plan.steps.get(index) else { return };
     put(case, plan, index, actor, &evidence);
+    let weight = words::weight(step.weight);
     case.record(Verdict::Pass, step.weight, actor, format!("step {index} passed: {evidence}"));
-    case.notice(Reason::StepPassed, format!("step {index} ({}%): {evidence}", step.weight), false);
+    case.notice(Reason::StepPassed, format!("step {index} ({weight}): {evidence}"), false);
     case.status.waiting_on.clear();
     if index + 1 < plan.steps.len() {
         case.desired.weight = Some(step.weight);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ownership::{held_for, lowered, release, respect};
 use super::pass::{pass, pass_full};
-use super::{CONTROLLER, Case, after, between, prepare, reach};
+use super::{CONTROLLER, Case, after, between, gate, prepare, reach};
 use crate::api::analysis::NoDataAction;
 use crate::api::notice::Reason;
 use crate::api::rollout::OnInconclusive;
@@ -14,28 +14,37 @@ use crate::api::status::{
 use crate::engine::{self, Judgement};
 use crate::observed::Route;
 use crate::plan::{Plan, StepPlan};
+use crate::routing::Side;
 use crate::samples::{Health, Tick};
 use crate::words;
 
-/// How long a timeout of the route counts when it sets none (Istio's default is no timeout).
-const NO_TIMEOUT_SECONDS: f64 = 120.0;
 /// How long the canary may get no request before that is worth a word.
 const QUIET: Duration = Duration::from_secs(30);
 
 /// Begin step `index`; its weight follows at once where its pods are ready.
 pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
     let Some(step) = plan.steps.get(index) else { return };
-    let ready_pods = case.status.step.as_ref().map_or(0, |s| s.ready_pods);
+    let before = index.checked_sub(1).and_then(|before| plan.steps.get(before));
+    let previewed = before.is_some_and(StepPlan::is_preview);
+    // Pods of a preview have had no traffic to get warm by.
+    let ready_pods = case.status.step.as_ref().filter(|_| !previewed).map_or(0, |s| s.ready_pods);
     let rate = if index == 0 {
         let baseline = case.samples.baseline.as_ref();
         case.status.engine = Some(engine::begin(plan, baseline, case.now));
         engine::reach::before(baseline)
     } else if let Some(state) = case.status.engine.take() {
-        case.status.engine = Some(engine::begin_step(&state, index));
-        engine::reach::now(&state)
+        if previewed {
+            case.status.engine = Some(engine::end_preview(&state, case.now));
+            None
+        } else {
+            let index = plan.judged_index(index);
+            case.status.engine = Some(engine::begin_step(&state, index));
+            engine::reach::now(&state)
+        }
     } else {
         None
     };
+    let rate = rate.filter(|_| !step.is_preview());
     let unreachable = reach::look(case, plan, index, rate);
     case.status.step = Some(StepStatus {
         index: i32::try_from(index).unwrap_or(i32::MAX),
@@ -109,8 +118,16 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
         return pass(case, plan, index, &who, format!("promoted by {who} before the gate was met"));
     }
     reach::again(case, plan, index, step);
-    let data = data(case, plan, &judgement, started);
-    let waived = gate(case, plan, step, &judgement, &route, ended, data);
+    let data = step.is_preview() || data(case, plan, &judgement, started);
+    if case.status.phase == Phase::RollingBack {
+        return;
+    }
+    let lacking = if step.is_preview() {
+        gate::of_preview(case, step, &judgement, started)
+    } else {
+        gate::of_traffic(case, plan, step, &judgement, &route, ended)
+    };
+    let waived = lacks(case, step, lacking, data);
     if case.status.phase == Phase::RollingBack {
         return;
     }
@@ -118,15 +135,18 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     if step.approval && approved.is_none() {
         case.wait(
             WaitingKind::Approval,
-            format!("step {index} ({}%) waits for a person: kubectl surefoot promote", step.weight),
+            format!(
+                "step {index} ({}) waits for a person: kubectl surefoot promote",
+                words::weight(step.weight)
+            ),
         );
         if met {
-            ask(case, &engine::evidence_in_words(&judgement));
+            ask(case, &seen(case, step, &judgement));
         }
     }
     if case.status.waiting_on.is_empty() {
         let who = approved.unwrap_or_else(|| CONTROLLER.to_owned());
-        let seen = engine::evidence_in_words(&judgement);
+        let seen = seen(case, step, &judgement);
         let evidence =
             waived.map_or_else(|| seen.clone(), |lacked| format!("{lacked}. Seen: {seen}"));
         return pass(case, plan, index, &who, evidence);
@@ -135,13 +155,26 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
         if held(case) || (met && step.approval) { Phase::Paused } else { Phase::Stepping };
 }
 
+/// What the step has shown, in words.
+fn seen(case: &Case<'_>, step: &StepPlan, judgement: &Judgement) -> String {
+    if !step.is_preview() {
+        return engine::evidence_in_words(judgement);
+    }
+    let since = case.status.step.as_ref().and_then(|s| s.started_at).unwrap_or(case.now);
+    let asked = judgement.metrics.iter().filter(|m| m.role == "required" && m.verdict == "Pass");
+    let asked: Vec<&str> = asked.map(|m| m.name.as_str()).collect();
+    let checks = if asked.is_empty() { String::new() } else { format!(", {}", asked.join(", ")) };
+    format!("ready for {} without traffic{checks}", words::span(between(since, case.now)))
+}
+
 /// Tell people, once a step, that only their approval is missing.
 fn ask(case: &mut Case<'_>, evidence: &str) {
     let Some(step) = case.status.step.as_mut().filter(|s| !s.approval_asked) else { return };
     step.approval_asked = true;
     let note = format!(
-        "step {} ({}%) waits for a person, kubectl surefoot promote or abort: {evidence}",
-        step.index, step.weight
+        "step {} ({}) waits for a person, kubectl surefoot promote or abort: {evidence}",
+        step.index,
+        words::weight(step.weight)
     );
     case.notice(Reason::ApprovalNeeded, note, false);
 }
@@ -181,11 +214,20 @@ fn advance(case: &mut Case<'_>, plan: &Plan, index: usize, step: &StepPlan) {
         return keep(case, allowed);
     }
     case.status.phase = Phase::Stepping;
-    let reason = format!("step {index}: {}% to the canary", step.weight);
+    let reason = match plan.routing.own_service(Side::Canary).filter(|_| step.is_preview()) {
+        Some(service) => {
+            format!("step {index}: preview, the canary is reached by Service {service} alone")
+        }
+        None => format!("step {index}: {}% to the canary", step.weight),
+    };
     case.record(Verdict::Advance, step.weight, CONTROLLER, reason.clone());
     case.notice(Reason::Advancing, reason, false);
     case.desired.weight = Some(step.weight);
-    case.wait(WaitingKind::RouteWritten, "the route is being written");
+    if step.is_preview() {
+        case.waiting(gate::min_duration(Duration::ZERO, step, "ready"));
+    } else {
+        case.wait(WaitingKind::RouteWritten, "the route is being written");
+    }
 }
 
 /// Between two steps: a weight above what is allowed is put right, one below is somebody's wish and
@@ -315,8 +357,9 @@ fn confirm(
     if let Some(started) = case.status.step.as_ref().and_then(|s| s.started_at) {
         return Some(started);
     }
-    let seen =
-        judgement.last.as_ref().is_some_and(|t| t.from >= route.since && shows(t, step.weight));
+    // A preview changes no weight.
+    let seen = step.is_preview()
+        || judgement.last.as_ref().is_some_and(|t| t.from >= route.since && shows(t, step.weight));
     if !seen && !case.passed(route.since, plan.propagation_delay) {
         case.waiting(Waiting {
             kind: WaitingKind::Propagation,
@@ -331,7 +374,11 @@ fn confirm(
     let ready = canary_ready(case);
     let now = case.now;
     if let Some(status) = case.status.step.as_mut() {
-        let wait = if ready > status.ready_pods { step.warm_up } else { step.settle };
+        let wait = match () {
+            () if step.is_preview() => Duration::ZERO,
+            () if ready > status.ready_pods => step.warm_up,
+            () => step.settle,
+        };
         status.started_at = Some(now);
         status.judged_from = Some(after(now, wait));
         status.ready_pods = ready;
@@ -360,7 +407,7 @@ fn more_pods(case: &mut Case<'_>, step: &StepPlan) -> jiff::Timestamp {
     let ready = canary_ready(case);
     let now = case.now;
     let Some(status) = case.status.step.as_mut() else { return now };
-    if ready > status.ready_pods {
+    if ready > status.ready_pods && !step.is_preview() {
         let warm = after(now, step.warm_up);
         status.judged_from = Some(status.judged_from.map_or(warm, |from| from.max(warm)));
     }
@@ -454,111 +501,14 @@ fn lit(case: &mut Case<'_>) {
     }
 }
 
-/// All that the step still lacks, as waits; when its time is over, what the plan says of that. Where it
+/// What the step still lacks, as waits; when its time is over, what the plan says of that. Where it
 /// says to go on all the same, what was lacking.
-fn gate(
+fn lacks(
     case: &mut Case<'_>,
-    plan: &Plan,
     step: &StepPlan,
-    judgement: &Judgement,
-    route: &Route,
-    warm_until: jiff::Timestamp,
+    evidence: Vec<Waiting>,
     data: bool,
 ) -> Option<String> {
-    if case.status.phase == Phase::RollingBack {
-        return None;
-    }
-    if !case.passed(warm_until, Duration::ZERO) {
-        case.waiting(Waiting {
-            kind: WaitingKind::WarmUp,
-            name: None,
-            have: None,
-            need: None,
-            message: format!(
-                "judged from {} on, after the change of weight and the warm-up of new pods",
-                clock(warm_until)
-            ),
-            until: Some(warm_until),
-        });
-    }
-    let mut evidence = judgement.unmet.clone();
-    if let Some(share) = judgement.share
-        && (share - f64::from(step.weight) / 100.0).abs() > 0.02 + f64::from(step.weight) / 300.0
-    {
-        evidence.push(Waiting {
-            kind: WaitingKind::ExposureMismatch,
-            name: None,
-            have: None,
-            need: None,
-            message: format!(
-                "the canary gets {} of the requests at weight {}%: is there another route, or does \
-                 one client stick to a version?",
-                words::percent(share),
-                step.weight
-            ),
-            until: None,
-        });
-    }
-    if step.weight < 100 && judgement.reached.leaks() {
-        let engine::Reached { pods, route } = judgement.reached;
-        evidence.push(Waiting {
-            kind: WaitingKind::Leak,
-            name: None,
-            have: i64::try_from(pods).ok(),
-            need: i64::try_from(route).ok(),
-            message: format!(
-                "the canary's pods count {} requests where the route sends {}: somebody reaches \
-                 them past it; set traffic.apex: stableOnly, or bring the callers into the mesh",
-                words::count(pods),
-                words::count(route)
-            ),
-            until: None,
-        });
-    }
-    if judgement.judged < step.min_duration {
-        evidence.push(Waiting {
-            kind: WaitingKind::MinDuration,
-            name: None,
-            have: i64::try_from(judgement.judged.as_secs()).ok(),
-            need: i64::try_from(step.min_duration.as_secs()).ok(),
-            message: format!(
-                "{} of {} judged",
-                words::span(judgement.judged),
-                words::span(step.min_duration)
-            ),
-            until: None,
-        });
-    }
-    if judgement.canary_requests < step.min_requests {
-        evidence.push(Waiting {
-            kind: WaitingKind::MinRequests,
-            name: None,
-            have: i64::try_from(judgement.canary_requests).ok(),
-            need: i64::try_from(step.min_requests).ok(),
-            message: format!(
-                "{} of {} canary requests judged",
-                words::count(judgement.canary_requests),
-                words::count(step.min_requests)
-            ),
-            until: None,
-        });
-    }
-    let slow = route.timeout.unwrap_or(NO_TIMEOUT_SECONDS);
-    let slow = after(warm_until, Duration::from_secs_f64(slow.clamp(0.0, 86_400.0)));
-    if !case.passed(slow, plan.propagation_delay) {
-        let until = after(slow, plan.propagation_delay);
-        evidence.push(Waiting {
-            kind: WaitingKind::SlowRequests,
-            name: None,
-            have: None,
-            need: None,
-            message: format!(
-                "until {} a request may still run into the route's timeout",
-                clock(until)
-            ),
-            until: Some(until),
-        });
-    }
     if held(case) {
         let hold = case.status.step.as_ref().and_then(|s| s.hold.clone());
         let message = hold.map(|h| h.message).unwrap_or_default();
@@ -618,8 +568,4 @@ fn inconclusive(case: &mut Case<'_>, step: &StepPlan) -> Option<String> {
         }
     }
     None
-}
-
-fn clock(at: jiff::Timestamp) -> String {
-    at.strftime("%H:%M:%S UTC").to_string()
 }

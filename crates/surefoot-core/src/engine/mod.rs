@@ -30,7 +30,7 @@ use self::words::{describe, describe_threshold, evidence_wait, harm_in_words};
 use crate::api::analysis::MetricRole;
 use crate::api::status::{MetricStatus, ReleaseEvidence, RolloutStatus, StepStatus, Waiting};
 use crate::metrics;
-use crate::plan::{JudgePlan, MetricKind, Plan};
+use crate::plan::{JudgePlan, MetricKind, Plan, StepPlan};
 use crate::samples::{BaselineSample, Count, Histogram, Latencies, Samples, Scalar, Tick};
 
 /// Boundaries of Istio's latency histogram, milliseconds, for a release without a baseline.
@@ -177,7 +177,17 @@ pub fn begin(plan: &Plan, baseline: Option<&BaselineSample>, now: Timestamp) -> 
     engine.encode()
 }
 
-/// The same at the beginning of another step.
+/// The same when a preview is over: what the canary was asked in it is no evidence, and what follows is
+/// counted from `now` on.
+#[must_use]
+pub fn end_preview(state: &str, now: Timestamp) -> String {
+    let Some(mut engine) = Engine::decode(state) else { return state.to_owned() };
+    engine.folded_until = now.as_millisecond();
+    engine.forget_answers();
+    engine.encode()
+}
+
+/// The same at the beginning of another step, the `index`th with traffic.
 #[must_use]
 pub fn begin_step(state: &str, index: usize) -> String {
     let Some(mut engine) = Engine::decode(state) else { return state.to_owned() };
@@ -190,9 +200,7 @@ pub fn begin_step(state: &str, index: usize) -> String {
     engine.step = Block::default();
     engine.reached = Reached::default();
     engine.judges.begin_step();
-    for (tally, _) in &mut engine.tallies {
-        *tally = Tally::default();
-    }
+    engine.forget_answers();
     engine.encode()
 }
 
@@ -271,7 +279,7 @@ fn policy(plan: &Plan, baseline: Option<&BaselineSample>) -> (Policy, Vec<Calibr
     let policy = Policy {
         false_rollback: plan.false_rollback,
         false_pass: plan.false_pass,
-        weights: plan.steps.iter().map(|s| f64::from(s.weight) / 100.0).collect(),
+        weights: plan.judged().map(|s| f64::from(s.weight) / 100.0).collect(),
         metrics,
     };
     (policy, calibrated)
@@ -354,6 +362,13 @@ impl Engine {
         // Its types hold no maps and nothing of unknown length: writing to memory can't fail.
         let bytes = postcard::to_allocvec(self).unwrap_or_default();
         STANDARD.encode([&[VERSION], bytes.as_slice()].concat())
+    }
+
+    /// What users' queries answered in the step before.
+    fn forget_answers(&mut self) {
+        for (tally, _) in &mut self.tallies {
+            *tally = Tally::default();
+        }
     }
 
     fn take(&mut self, tick: &Tick, judged: bool, longest: Duration) {
@@ -460,7 +475,8 @@ pub fn judge(plan: &Plan, status: &RolloutStatus, samples: &Samples) -> Judgemen
     let start = samples.ticks.first().map(|t| t.from);
     let start = start.or(status.decision.as_ref().map(|d| d.at)).unwrap_or_default();
     let index = status.step.as_ref().and_then(|s| usize::try_from(s.index).ok()).unwrap_or(0);
-    let fresh = || Engine::decode(&begin_step(&begin(plan, None, start), index));
+    let traffic = plan.judged_index(index);
+    let fresh = || Engine::decode(&begin_step(&begin(plan, None, start), traffic));
     let Some(mut engine) = Engine::decode(text).or_else(fresh) else {
         return nothing(text, start);
     };
@@ -474,7 +490,7 @@ pub fn judge(plan: &Plan, status: &RolloutStatus, samples: &Samples) -> Judgemen
         engine.take(tick, judged_from.is_some_and(|from| tick.from >= from), longest);
         last = Some(tick.clone());
     }
-    if let Some(step) = plan.steps.get(index) {
+    if let Some(step) = plan.steps.get(index).filter(|step| !step.is_preview()) {
         engine.judges.look(plan, step, engine.judged, engine.step.canary.n());
     }
     let thresholds = thresholds(plan, &mut engine, samples, judged_from);
@@ -551,7 +567,8 @@ fn verdict(
     let mut metrics = Vec::new();
     let mut unmet = Vec::new();
     let mut failed = None;
-    let stable_traffic = policy.has_stable_traffic(index);
+    let stable_traffic = policy.has_stable_traffic(plan.judged_index(index));
+    let preview = plan.steps.get(index).is_some_and(StepPlan::is_preview);
     let mut counts = [0; 4];
     for metric in &plan.metrics {
         let mut next = |kind: usize| {
@@ -573,7 +590,9 @@ fn verdict(
         if fails && !metric.is_sequential() {
             failed = Some(format!("{}: {}", metric.name, status.note.clone().unwrap_or_default()));
         }
-        if status.role == "required" && status.verdict != "Pass" {
+        // Without traffic there is nothing else to judge.
+        let asked = metric.judge == JudgePlan::Query;
+        if status.role == "required" && status.verdict != "Pass" && (asked || !preview) {
             unmet.push(evidence_wait(&status, &engine));
         }
         metrics.push(status);

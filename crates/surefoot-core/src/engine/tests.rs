@@ -217,3 +217,42 @@ fn no_requests_are_no_pass_where_stable_has_no_traffic_either() {
     };
     assert_eq!((verdict(0).as_str(), verdict(10).as_str()), ("NoData", "Pass"));
 }
+
+/// A check that needs no traffic is asked for; what else there is comes when the preview is over, and is
+/// counted from then on.
+#[test]
+fn a_preview_is_left_by_its_checks_and_leaves_no_evidence() {
+    let spec = "
+targetRef: {kind: Deployment, name: shop}
+traffic: {mesh: istio, service: shop, apex: stableOnly, routes: [{kind: VirtualService, name: shop}]}
+analysis:
+  metrics:
+  - {name: success, successRate: {maxDrop: 1pp}}
+  - {name: smoke, prometheus: {query: up, min: '1', failureLimit: 1}}
+steps: [{weight: 0, preview: true}, {weight: 10}, {weight: 100}]
+";
+    let plan = Plan::of(&serde_saphyr::from_str(spec).unwrap()).unwrap();
+    let smoke = |answers: &[f64]| {
+        let answer = |(i, value): (i64, &f64)| crate::samples::Scalar {
+            at: at(15 * i),
+            value: *value,
+            stable: None,
+        };
+        let answers: Vec<_> = (1..).zip(answers).map(answer).collect();
+        Samples { scalars: [("smoke".to_owned(), answers)].into(), ..Samples::default() }
+    };
+    let begun = begin(&plan, None, at(0));
+    let names =
+        |judged: &Judgement| judged.unmet.iter().filter_map(|w| w.name.clone()).collect::<Vec<_>>();
+    let first = judge(&plan, &status(begun.clone(), 0, 0), &Samples::default());
+    assert_eq!(names(&first), ["smoke"]);
+    let well = judge(&plan, &status(begun.clone(), 0, 0), &smoke(&[1.0, 1.0]));
+    assert_eq!((names(&well), well.harm), (Vec::new(), None));
+    let broken = judge(&plan, &status(begun, 0, 0), &smoke(&[0.0, 0.0]));
+    assert!(broken.harm.is_some_and(|harm| harm.starts_with("smoke: ")));
+    // The preview took ten minutes. What was asked of it isn't evidence, and its answers are its own.
+    let over = end_preview(&well.engine, at(600));
+    assert_eq!(folded_until(&over), Some(at(600)));
+    let next = judge(&plan, &status(over, 1, 600), &good(480, 50_000));
+    assert_eq!((names(&next), next.canary_requests), (vec!["success".into(), "smoke".into()], 0));
+}

@@ -64,12 +64,12 @@ pub fn wanted(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Wa
         Phase::Stepping | Phase::Paused | Phase::Promoting | Phase::RollingBack => (false, true),
         Phase::Pending | Phase::Healthy | Phase::Degraded => return None,
     };
+    // What people ask of a preview is not counted.
+    let preview = status.step.as_ref().is_some_and(|step| step.weight == 0);
+    let ticks = ticks && !preview;
     let ticks_from = status.engine.as_deref().filter(|_| ticks).and_then(engine::folded_until);
-    if !baseline && ticks_from.is_none() {
-        return None;
-    }
     let judging = matches!(status.phase, Phase::Stepping | Phase::Paused);
-    let compares = status.step.as_ref().is_some_and(|step| step.weight < 100);
+    let compares = status.step.as_ref().is_some_and(|step| (1..100).contains(&step.weight));
     let filled = |query: &str| filled(query, status);
     let queries = plan.metrics.iter().filter(|_| judging).filter_map(|m| match &m.kind {
         MetricKind::Query { query, .. } => {
@@ -81,6 +81,10 @@ pub fn wanted(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Wa
         }
         _ => None,
     });
+    let queries: BTreeMap<String, Question> = queries.collect();
+    if !baseline && ticks_from.is_none() && queries.is_empty() {
+        return None;
+    }
     Some(Wanted {
         source: plan.source.clone(),
         series: series(plan, status, namespace)?,
@@ -89,7 +93,7 @@ pub fn wanted(plan: &Plan, status: &RolloutStatus, namespace: &str) -> Option<Wa
         ticks_from,
         latency: plan.metrics.iter().any(|m| matches!(m.kind, MetricKind::Latency { .. })),
         baseline,
-        queries: queries.collect(),
+        queries,
     })
 }
 
@@ -184,12 +188,20 @@ steps: [{weight: 10}, {weight: 100}]
                 "canary": {"hash": "7d", "replicaSet": "shop.v2-7d"},
                 "step": {"index": 0, "weight": weight, "begunAt": "2026-01-01T00:00:00Z"},
             }));
-            wanted(&plan, &status.unwrap(), "shop").unwrap().queries
+            let wanted = wanted(&plan, &status.unwrap(), "shop").unwrap();
+            assert_eq!(
+                wanted.ticks_from.is_none(),
+                weight == 0,
+                "a preview's requests don't count"
+            );
+            wanted.queries
         };
         let both = asked(10);
         assert_eq!(both["mine"].query, r#"max(q{pod=~"shop[.]v2-7d-.{5}"})"#);
         assert_eq!(both["pair"].stable.as_deref(), Some(r#"q{p=~"shop-6c-.{5}"}"#));
-        let alone: Vec<String> = asked(100).into_keys().collect();
-        assert_eq!(alone, ["mine"], "stable has no traffic to compare with");
+        for weight in [0, 100] {
+            let alone: Vec<String> = asked(weight).into_keys().collect();
+            assert_eq!(alone, ["mine"], "at {weight}% there is nothing to compare with");
+        }
     }
 }

@@ -92,8 +92,10 @@ pub struct Plan {
 /// One step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepPlan {
-    /// Per cent, 1 to 100.
+    /// Per cent, 1 to 100; 0 of a preview.
     pub weight: i32,
+    /// The weight that its pods are enough for: its own, of a preview the next step's.
+    pub pods_for: i32,
     /// The user's wish for the number of pods.
     pub replicas: Option<CountOrPercent>,
     /// Whether a person must approve.
@@ -120,9 +122,15 @@ impl StepPlan {
         if self.weight >= 100 {
             return replicas;
         }
-        let share = (u64::from(replicas) * u64::from(self.weight.unsigned_abs())).div_ceil(100);
+        let share = (u64::from(replicas) * u64::from(self.pods_for.unsigned_abs())).div_ceil(100);
         let enough = u32::try_from(share).unwrap_or(replicas).max(replicas.min(2));
         self.replicas.as_ref().and_then(|r| r.of(replicas).ok()).unwrap_or(enough)
+    }
+
+    /// Whether the canary gets no traffic by the route yet.
+    #[must_use]
+    pub fn is_preview(&self) -> bool {
+        self.weight == 0
     }
 }
 
@@ -217,6 +225,24 @@ impl Plan {
         Ok(plan)
     }
 
+    /// The steps with traffic: what there is to judge.
+    pub fn judged(&self) -> impl Iterator<Item = &StepPlan> {
+        self.steps.iter().filter(|step| !step.is_preview())
+    }
+
+    /// Which of the steps with traffic this one is; of a preview the first of them.
+    #[must_use]
+    pub fn judged_index(&self, index: usize) -> usize {
+        let previews = self.steps.iter().take_while(|step| step.is_preview()).count();
+        index.saturating_sub(previews)
+    }
+
+    /// The same plan without a preview, for what looks at traffic alone.
+    #[must_use]
+    pub fn with_traffic(&self) -> Self {
+        Self { steps: self.judged().cloned().collect(), ..self.clone() }
+    }
+
     /// The same plan as an undo: one step to all traffic.
     #[must_use]
     pub fn immediate(&self) -> Self {
@@ -286,17 +312,38 @@ fn steps(spec: &RolloutSpec) -> Result<Vec<StepPlan>, PlanError> {
     let invalid = |problem: &str| PlanError::Invalid {
         path: "steps".to_owned(),
         problem: problem.to_owned(),
-        remedy: "write rising weights from 1 to 100 with 100 last, at most 20".to_owned(),
+        remedy:
+            "write rising weights from 1 to 100 with 100 last, at most 20; before them {weight: 0, \
+                 preview: true} where you want one"
+                .to_owned(),
     };
     let rising = spec.steps.windows(2).all(|w| w[0].weight < w[1].weight);
-    if !rising || spec.steps.first().is_none_or(|s| s.weight < 1) || spec.steps.len() > 20 {
+    if !rising || spec.steps.first().is_none_or(|s| s.weight < 0) || spec.steps.len() > 20 {
         return Err(invalid("the weights don't rise"));
+    }
+    if spec.steps.iter().any(|step| (step.weight == 0) != step.preview) {
+        return Err(invalid("only a preview has weight 0, and it has no other"));
+    }
+    if spec.steps.iter().any(|s| s.preview) && spec.traffic.apex != Some(Apex::StableOnly) {
+        return Err(PlanError::Invalid {
+            path: "traffic.apex".to_owned(),
+            problem: "callers who don't go by the route would reach a preview's canary".to_owned(),
+            remedy: "set it to stableOnly".to_owned(),
+        });
     }
     if spec.steps.last().is_none_or(|s| s.weight != 100) {
         return Err(invalid("the last weight is not 100"));
     }
     let default = spec.gate.clone().unwrap_or_default();
-    spec.steps.iter().enumerate().map(|(i, step)| step_plan(i, step, &default)).collect()
+    let mut plans = Vec::with_capacity(spec.steps.len());
+    for (i, step) in spec.steps.iter().enumerate() {
+        let mut plan = step_plan(i, step, &default)?;
+        if let Some(next) = spec.steps.get(i + 1).filter(|_| plan.is_preview()) {
+            plan.pods_for = next.weight;
+        }
+        plans.push(plan);
+    }
+    Ok(plans)
 }
 
 fn step_plan(index: usize, step: &Step, default: &Gate) -> Result<StepPlan, PlanError> {
@@ -313,6 +360,7 @@ fn step_plan(index: usize, step: &Step, default: &Gate) -> Result<StepPlan, Plan
     };
     let plan = StepPlan {
         weight: step.weight,
+        pods_for: step.weight,
         replicas: step.replicas.clone(),
         approval: step.approval.is_some(),
         min_duration: span_or("minDuration", &own.min_duration, &default.min_duration, 120)?,
@@ -537,6 +585,22 @@ steps: [{weight: 10}, {weight: 50}, {weight: 100}]
             "judge: threshold, prometheus: {query: up, min: '1'}",
         ] {
             assert!(with(metric).is_ok(), "{metric}: {:?}", with(metric).err());
+        }
+
+        let with_steps = |steps: &str, apex: &str| {
+            let mut spec = spec(SMALLEST);
+            spec.steps = serde_saphyr::from_str(steps).unwrap();
+            spec.traffic.apex = Some(serde_saphyr::from_str(apex).unwrap());
+            Plan::of(&spec).map_err(|e| e.to_string())
+        };
+        let preview = "[{weight: 0, preview: true}, {weight: 100}]";
+        assert!(with_steps(preview, "stableOnly").is_ok());
+        let said = with_steps(preview, "both").unwrap_err();
+        assert!(said.contains("traffic.apex") && said.contains("set it to stableOnly"), "{said}");
+        for steps in ["[{weight: 0}, {weight: 100}]", "[{weight: 5, preview: true}, {weight: 100}]"]
+        {
+            let said = with_steps(steps, "stableOnly").unwrap_err();
+            assert!(said.contains("only a preview has weight 0"), "{steps}: {said}");
         }
 
         let mut guards = spec(SMALLEST);

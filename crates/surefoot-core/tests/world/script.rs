@@ -75,6 +75,9 @@ impl Setup {
             .iter()
             .map(|(weight, approval)| {
                 let mut step = json!({"weight": weight});
+                if *weight == 0 {
+                    step["preview"] = json!(true);
+                }
                 if *approval {
                     step["approval"] = json!({});
                 }
@@ -173,6 +176,7 @@ fn sequential() -> Value {
 
 pub fn setup() -> impl Strategy<Value = Setup> {
     let below = proptest::collection::btree_set(1..100i32, 0..4);
+    // As many as there are steps at most, a preview and the last one among them.
     let approvals = proptest::collection::vec(proptest::bool::weighted(0.15), 5);
     (
         below,
@@ -184,10 +188,23 @@ pub fn setup() -> impl Strategy<Value = Setup> {
         prop::sample::select(vec!["pause", "pause", "rollback"]),
         any::<bool>(),
         prop::sample::select(vec![Way::Services, Way::Alone, Way::Subsets, Way::Gateway]),
+        any::<bool>(),
     )
         .prop_map(
-            |(below, approvals, replicas, policy, on_inconclusive, undo, no_data, revert, way)| {
-                let weights = below.into_iter().chain([100]);
+            |(
+                below,
+                approvals,
+                replicas,
+                policy,
+                on_inconclusive,
+                undo,
+                no_data,
+                revert,
+                way,
+                preview,
+            )| {
+                let preview = (preview && way == Way::Alone).then_some(0);
+                let weights = preview.into_iter().chain(below).chain([100]);
                 let steps = weights.zip(approvals).collect();
                 Setup {
                     steps,

@@ -161,6 +161,31 @@ fn promoted_while_callers_outside_reach_stable_only() {
     ends(under_way(&Setup { way: Way::Alone, ..Setup::plain() }, NEXT, 0), "promoted-stable-only");
 }
 
+/// Up without traffic, looked at by a person, then all traffic at once.
+#[test]
+fn a_preview_and_then_all_traffic_at_once() {
+    let steps = vec![(0, true), (100, false)];
+    let mut world = under_way(&Setup { way: Way::Alone, steps, ..Setup::plain() }, NEXT, 0);
+    world.until(World::creep, |world| {
+        let status = world.status();
+        status.is_some_and(|s| {
+            s.waiting_on.iter().any(|w| w.kind == WaitingKind::Approval) && s.phase == Phase::Paused
+        })
+    });
+    assert_eq!(world.weight(), 0);
+    world.apply(&promote());
+    ends(world, "previewed");
+}
+
+/// What goes wrong in it costs no request.
+#[test]
+fn a_preview_that_is_aborted() {
+    let steps = vec![(0, true), (100, false)];
+    let mut world = under_way(&Setup { way: Way::Alone, steps, ..Setup::plain() }, NEXT, 6);
+    world.apply(&abort());
+    ends(world, "preview-aborted");
+}
+
 #[test]
 fn a_harmful_version_is_rolled_back() {
     ends(under_way(&Setup::plain(), HARMFUL, 0), "harm");
