@@ -45,8 +45,8 @@ scope: setup build ## Record the requests that kube-sandbox must answer: its sco
 
 .PHONY: crash
 crash: ## The controller crashed at every call, in memory (ONLY="story …", KINDS="before frozen …", POINTS=n: every nth, CALL=n: at the nth call)
-	CRASH=all ONLY="$(ONLY)" KINDS="$(KINDS)" POINTS="$(POINTS)" CALL="$(CALL)" CARGO_PROFILE_RELEASE_LTO=off \
-		$(CARGO) test --quiet --release --package surefoot --test crash --locked
+	CRASH=all ONLY="$(ONLY)" KINDS="$(KINDS)" POINTS="$(POINTS)" CALL="$(CALL)" \
+		$(CARGO) test --quiet --profile long --package surefoot --test crash --locked
 
 .PHONY: week
 week: ## A hundred Rollouts at rest for seven virtual days: calls, writes, seconds

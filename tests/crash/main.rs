@@ -52,7 +52,12 @@ enum Trouble {
 
 /// Play a story. With trouble it ends in many processes, one for each thing that goes wrong.
 fn run(story: Story, trouble: Trouble) -> Result<Run, String> {
-    surefoot::sandbox::runtime().map_err(|e| e.to_string())?.block_on(async {
+    let runtime = surefoot::sandbox::runtime().map_err(|e| e.to_string())?;
+    let of = match &trouble {
+        Trouble::Nothing => None,
+        Trouble::Calls(of) | Trouble::Freezes(of) => Some(of.clone()),
+    };
+    let ended = runtime.block_on(async {
         let began = Instant::now();
         let cluster = Cluster::start(7, &story.spec()).await;
         let (mut freezes, mut branches) = (None, None);
@@ -76,7 +81,7 @@ fn run(story: Story, trouble: Trouble) -> Result<Run, String> {
             let point = branches.and_then(|branches| branches.point());
             let frozen = point.is_some_and(|point| point.kind == Kind::Frozen);
             let tail = if frozen { FROZEN } else { Duration::ZERO };
-            tokio::time::sleep(tail + Duration::from_secs(8)).await;
+            tokio::time::sleep(tail + Duration::from_secs(5)).await;
         })
         .await;
         let ended = match played {
@@ -98,7 +103,12 @@ fn run(story: Story, trouble: Trouble) -> Result<Run, String> {
         };
         cluster.stop();
         ended
-    })
+    });
+    // A branch is about to end: what it holds goes with its process, without being touched (and so copied).
+    if of.is_some_and(|branches| branches.point().is_some()) {
+        std::mem::forget(runtime);
+    }
+    ended
 }
 
 /// All chosen points of a story; what came of them.

@@ -26,9 +26,10 @@ pub enum Story {
     HttpRoute,
     TwoRoutes,
     Linkerd,
+    Preview,
 }
 
-pub const STORIES: [(&str, Story); 14] = [
+pub const STORIES: [(&str, Story); 15] = [
     ("abort", Story::Abort),
     ("pass", Story::Pass),
     ("fail-at-10", Story::FailAt10),
@@ -43,6 +44,7 @@ pub const STORIES: [(&str, Story); 14] = [
     ("http-route", Story::HttpRoute),
     ("two-routes", Story::TwoRoutes),
     ("linkerd", Story::Linkerd),
+    ("preview", Story::Preview),
 ];
 
 impl Story {
@@ -56,7 +58,7 @@ impl Story {
             },
             "steps": [{"weight": 10}, {"weight": 50}, {"weight": 100}],
             "gate": {
-                "minDuration": "4s", "maxDuration": "60s", "minRequests": 30,
+                "minDuration": "2s", "maxDuration": "60s", "minRequests": 30,
                 "settle": "1s", "warmUp": "1s",
             },
             "analysis": {
@@ -71,10 +73,18 @@ impl Story {
             // The person comes before the evidence, also where a call is late.
             Story::PauseAndApprove => {
                 spec["steps"][0] =
-                    json!({"weight": 10, "approval": {}, "gate": {"minDuration": "15s"}});
+                    json!({"weight": 10, "approval": {}, "gate": {"minDuration": "10s"}});
             }
             // The crash guard comes first.
-            Story::FailAt100 => spec["gate"]["minDuration"] = json!("10s"),
+            Story::FailAt100 => {
+                spec["steps"][2] = json!({"weight": 100, "gate": {"minDuration": "10s"}});
+            }
+            // All traffic at once, and then harm.
+            Story::Preview => {
+                spec["traffic"]["apex"] = json!("stableOnly");
+                let all = json!({"weight": 100, "gate": {"minDuration": "10s"}});
+                spec["steps"] = json!([{"weight": 0, "preview": true}, all]);
+            }
             Story::HttpRoute => spec["traffic"]["routes"][0]["kind"] = json!("HTTPRoute"),
             Story::Linkerd => {
                 spec["traffic"]["mesh"] = json!("linkerd");
@@ -112,7 +122,8 @@ impl Story {
             | Story::FailAt100
             | Story::HttpRoute
             | Story::TwoRoutes
-            | Story::Linkerd => {
+            | Story::Linkerd
+            | Story::Preview => {
                 let step = if self == Story::FailAt100 { 2 } else { 1 };
                 release(c, "v2");
                 c.until("the step", |c| passes(c) >= step).await;
