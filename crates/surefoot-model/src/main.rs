@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use clap::Parser;
-use surefoot_model::model::{Bounds, Counts, Protocol};
+use surefoot_model::model::{Bounds, Counts, Protocol, Shape};
 use surefoot_model::search::search;
 
 /// Search every order of events within bounds for one that breaks an invariant. Without any option
@@ -41,6 +41,9 @@ struct Options {
     /// Looks of a leader between losing the lead and noticing.
     #[arg(long, default_value_t = 1)]
     looks: u8,
+    /// What kind of release it is.
+    #[arg(long, value_enum, default_value = "steps")]
+    shape: Shape,
     /// Stop after so many states, the search unfinished.
     #[arg(long)]
     states: Option<usize>,
@@ -58,19 +61,22 @@ impl Options {
             trouble: self.trouble,
             time: self.time,
         };
-        Bounds { each, together: self.together, looks: self.looks }
+        Bounds { each, together: self.together, looks: self.looks, shape: self.shape }
     }
 }
 
 /// The searches of `make model`.
 fn searches(all: Counts) -> Vec<(&'static str, Bounds)> {
     let quiet = Counts { time: all.time, ..Counts::default() };
-    let one = Bounds { each: all, together: 1, looks: 1 };
+    let one = Bounds { each: all, together: 1, looks: 1, shape: Shape::Steps };
     let processes = Counts { crashes: 1, losses: 1, stale: 1, ..quiet };
     let people = Counts { stale: 1, orders: 1, ..quiet };
     let leaders = Counts { hand_overs: 1, edits: 1, time: 2, ..quiet };
     vec![
         ("a release, and one mishap anywhere", one),
+        ("a preview, and one mishap anywhere", Bounds { shape: Shape::Preview, ..one }),
+        ("by an HTTPRoute, and one mishap anywhere", Bounds { shape: Shape::HttpRoute, ..one }),
+        ("by two routes, and one mishap anywhere", Bounds { shape: Shape::TwoRoutes, ..one }),
         ("two of crash, lost reply and stale view", Bounds { each: processes, together: 2, ..one }),
         ("a stale view and a command", Bounds { each: people, together: 2, ..one }),
         ("a hand-over and an outside edit", Bounds { each: leaders, together: 2, ..one }),

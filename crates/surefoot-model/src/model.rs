@@ -15,7 +15,7 @@ use crate::metrics::{self, Stretch, Verdict};
 use crate::native;
 use crate::process::{Called, Job, Look, Moment, Process};
 use crate::shared::{Known, text};
-use crate::store::{APP, Store, names};
+use crate::store::{APP, Store, names, target};
 use crate::view::Stale;
 
 /// What may be deployed.
@@ -51,6 +51,22 @@ pub struct Bounds {
     pub together: u8,
     /// Looks of a leader after it has lost the lead and before it notices.
     pub looks: u8,
+    /// What kind of release it is.
+    pub shape: Shape,
+}
+
+/// What kind of release is searched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Shape {
+    /// 50%, then 100%, by a VirtualService.
+    #[default]
+    Steps,
+    /// A preview, then all traffic at once.
+    Preview,
+    /// The steps, by an HTTPRoute.
+    HttpRoute,
+    /// The steps, by a VirtualService and an HTTPRoute that are moved as one.
+    TwoRoutes,
 }
 
 /// A state.
@@ -110,8 +126,8 @@ pub struct Protocol {
     calls: Known<Called>,
 }
 
-fn spec() -> Value {
-    json!({
+fn spec(shape: Shape) -> Value {
+    let mut spec = json!({
         "targetRef": {"kind": "Deployment", "name": APP},
         "traffic": {
             "mesh": "istio", "service": APP, "propagationDelay": "5s",
@@ -127,7 +143,21 @@ fn spec() -> Value {
             "noDataPolicy": {"after": "40s", "then": "pause"},
         },
         "progressDeadline": "1m", "scaleDownDelay": "10s",
-    })
+    });
+    let http_route = json!({"kind": "HTTPRoute", "name": APP});
+    match shape {
+        Shape::Steps => {}
+        Shape::Preview => {
+            spec["traffic"]["apex"] = json!("stableOnly");
+            spec["steps"] = json!([{"weight": 0, "preview": true}, {"weight": 100}]);
+        }
+        Shape::HttpRoute => spec["traffic"]["routes"] = json!([http_route]),
+        Shape::TwoRoutes => {
+            let first = spec["traffic"]["routes"][0].take();
+            spec["traffic"]["routes"] = json!([first, http_route]);
+        }
+    }
+    spec
 }
 
 fn template(image: &str) -> Value {
@@ -137,8 +167,28 @@ fn template(image: &str) -> Value {
     })
 }
 
-/// Deployment, Service, route and Rollout, of which nobody has seen anything yet.
-fn objects(names: &Names) -> Store {
+/// A gateway's route, which the mesh follows as it is at any time.
+fn http_route() -> Value {
+    let parent = json!({"name": "public"});
+    let to = |service: &str, weight: i64| json!({"name": service, "port": 80, "weight": weight});
+    let backends = json!([to("shop-stable", 100), to("shop-canary", 0)]);
+    let good = |kind: &str| json!({"type": kind, "status": "True", "observedGeneration": i64::MAX});
+    let conditions = [good("Accepted"), good("ResolvedRefs")];
+    json!({
+        "kind": "HTTPRoute", "metadata": {"name": APP},
+        "spec": {
+            "parentRefs": [parent],
+            "rules": [{"timeouts": {"request": "1s"}, "backendRefs": backends}],
+        },
+        "status": {"parents": [{
+            "parentRef": parent, "controllerName": "istio.io/gateway-controller",
+            "conditions": conditions,
+        }]},
+    })
+}
+
+/// Deployment, Service, routes and Rollout, of which nobody has seen anything yet.
+fn objects(names: &Names, spec: &Value) -> Store {
     let selector = json!({"app": APP});
     let to =
         |service: &str, weight: i64| json!({"destination": {"host": service}, "weight": weight});
@@ -163,15 +213,21 @@ fn objects(names: &Names) -> Store {
                 "http": [{"timeout": "1s", "route": [to("shop-stable", 100), to("shop-canary", 0)]}],
             }}),
         ),
+        (Kind::HTTPRoute, http_route()),
         (
             Kind::Rollout,
             json!({
                 "kind": "Rollout", "apiVersion": "surefoot.dev/v1alpha1", "metadata": {"name": APP},
-                "spec": spec(),
+                "spec": spec,
             }),
         ),
     ] {
         // The store is empty, so that no name is taken.
+        // Only the Rollout's own routes are there.
+        let target = target(kind, text(&object, "/metadata/name"));
+        if kind.is_route() && !names.routing.goes_by(&target) {
+            continue;
+        }
         let _ = store.create(names, kind, object);
     }
     native::settle(&mut store, names);
@@ -184,10 +240,11 @@ impl Protocol {
     /// # Errors
     /// When the spec isn't one, which is a mistake of this file.
     pub fn new(bounds: Bounds) -> Result<Self, serde_json::Error> {
-        let traffic = serde_json::from_value(spec()["traffic"].clone())?;
+        let spec = spec(bounds.shape);
+        let traffic = serde_json::from_value(spec["traffic"].clone())?;
         let names = names(&Routing::of(&traffic));
         let begin = World {
-            store: objects(&names),
+            store: objects(&names, &spec),
             processes: [Some(Process::new(0)), None],
             leader: 0,
             stretches: 0,
@@ -425,10 +482,17 @@ impl Protocol {
             }
             Happening::Weigh(weight) => {
                 world.used.edits += 1;
-                world.store.edit(names, Kind::VirtualService, APP, |route| {
-                    let route = &mut route["spec"]["http"][0]["route"];
-                    route[0]["weight"] = json!(100 - weight);
-                    route[1]["weight"] = json!(weight);
+                // Of several routes the first one.
+                let (kind, [stable, canary]) = match names.routing.target().kind {
+                    Kind::HTTPRoute => (Kind::HTTPRoute, BACKENDS),
+                    _ => (Kind::VirtualService, DESTINATIONS),
+                };
+                world.store.edit(names, kind, APP, |route| {
+                    for (place, weight) in [(stable, 100 - weight), (canary, weight)] {
+                        if let Some(written) = route.pointer_mut(place) {
+                            *written = json!(weight);
+                        }
+                    }
                 });
             }
             Happening::Image(place) => {
@@ -482,11 +546,23 @@ fn order(store: &mut Store, names: &Names, kind: ActionKind, number: u8) {
     let _ = store.create(names, Kind::RolloutAction, command);
 }
 
-/// The canary's weight on the route, per cent.
+/// Where the weights of stable and the canary are written.
+const DESTINATIONS: [&str; 2] = ["/spec/http/0/route/0/weight", "/spec/http/0/route/1/weight"];
+const BACKENDS: [&str; 2] =
+    ["/spec/rules/0/backendRefs/0/weight", "/spec/rules/0/backendRefs/1/weight"];
+
+/// The canary's weight on each of the routes, per cent.
+pub fn weights(store: &Store) -> impl Iterator<Item = i64> {
+    let kinds = [(Kind::VirtualService, DESTINATIONS), (Kind::HTTPRoute, BACKENDS)];
+    kinds.into_iter().filter_map(|(kind, [_, canary])| {
+        store.get(kind, APP).map(|route| crate::shared::number(route, canary))
+    })
+}
+
+/// The highest of them.
 #[must_use]
 pub fn weight(store: &Store) -> i64 {
-    let route = store.get(Kind::VirtualService, APP);
-    route.map_or(0, |route| crate::shared::number(route, "/spec/http/0/route/1/weight"))
+    weights(store).max().unwrap_or(0)
 }
 
 fn image(store: &Store) -> String {

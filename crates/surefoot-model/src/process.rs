@@ -242,6 +242,7 @@ impl Process {
             "ReplicaSet" => Kind::ReplicaSet,
             "Service" => Kind::Service,
             "VirtualService" => Kind::VirtualService,
+            "HTTPRoute" => Kind::HTTPRoute,
             _ => return,
         };
         frozen.wrote.insert(target(kind, text(object, "/metadata/name")), object.clone());

@@ -6,7 +6,7 @@ use surefoot_core::api::status::{HoldReason, Outcome, Phase, ReleaseKind, Rollou
 use surefoot_core::template::HASH_LABEL;
 use surefoot_core::write::Kind;
 
-use crate::model::{Happening, Protocol, World, weight};
+use crate::model::{Happening, Protocol, World, weight, weights};
 use crate::process::{Ended, Job};
 use crate::shared::Object;
 
@@ -104,7 +104,7 @@ fn settled(model: &Protocol, world: &World) -> bool {
     let committed = i64::from(decision.weight);
     let carries = match hold {
         Some(HoldReason::WeightLowered) => weight(&world.store) <= committed,
-        _ => weight(&world.store) == committed,
+        _ => weights(&world.store).all(|weight| weight == committed),
     };
     let swept = world.store.objects.iter().all(|(target, object)| {
         target.kind != Kind::ReplicaSet || named(status, &target.name, object)
