@@ -89,6 +89,20 @@ fn an_http_route_tells_the_same_stories() {
     }
 }
 
+/// Within the mesh by one route and from a gateway by another, which are moved as one.
+#[test]
+fn two_routes_end_as_one_does() {
+    let one = "routes: [{kind: VirtualService, name: checkout}]";
+    let two = "routes: [{kind: HTTPRoute, name: checkout}, {kind: VirtualService, name: public}]";
+    let rollout = ROLLOUT.replace(one, two);
+    assert_ne!(rollout, ROLLOUT);
+    let manifest = Manifest::parse(&rollout, Path::new("rollout.yaml")).unwrap();
+    for (name, end) in [("good", End::Promoted), ("bad-at-50", End::RolledBack)] {
+        let ended = play(&manifest, &scenario(name), 1).unwrap();
+        assert_eq!(ended.end, end, "{name}: {}", ended.why);
+    }
+}
+
 /// On Linkerd, which speaks of requests in other words, counts no clients that left, and sends the share
 /// of a canary without pods to stable.
 fn on_linkerd(name: &str, end: End) {

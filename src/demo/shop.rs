@@ -1,4 +1,4 @@
-//! The shop of the demo: three services, and how their versions behave.
+//! The shop of the demo: three services, how each is routed and released, and how their versions behave.
 
 use std::time::Duration;
 
@@ -40,18 +40,36 @@ fn character(tag: &str) -> String {
     known.unwrap_or("good").to_owned()
 }
 
-/// A Rollout for somebody who watches: short waits, and much traffic to judge by.
+/// A Rollout for somebody who watches: short waits, and much traffic to judge by. `cart` goes by a
+/// VirtualService; `checkout` by an HTTPRoute within the mesh and a VirtualService of the gateway, moved as
+/// one; `web` is previewed, and then gets all traffic at once.
 fn spec(name: &str) -> Value {
-    json!({
+    let route = |(kind, name): &(RouteKind, String)| json!({"kind": kind, "name": name});
+    let routes: Vec<Value> = routes(name).iter().map(route).collect();
+    let mut spec = json!({
         "targetRef": {"kind": "Deployment", "name": name},
-        "traffic": {
-            "mesh": "istio", "service": name, "propagationDelay": "3s",
-            "routes": [{"kind": "VirtualService", "name": name}],
-        },
+        "traffic": {"mesh": "istio", "service": name, "propagationDelay": "3s", "routes": routes},
         "steps": [{"weight": 10}, {"weight": 50}, {"weight": 100}],
         "gate": {"minDuration": "10s", "settle": "2s", "warmUp": "2s"},
         "scaleDownDelay": "5s",
-    })
+    });
+    if name == "web" {
+        let objective = json!({"name": "success-rate", "successRate": {"min": "99%"}});
+        spec["traffic"]["apex"] = json!("stableOnly");
+        spec["steps"] = json!([{"weight": 0, "preview": true}, {"weight": 100}]);
+        spec["analysis"] = json!({"metrics": [objective]});
+    }
+    spec
+}
+
+fn routes(name: &str) -> Vec<(RouteKind, String)> {
+    match name {
+        "checkout" => vec![
+            (RouteKind::HTTPRoute, name.to_owned()),
+            (RouteKind::VirtualService, format!("{name}-public")),
+        ],
+        _ => vec![(RouteKind::VirtualService, name.to_owned())],
+    }
 }
 
 impl Shop {
@@ -118,16 +136,18 @@ impl Shop {
     }
 }
 
-/// The delivery of a service: all of its objects have its name.
+/// The delivery of a service.
 #[must_use]
 pub fn of(name: &str) -> Delivery {
+    let mut more = routes(name);
+    let (kind, route) = more.remove(0);
     Delivery {
         namespace: NAMESPACE.to_owned(),
         rollout: name.to_owned(),
         target: name.to_owned(),
-        kind: RouteKind::VirtualService,
-        route: name.to_owned(),
-        more: Vec::new(),
+        kind,
+        route,
+        more,
     }
 }
 
