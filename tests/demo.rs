@@ -91,6 +91,10 @@ fn kubectl_and_the_plugin_work_against_it() {
     let all = kubectl("get rollouts -n shop");
     assert_eq!(all.matches("Healthy").count(), 3, "{all}");
 
+    let (code, told) = demo.plugin("doctor -n shop");
+    assert_eq!(told.matches("Ready for a release.").count(), 3, "{told}");
+    assert_eq!(code, Some(0), "{told}");
+
     kubectl("set image deployment/web web=registry.test/web:v2 -n shop");
     let (code, told) = demo.plugin("status web -n shop --watch --timeout 5m");
     assert_eq!(code, Some(0), "{told}");

@@ -94,6 +94,8 @@ pub enum Command {
     Explain(ExplainOptions),
     /// Tell what a release would do at the service's present traffic, before it is tried
     Plan(PlanOptions),
+    /// Look at what a Rollout needs, and say what is missing: 0 where nothing is, else 1
+    Doctor(super::doctor::Options),
     /// Write the Rollout for a Deployment, and what its route, Services and rules need for it
     Init(super::init::Options),
     /// Print a completion script for a shell

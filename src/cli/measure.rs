@@ -138,11 +138,23 @@ where
     K: Resource + Clone + DeserializeOwned + Debug,
     K::DynamicType: Default,
 {
-    let what = format!("reading {} {name:?}", K::kind(&K::DynamicType::default()));
-    limited(api.get(name)).await.map_err(|error| anyhow!(trouble(&what, &error)))
+    let kind = K::kind(&K::DynamicType::default()).into_owned();
+    find(api, name).await?.with_context(|| format!("{kind} {name:?} doesn't exist: create it"))
 }
 
-async fn source(
+async fn find<K>(api: &Api<K>, name: &str) -> Result<Option<K>>
+where
+    K: Resource + Clone + DeserializeOwned + Debug,
+    K::DynamicType: Default,
+{
+    let what = format!("reading {} {name:?}", K::kind(&K::DynamicType::default()));
+    match limited(api.get(name)).await {
+        Err(error) if error.is_missing() => Ok(None),
+        answer => answer.map(Some).map_err(|error| anyhow!(trouble(&what, &error))),
+    }
+}
+
+pub(super) async fn source(
     client: &Client,
     namespace: &str,
     reference: &SourceRef,
@@ -160,19 +172,25 @@ async fn source(
     })
 }
 
-/// The templates that a Rollout names.
-async fn templates(client: &Client, namespace: &str, rollout: &Rollout) -> Result<Templates> {
+/// The templates that a Rollout names and that are there: those that aren't its plan names.
+pub(super) async fn templates(
+    client: &Client,
+    namespace: &str,
+    rollout: &Rollout,
+) -> Result<Templates> {
     let mut templates = Templates::new();
     let named = rollout.spec.analysis.iter().flat_map(|analysis| &analysis.templates);
     for TemplateRef { kind, name, .. } in named {
         let spec = match kind {
             TemplateKind::AnalysisTemplate => {
                 let api: Api<AnalysisTemplate> = Api::namespaced(client.clone(), namespace);
-                get(&api, name).await?.spec
+                let Some(template) = find(&api, name).await? else { continue };
+                template.spec
             }
             TemplateKind::ClusterAnalysisTemplate => {
                 let api: Api<ClusterAnalysisTemplate> = Api::all(client.clone());
-                let spec = get(&api, name).await?.spec;
+                let Some(template) = find(&api, name).await? else { continue };
+                let spec = template.spec;
                 AnalysisTemplateSpec { args: spec.args, metrics: spec.metrics }
             }
         };

@@ -7,6 +7,7 @@
 pub mod account;
 pub mod change;
 pub mod command;
+pub mod doctor;
 pub mod document;
 pub mod evidence;
 pub mod explain;
@@ -101,6 +102,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
             terminal::show(&simulation::plan::of(&measured, &play)?)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Doctor(options) => doctor::run(&client, &namespace, &options).await,
         Command::Init(options) => {
             terminal::show(&init::run(&client, &namespace, &options).await?)?;
             Ok(ExitCode::SUCCESS)

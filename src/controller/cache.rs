@@ -76,7 +76,9 @@ pub const WATCHED: [Watched; 18] = [
 ];
 
 impl Watched {
-    fn resource(self) -> ApiResource {
+    /// How the API server names it.
+    #[must_use]
+    pub fn resource(self) -> ApiResource {
         let ours = |kind: &str, plural: &str| ApiResource {
             group: "surefoot.dev".into(),
             version: "v1alpha1".into(),

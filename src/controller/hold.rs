@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use surefoot_core::observed::HoldMode;
 use surefoot_core::write::Kind;
 
-use crate::client::{MANAGER, limited, objects};
+use crate::client::{CallError, MANAGER, limited, objects};
 
 /// How this controller holds new templates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -20,6 +20,27 @@ pub enum Hold {
     Policy,
     /// Deployments stay paused at rest (Kubernetes 1.32 and later)
     Paused,
+}
+
+/// Ask the API server, as `manager`, what would become of a new template: whether it would be held.
+///
+/// # Errors
+/// The call's own.
+pub async fn would_hold(
+    client: &kube::Client,
+    namespace: &str,
+    deployment: &str,
+    manager: &str,
+) -> Result<bool, CallError> {
+    let probe = json!({"spec": {"template": {"metadata": {"annotations": {"surefoot.dev/probe": "dry-run"}}}}});
+    let params = PatchParams {
+        dry_run: true,
+        field_manager: Some(manager.to_owned()),
+        ..Default::default()
+    };
+    let api = objects(client, Kind::Deployment, namespace);
+    let answer = limited(api.patch(deployment, &params, &Patch::Merge(probe))).await?;
+    Ok(answer.data.pointer("/spec/paused") == Some(&Value::Bool(true)))
 }
 
 /// What the dry runs have shown, by Rollout.
@@ -78,15 +99,8 @@ impl Holds {
         deployment: &str,
         uid: &str,
     ) -> bool {
-        let probe = json!({"spec": {"template": {"metadata": {"annotations": {"surefoot.dev/probe": "dry-run"}}}}});
-        let params = PatchParams {
-            dry_run: true,
-            field_manager: Some(MANAGER.into()),
-            ..Default::default()
-        };
-        let api = objects(client, Kind::Deployment, namespace);
-        let paused = match limited(api.patch(deployment, &params, &Patch::Merge(probe))).await {
-            Ok(answer) => answer.data.pointer("/spec/paused") == Some(&Value::Bool(true)),
+        let paused = match would_hold(client, namespace, deployment, MANAGER).await {
+            Ok(paused) => paused,
             Err(error) => {
                 tracing::warn!(namespace, deployment, %error, "dry run of a new template failed");
                 false

@@ -1,12 +1,9 @@
 //! Observe: from the watched copies to what a decision looks at. Reads nothing over the network.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::Store;
 use serde_json::Value;
 use surefoot_core::api::Rollout;
 use surefoot_core::api::analysis::{AnalysisTemplateSpec, TemplateKind};
@@ -94,8 +91,12 @@ impl Source for Copies<'_> {
         Ok(self.list(kind, |_| true))
     }
 
-    fn rivals(&self, things: &BTreeSet<Target>) -> Vec<Rival> {
-        rivals(&self.context.rollouts, self.rollout, things)
+    fn rivals(&self) -> Vec<Rival> {
+        let here = |guard: &DeserializeGuard<Rollout>| {
+            guard.0.as_ref().is_ok_and(|r| r.namespace() == self.rollout.namespace())
+        };
+        let others = self.context.rollouts.state_filter(here);
+        claim::rivals(self.rollout, others.iter().filter_map(|guard| guard.0.as_ref().ok()))
     }
 
     fn since(&self, weights: &Weights) -> Timestamp {
@@ -148,25 +149,6 @@ fn delivery(context: &Context, rollout: &Rollout) -> Delivery {
         }
     }
     delivery
-}
-
-/// Other Rollouts of the namespace that name some of these things.
-fn rivals(
-    rollouts: &Store<DeserializeGuard<Rollout>>,
-    rollout: &Rollout,
-    ours: &BTreeSet<Target>,
-) -> Vec<Rival> {
-    let born = |r: &Rollout| (r.metadata.creation_timestamp.clone().map(|t| t.0), r.uid());
-    let us = born(rollout);
-    let others = rollouts.state_filter(|guard| {
-        guard.0.as_ref().is_ok_and(|r| r.namespace() == rollout.namespace() && r.uid() != us.1)
-    });
-    let rival = |other: &Rollout| {
-        let things = claim::things(&followed(other));
-        let shares = !things.is_disjoint(ours);
-        shares.then(|| Rival { name: other.name_any(), older: born(other) < us, things })
-    };
-    others.iter().filter_map(|guard| rival(guard.0.as_ref().ok()?)).collect()
 }
 
 fn templates(cache: &Cache, namespace: &str) -> Templates {

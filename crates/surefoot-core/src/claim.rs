@@ -8,7 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::api::Rollout;
 use crate::api::rollout::{Apex, RolloutSpec};
+use crate::gather::followed;
 use crate::routing::{Routing, Side};
 use crate::write::{Kind, Target};
 
@@ -59,6 +61,22 @@ pub fn things(spec: &RolloutSpec) -> BTreeSet<Target> {
     let target = |(kind, name): (Kind, Option<&str>)| Some(Target { kind, name: name?.to_owned() });
     let routes = routing.each().map(|one| one.target());
     named.into_iter().filter_map(target).chain(routes).collect()
+}
+
+/// Those of the Rollouts that name some of the same things as one of them. The others must be of its
+/// namespace.
+pub fn rivals<'r>(rollout: &Rollout, others: impl IntoIterator<Item = &'r Rollout>) -> Vec<Rival> {
+    let ours = things(&followed(rollout));
+    let born =
+        |r: &Rollout| (r.metadata.creation_timestamp.clone().map(|t| t.0), r.metadata.uid.clone());
+    let us = born(rollout);
+    let rival = |other: &Rollout| {
+        let things = things(&followed(other));
+        let name = other.metadata.name.clone().unwrap_or_default();
+        let shares = other.metadata.uid != us.1 && !things.is_disjoint(&ours);
+        shares.then(|| Rival { name, older: born(other) < us, things })
+    };
+    others.into_iter().filter_map(rival).collect()
 }
 
 /// The rival whose a thing is, where its name is on it.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use surefoot_core::api::RolloutStatus;
 use surefoot_core::api::status::Phase;
 
+use super::commands::doctor;
 use super::routing;
 use crate::app::{self, ISTIO};
 use crate::delivery::{APP, Delivery, LIMIT, SUREFOOT, Setup, rollout};
@@ -371,8 +372,16 @@ async fn heals(scene: Arc<Scene>, row: Row) -> Result<()> {
     let status = delivery.until(&format!("it to say: {}", row.says), said).await?;
     ensure!(status.phase == row.phase, "{:?}", status.phase);
     ensure!(generation(&scene).await? == written, "the route was written");
+    // Somebody who asks before there is any release hears the same.
+    let (ready, findings) = doctor(&delivery).await?;
+    ensure!(!ready, "the doctor finds nothing: {findings:?}");
+    let by_dry_run = row.name == "bad-hold-not-ready";
+    ensure!(by_dry_run || findings.iter().any(|f| f.contains(row.says)), "{findings:?}");
     bring(&scene, &bad, &good).await.context("putting it right")?;
     delivery.rests().await.context("healing")?;
+    // Pods of subsets need proxies of their own, and these have none.
+    let (ready, findings) = doctor(&delivery).await?;
+    ensure!(ready || row.subsets, "the doctor still finds: {findings:?}");
     ensure!(delivery.controller_lives()? == pid, "the controller has restarted");
     Ok(())
 }

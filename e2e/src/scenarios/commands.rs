@@ -49,6 +49,17 @@ pub(super) async fn plugin(delivery: &Delivery, arguments: &[&str]) -> Result<St
     Ok(said.text)
 }
 
+/// What `doctor` finds of the Rollout: whether it is ready, and all that it says.
+pub(super) async fn doctor(delivery: &Delivery) -> Result<(bool, Vec<String>)> {
+    let kubeconfig = delivery.scene.world.control_plane.kubeconfig();
+    let said = plugin_as(delivery, kubeconfig, &["doctor", APP, "--output=json"]).await?;
+    let all: Value = serde_json::from_str(&said.text).context(said.error)?;
+    let findings = all[0]["findings"].as_array().context("findings")?;
+    let messages = findings.iter().filter_map(|f| f["message"].as_str().map(str::to_owned));
+    ensure!(all[0]["ready"] == said.well, "ready {} and exit code {}", all[0]["ready"], said.well);
+    Ok((said.well, messages.collect()))
+}
+
 /// The plugin as an administrator, who is refused; why.
 async fn refused(delivery: &Delivery, arguments: &[&str]) -> Result<String> {
     let kubeconfig = delivery.scene.world.control_plane.kubeconfig();
