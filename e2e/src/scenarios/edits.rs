@@ -109,6 +109,14 @@ async fn resume(delivery: &Delivery, name: &str) -> Result<()> {
 /// Something that writes until it is told to stop.
 struct Writer(JoinHandle<Result<()>>);
 
+impl Writer {
+    /// Stop, and be gone: a task that is only told to holds on to its scene for a moment.
+    async fn end(mut self) {
+        self.0.abort();
+        let _ = (&mut self.0).await;
+    }
+}
+
 impl Drop for Writer {
     fn drop(&mut self) {
         self.0.abort();
@@ -148,7 +156,7 @@ pub async fn fight(scene: Arc<Scene>) -> Result<()> {
     let statuses = writes("PATCH", "rollouts/status")? - before.1;
     // One in ten seconds, and whatever was under way at the ends.
     ensure!(routes <= 4 && statuses <= 12, "a hot loop: {routes} and {statuses} writes in 30 s");
-    drop(rival);
+    rival.end().await;
     wait_until("the weight to be right again", LIMIT, || async {
         let route = delivery.scene.get(ISTIO, "VirtualService", APP).await?;
         Ok(weight(&route) == Some(10))
@@ -198,7 +206,7 @@ pub async fn gitops_applies_http_route(scene: Arc<Scene>) -> Result<()> {
     let respected = |s: &RolloutStatus| held(s, HoldReason::WeightLowered);
     let status = delivery.until("the reset to be respected", respected).await?;
     ensure!(status.message.contains("gitops lowered"), "{}", status.message);
-    drop(tool);
+    tool.end().await;
     resume(&delivery, "the-tool-is-off").await?;
     delivery.goes_through().await
 }
@@ -212,11 +220,13 @@ pub async fn promoted_by_delegate(scene: Arc<Scene>) -> Result<()> {
         Delivery::start(scene, Setup { spec, routing: delegating, ..Setup::default() }).await?;
     let tool = Arc::clone(&delivery.scene);
     let root = root(&tool.namespace)?;
-    let _tool = Writer(tokio::spawn(applied(tool, ISTIO, "VirtualService", root)));
+    let tool = Writer(tokio::spawn(applied(tool, ISTIO, "VirtualService", root)));
     delivery.set_version("v2").await?;
     delivery.in_step(1).await?;
     ensure!(delivery.load.report().version("v2").requests > 0, "nobody was answered by the canary");
-    delivery.goes_through().await
+    delivery.goes_through().await?;
+    tool.end().await;
+    Ok(())
 }
 
 /// The VirtualService that holds nothing but the two weights.
@@ -287,7 +297,7 @@ async fn gitops(scene: Arc<Scene>, whole: bool) -> Result<()> {
     let writes = calls()? - before;
     // Each replacement takes the fence away; putting it back is all there is to write.
     ensure!(writes <= if whole { 12 } else { 0 }, "{writes} writes of the route in 10 s");
-    drop(tool);
+    tool.end().await;
     resume(&delivery, "the-tool-is-off").await?;
     delivery.goes_through().await
 }
