@@ -337,6 +337,7 @@ async fn follow(
         }
     });
     let mut stream = std::pin::pin!(reflector::reflector(writer, stream));
+    let mut listed = false;
     while let Some(event) = stream.next().await {
         let object = match &event {
             Ok(
@@ -346,12 +347,14 @@ async fn follow(
             ) => object,
             Ok(watcher::Event::Init) => continue,
             Ok(watcher::Event::InitDone) => {
+                listed = true;
                 says.send_replace(Answer::Listed);
                 continue;
             }
             Err(error) => {
                 let answer = refusal(error).map(Answer::Refused);
-                let missing = kind.is_optional() && answer.is_some();
+                // An API server that has just come up may not know for a moment what it served before.
+                let missing = kind.is_optional() && answer.is_some() && !listed;
                 let new = answer.is_none_or(|answer| says.send_replace(answer.clone()) != answer);
                 // What may be missing is asked for again and again, and told of once.
                 if new || !kind.is_optional() {
