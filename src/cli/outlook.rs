@@ -37,10 +37,12 @@ fn judged(view: &View<'_>) -> Vec<Way> {
     let (Some(plan), Some(step)) = (&view.plan, &view.status.step) else { return Vec::new() };
     let Some(gate) = plan.steps.get(view.step()) else { return Vec::new() };
     let forward = ("forward", forward(view, plan, gate, step));
-    if gate.is_preview() {
-        return vec![forward, ("back", back_from_preview(plan))];
+    let back = if gate.is_preview() { back_from_preview(plan) } else { back(view) };
+    let mut ways = vec![forward, ("back", back)];
+    let judged = !gate.is_preview() || queries(plan).any(|m| m.role == MetricRole::Required);
+    if !judged {
+        return ways;
     }
-    let mut ways = vec![forward, ("back", back(view))];
     if step.hold.is_none() {
         // Paused, a step has all the time it takes.
         let inconclusive = inconclusive(view, gate, step).filter(|_| view.status.pause.is_none());

@@ -24,28 +24,35 @@ const QUIET: Duration = Duration::from_secs(30);
 /// Begin step `index`; its weight follows at once where its pods are ready.
 pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
     let Some(step) = plan.steps.get(index) else { return };
-    let before = index.checked_sub(1).and_then(|before| plan.steps.get(before));
-    let previewed = before.is_some_and(StepPlan::is_preview);
+    // Whatever step comes next: a person may promote the whole release from its preview.
+    let left = case.status.step.as_ref().filter(|_| index > 0);
+    let previewed = left.is_some_and(|s| s.weight == 0);
     // Pods of a preview have had no traffic to get warm by.
     let ready_pods = case.status.step.as_ref().filter(|_| !previewed).map_or(0, |s| s.ready_pods);
+    let told = left.filter(|_| previewed).map(|s| s.unreachable.clone()).unwrap_or_default();
+    let traffic = plan.judged_index(index);
     let rate = if index == 0 {
         let baseline = case.samples.baseline.as_ref();
         case.status.engine = Some(engine::begin(plan, baseline, case.now));
         engine::reach::before(baseline)
     } else if let Some(state) = case.status.engine.take() {
-        if previewed {
-            case.status.engine = Some(engine::end_preview(&state, case.now));
-            None
+        let (state, rate) = if previewed {
+            (engine::end_preview(&state, case.now), None)
         } else {
-            let index = plan.judged_index(index);
-            case.status.engine = Some(engine::begin_step(&state, index));
-            engine::reach::now(&state)
-        }
+            let rate = engine::reach::now(&state);
+            (state, rate)
+        };
+        // The first step with traffic has begun with the engine.
+        let next = if traffic > 0 { engine::begin_step(&state, traffic) } else { state };
+        case.status.engine = Some(next);
+        rate
     } else {
         None
     };
-    let rate = rate.filter(|_| !step.is_preview());
-    let unreachable = reach::look(case, plan, index, rate);
+    // What the first step with traffic can't be left by is known, and said, before its preview.
+    let first = index + usize::from(step.is_preview());
+    let unreachable =
+        if previewed && traffic == 0 { told } else { reach::look(case, plan, first, rate) };
     case.status.step = Some(StepStatus {
         index: i32::try_from(index).unwrap_or(i32::MAX),
         weight: step.weight,
@@ -67,7 +74,9 @@ pub(super) fn enter(case: &mut Case<'_>, plan: &Plan, index: usize) {
         handed_over_at: None,
     });
     case.status.phase = Phase::Stepping;
-    reach::tell(case, step);
+    if let Some(first) = plan.steps.get(first).filter(|_| !previewed) {
+        reach::tell(case, first);
+    }
     advance(case, plan, index, step);
 }
 
@@ -87,7 +96,9 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     if let Some(harm) = &judgement.harm {
         return case.roll_back(CONTROLLER, harm.clone());
     }
-    if case.allowed() < step.weight {
+    // A preview allows no weight: that it has begun is on record all the same.
+    let started = case.status.decision.as_ref().is_some_and(|d| d.verdict == Verdict::Start);
+    if case.allowed() < step.weight || (step.is_preview() && started) {
         return advance(case, plan, index, step);
     }
     if !prepare::pin(case, plan) {
@@ -118,7 +129,7 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
         return pass(case, plan, index, &who, format!("promoted by {who} before the gate was met"));
     }
     reach::again(case, plan, index, step);
-    let data = step.is_preview() || data(case, plan, &judgement, started);
+    let data = data(case, plan, step, &judgement, started);
     if case.status.phase == Phase::RollingBack {
         return;
     }
@@ -423,11 +434,18 @@ fn disrupted(case: &mut Case<'_>, step: &StepPlan) {
     from.into_iter().for_each(|from| *from = (*from).max(after(until, step.settle)));
 }
 
-/// Whether there are usable metrics; holds, then follows the policy, when there are none.
-fn data(case: &mut Case<'_>, plan: &Plan, judgement: &Judgement, started: jiff::Timestamp) -> bool {
+/// Whether there are usable metrics; holds, then follows the policy, when there are none. A preview has no
+/// traffic to be counted, only users' queries to be answered.
+fn data(
+    case: &mut Case<'_>,
+    plan: &Plan,
+    step: &StepPlan,
+    judgement: &Judgement,
+    started: jiff::Timestamp,
+) -> bool {
     let bad = match &case.samples.health {
         Health::Bad { message, since } => Some((message.clone(), *since)),
-        Health::Unknown if judgement.last.is_none() => {
+        Health::Unknown if judgement.last.is_none() && !step.is_preview() => {
             // The sampler has just begun: its first round tells, one way or the other.
             Some(("no metrics have been read yet".to_owned(), case.now))
         }
@@ -448,7 +466,8 @@ fn data(case: &mut Case<'_>, plan: &Plan, judgement: &Judgement, started: jiff::
     };
     let no_data_hold = case.status.step.as_ref().and_then(|s| s.hold.as_ref());
     let no_data_hold = no_data_hold.is_some_and(|h| h.reason == HoldReason::NoData);
-    let Some((message, since)) = bad.or(partial).or_else(silent) else {
+    let traffic = || partial.or_else(silent).filter(|_| !step.is_preview());
+    let Some((message, since)) = bad.or_else(traffic) else {
         lit(case);
         if no_data_hold && let Some(step) = case.status.step.as_mut() {
             step.hold = None;

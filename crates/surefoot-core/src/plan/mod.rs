@@ -340,6 +340,7 @@ fn steps(spec: &RolloutSpec) -> Result<Vec<StepPlan>, PlanError> {
         let mut plan = step_plan(i, step, &default)?;
         if let Some(next) = spec.steps.get(i + 1).filter(|_| plan.is_preview()) {
             plan.pods_for = next.weight;
+            plan.replicas = plan.replicas.or_else(|| next.replicas.clone());
         }
         plans.push(plan);
     }

@@ -177,6 +177,25 @@ fn a_preview_and_then_all_traffic_at_once() {
     ends(world, "previewed");
 }
 
+/// A person promotes the whole release from its preview: the steps between are passed by their word, and what
+/// was asked of the preview stays out of it.
+#[test]
+fn a_whole_release_is_promoted_from_its_preview() {
+    let steps = vec![(0, true), (10, false), (100, false)];
+    let mut world = under_way(&Setup { way: Way::Alone, steps, ..Setup::plain() }, NEXT, 0);
+    world.until(World::creep, |world| {
+        world.status().is_some_and(|s| s.waiting_on.iter().any(|w| w.kind == WaitingKind::Approval))
+    });
+    world.apply(&say(ActionKind::PromoteFull));
+    let last = |world: &World| world.status().and_then(|s| s.step).is_some_and(|s| s.index == 2);
+    world.until(World::creep, last);
+    let status = world.status().expect("nobody deletes it");
+    let begun = status.step.map(|step| (step.index, step.begun_at));
+    let counted = status.engine.as_deref().and_then(surefoot_core::engine::folded_until);
+    assert_eq!(begun.map(|(index, at)| (index, Some(at))), Some((2, counted)));
+    ends(world, "preview-promoted-full");
+}
+
 /// What goes wrong in it costs no request.
 #[test]
 fn a_preview_that_is_aborted() {
