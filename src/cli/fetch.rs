@@ -11,9 +11,9 @@ use surefoot_core::write::Kind;
 
 use super::trouble::trouble;
 use super::view::View;
-use crate::client::{limited, objects, resource};
+use crate::client::{CallError, limited, objects, resource};
 
-/// Rollouts are asked for in pages of this size.
+/// Lists are asked for in pages of this size.
 const PAGE: u32 = 500;
 
 /// One Rollout.
@@ -35,19 +35,24 @@ pub async fn all(client: &Client, namespace: Option<&str>) -> Result<Vec<Dynamic
         Some(namespace) => objects(client, Kind::Rollout, namespace),
         None => Api::all_with(client.clone(), &resource(Kind::Rollout)),
     };
+    let all = pages(&api).await;
+    let mut all = all.map_err(|error| anyhow!(trouble("listing Rollouts", &error)))?;
+    all.sort_by_key(|object| (object.namespace(), object.name_any()));
+    Ok(all)
+}
+
+/// All objects of a list, page by page.
+pub(super) async fn pages(api: &Api<DynamicObject>) -> Result<Vec<DynamicObject>, CallError> {
     let mut all = Vec::new();
     let mut params = ListParams::default().limit(PAGE);
     loop {
-        let page = limited(api.list(&params)).await;
-        let page = page.map_err(|error| anyhow!(trouble("listing Rollouts", &error)))?;
+        let page = limited(api.list(&params)).await?;
         all.extend(page.items);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
-            None => break,
+            None => return Ok(all),
         }
     }
-    all.sort_by_key(|object| (object.namespace(), object.name_any()));
-    Ok(all)
 }
 
 /// The commands to a Rollout, newest first.
@@ -56,17 +61,8 @@ pub async fn all(client: &Client, namespace: Option<&str>) -> Result<Vec<Dynamic
 /// In one line: the API server can't be asked.
 pub async fn actions(client: &Client, view: &View<'_>) -> Result<Vec<RolloutAction>> {
     let api = objects(client, Kind::RolloutAction, view.namespace());
-    let mut all = Vec::new();
-    let mut params = ListParams::default().limit(PAGE);
-    loop {
-        let page = limited(api.list(&params)).await;
-        let page = page.map_err(|error| anyhow!(trouble("listing RolloutActions", &error)))?;
-        all.extend(page.items);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => break,
-        }
-    }
+    let all = pages(&api).await;
+    let all = all.map_err(|error| anyhow!(trouble("listing RolloutActions", &error)))?;
     let read = |object: DynamicObject| -> Option<RolloutAction> {
         let mut value = serde_json::to_value(object).ok()?;
         clean(&mut value);

@@ -78,7 +78,10 @@ pub async fn measure(
         );
     };
     wanted.latency = true;
-    let mut source = source(client, namespace, &plan.source).await?;
+    let SourceRef { kind, name } = &plan.source;
+    let source = source(client, namespace, &plan.source).await?;
+    let mut source =
+        source.with_context(|| format!("{kind:?} {name:?} doesn't exist: create it"))?;
     if let Some(url) = url {
         url.clone_into(&mut source.url);
     }
@@ -154,20 +157,21 @@ where
     }
 }
 
+/// Where a Rollout's metrics are; none where nobody has made it.
 pub(super) async fn source(
     client: &Client,
     namespace: &str,
     reference: &SourceRef,
-) -> Result<PrometheusSource> {
+) -> Result<Option<PrometheusSource>> {
     let name = &reference.name;
     Ok(match reference.kind {
         SourceKind::MetricsSource => {
             let api: Api<MetricsSource> = Api::namespaced(client.clone(), namespace);
-            get(&api, name).await?.spec.prometheus
+            find(&api, name).await?.map(|source| source.spec.prometheus)
         }
         SourceKind::ClusterMetricsSource => {
             let api: Api<ClusterMetricsSource> = Api::all(client.clone());
-            get(&api, name).await?.spec.prometheus
+            find(&api, name).await?.map(|source| source.spec.prometheus)
         }
     })
 }

@@ -3,15 +3,19 @@
 use anyhow::Error;
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 use surefoot_core::api::Rollout;
+use surefoot_core::api::analysis::SourceRef;
 use surefoot_core::api::rollout::Mesh;
 use surefoot_core::api::status::WaitingKind;
 use surefoot_core::decide::decide;
 use surefoot_core::gather::gather;
 use surefoot_core::observed::{Delivery, HoldMode, Observed};
+use surefoot_core::route::Fault;
 use surefoot_core::routing::Routing;
 use surefoot_core::samples::Samples;
 use surefoot_core::words;
+use surefoot_core::write::Kind;
 
 use super::found::{Found, Own, Seen};
 use crate::cli::measure::Measured;
@@ -24,6 +28,8 @@ pub enum Level {
     Good,
     /// A release works, and would work better otherwise.
     Advice,
+    /// It couldn't be looked at.
+    Unseen,
     /// No release works.
     Missing,
 }
@@ -46,15 +52,24 @@ impl Finding {
 /// Everything about a Rollout, in the order in which a release needs it.
 #[must_use]
 pub fn examine(rollout: &Rollout, found: &Found, own: &Own, now: Timestamp) -> Vec<Finding> {
+    let mut findings: Vec<Finding> =
+        own.unseen.iter().map(|why| Finding::new(Level::Unseen, why.clone())).collect();
     let gathered = gather(rollout, &Seen { found, rollout });
     // Whether a new template is held was asked for itself, and news is the notifier's matter.
     let hold = HoldMode::PausedAtRest;
     let (seen, _) = gathered.observed(own.spec.clone(), Vec::new(), hold, Delivery::default());
-    let mut findings = objects(rollout, &seen, now);
+    findings.extend(match forbidden(rollout, found) {
+        // What may not be read can't be told from what isn't there.
+        Some(unseen) => vec![unseen],
+        None => objects(rollout, &seen, now),
+    });
     findings.push(held(rollout, own));
-    findings.extend(own.source.iter().map(|source| match source {
-        Ok(()) => Finding::new(Level::Good, "its metrics source is there"),
-        Err(why) => Finding::new(Level::Missing, format!("its metrics source: {why}")),
+    findings.extend(own.source.iter().map(|(SourceRef { kind, name }, there)| {
+        if *there {
+            Finding::new(Level::Good, format!("{kind:?} {name} is there"))
+        } else {
+            Finding::new(Level::Missing, format!("{kind:?} {name:?} doesn't exist: create it"))
+        }
     }));
     findings.extend(proxies(rollout, own));
     findings.extend(timeout(&seen));
@@ -62,13 +77,57 @@ pub fn examine(rollout: &Rollout, found: &Found, own: &Own, now: Timestamp) -> V
     findings
 }
 
+/// Kinds that whoever asks may not list.
+fn forbidden(rollout: &Rollout, found: &Found) -> Option<Finding> {
+    let routing = Routing::of(&rollout.spec.traffic);
+    let needed =
+        |kind: &Kind| !kind.is_route() || routing.each().any(|one| Kind::from(one.kind) == *kind);
+    let denied = |all: &Result<Vec<Value>, Fault>| matches!(all, Err(Fault::Forbidden));
+    let kinds = found.objects.iter().filter(|(kind, all)| needed(kind) && denied(all));
+    let mut names: Vec<String> = kinds.map(|(kind, _)| format!("{kind:?}s")).collect();
+    if found.slices.as_ref().is_some_and(denied) {
+        names.push("EndpointSlices".to_owned());
+    }
+    let may_not = format!(
+        "you may not list {}: Deployment, Services and routes weren't looked at; ask for the right to",
+        names.join(", ")
+    );
+    (!names.is_empty()).then(|| Finding::new(Level::Unseen, may_not))
+}
+
 /// Deployment, Services, routes and rules, as the controller's next look would find them.
 fn objects(rollout: &Rollout, seen: &Observed, now: Timestamp) -> Vec<Finding> {
     let outcome = decide(rollout, seen, &Samples::default(), now);
-    let missing = |kind| matches!(kind, WaitingKind::Prerequisite | WaitingKind::RouteAccepted);
+    let missing = |kind| {
+        matches!(
+            kind,
+            WaitingKind::Prerequisite
+                | WaitingKind::RouteAccepted
+                | WaitingKind::NativeRollout
+                | WaitingKind::Endpoints
+        )
+    };
     let waits = outcome.status.waiting_on.iter().filter(|wait| missing(wait.kind));
+    let mut messages: Vec<String> = waits.map(|wait| wait.message.clone()).collect();
+    // A decision that is about something else doesn't come to these.
+    let target = &rollout.spec.target_ref.name;
+    let deployment = || format!("Deployment {target:?} doesn't exist: create it");
+    let route = match &seen.route {
+        Ok(route) => {
+            let fit = route.fit.as_ref().err().map(ToString::to_string);
+            fit.or_else(|| route.accepted.as_ref().err().cloned())
+        }
+        Err(problem) => Some(problem.to_string()),
+    };
+    let split = seen.split.as_ref().err().map(ToString::to_string);
+    let gone = seen.deployment.is_none().then(deployment);
+    for message in [gone, split, route].into_iter().flatten() {
+        if !messages.iter().any(|known| known.contains(&message)) {
+            messages.push(message);
+        }
+    }
     let mut findings: Vec<Finding> =
-        waits.map(|wait| Finding::new(Level::Missing, wait.message.clone())).collect();
+        messages.into_iter().map(|message| Finding::new(Level::Missing, message)).collect();
     if findings.is_empty() {
         let routes: Vec<String> = Routing::of(&rollout.spec.traffic)
             .each()
@@ -190,9 +249,9 @@ pub fn traffic(measured: Result<&Measured, &Error>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
+    use surefoot_core::api::analysis::SourceKind;
     use surefoot_core::plan::{Templates, resolve};
-    use surefoot_core::write::Kind;
 
     use super::*;
     use crate::cli::doctor::{Diagnosis, text};
@@ -227,13 +286,25 @@ mod tests {
         let to = |host: &str, weight: i64| json!({"destination": {"host": host}, "weight": weight});
         let route = json!([{"route": [to("web-stable", 100), to("web-canary", 0)]}]);
         let template = json!({"metadata": {"labels": labels}, "spec": {"containers": []}});
-        let deployment = json!({
-            "metadata": named("web"),
+        let status = json!({
+            "observedGeneration": 1, "replicas": 2, "readyReplicas": 2, "updatedReplicas": 2,
+            "availableReplicas": 2,
+        });
+        let mut deployment = json!({
+            "metadata": named("web"), "status": status,
             "spec": {"replicas": 2, "selector": {"matchLabels": labels}, "template": template},
         });
+        deployment["metadata"]["generation"] = json!(1);
+        let mut set =
+            json!({"metadata": named("web-1"), "spec": deployment["spec"], "status": status});
+        set["metadata"]["labels"] = json!({"app": "web", "pod-template-hash": "1"});
+        set["metadata"]["annotations"] = json!({"deployment.kubernetes.io/revision": "1"});
+        let owner = json!({"kind": "Deployment", "name": "web", "uid": "web", "controller": true});
+        set["metadata"]["ownerReferences"] = json!([owner]);
         let mut found = Found::default();
         for (kind, objects) in [
             (Kind::Deployment, vec![deployment]),
+            (Kind::ReplicaSet, vec![set]),
             (Kind::Service, vec![service("web"), service("web-stable"), service("web-canary")]),
             (
                 Kind::VirtualService,
@@ -248,7 +319,11 @@ mod tests {
     fn own(rollout: &Rollout) -> Own {
         Own {
             spec: resolve(&rollout.spec, &Templates::new()),
-            source: Some(Ok(())),
+            source: Some((
+                SourceRef { kind: SourceKind::ClusterMetricsSource, name: "default".to_owned() },
+                true,
+            )),
+            unseen: Vec::new(),
             held: Ok(true),
             containers: Some(vec!["app".to_owned(), "istio-proxy".to_owned()]),
         }
@@ -271,7 +346,7 @@ shop/web
   ✓ Deployment web, Service web and VirtualService web are as a release needs
     them
   ✓ a new template would be held, and not rolled out natively
-  ✓ its metrics source is there
+  ✓ ClusterMetricsSource default is there
   ✓ its pods have Istio's proxy
   ! a route has no timeout: each step waits two minutes longer, for requests
     that may still fail; set one
@@ -304,8 +379,23 @@ shop/web
         assert!(weights.contains("100/60"), "{weights}");
         let native = said(&|_, own| own.held = Ok(false));
         assert!(native.contains("would be rolled out natively"), "{native}");
-        let source = said(&|_, own| own.source = Some(Err("it is not there".to_owned())));
-        assert_eq!(source, "its metrics source: it is not there");
+        let source = said(&|_, own| own.source.as_mut().unwrap().1 = false);
+        assert_eq!(source, "ClusterMetricsSource \"default\" doesn't exist: create it");
+        let pods = said(&|found, _| {
+            found.objects.insert(Kind::ReplicaSet, Ok(Vec::new()));
+        });
+        assert!(pods.contains("own rollout must end first"), "{pods}");
+    }
+
+    #[test]
+    fn what_may_not_be_read_is_not_called_missing() {
+        let rollout = rollout();
+        let mut found = found();
+        found.objects.insert(Kind::Service, Err(Fault::Forbidden));
+        let findings = examine(&rollout, &found, &own(&rollout), Timestamp::UNIX_EPOCH);
+        assert_eq!(missing(&findings), Vec::<&str>::new());
+        assert_eq!(findings[0].level, Level::Unseen);
+        assert!(findings[0].message.starts_with("you may not list Services: "), "{findings:?}");
     }
 
     #[test]

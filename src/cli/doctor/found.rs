@@ -8,6 +8,7 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use serde_json::Value;
 use surefoot_core::api::Rollout;
+use surefoot_core::api::analysis::SourceRef;
 use surefoot_core::api::rollout::RolloutSpec;
 use surefoot_core::claim::{Rival, rivals};
 use surefoot_core::gather::Source;
@@ -22,8 +23,6 @@ use crate::client::{limited, objects, raw, resource};
 use crate::controller::cache::Watched;
 use crate::controller::hold::would_hold;
 
-/// More objects of a kind in one namespace are not looked at.
-const MOST: u32 = 500;
 /// What a release reads of a namespace.
 const KINDS: [Kind; 7] = [
     Kind::Deployment,
@@ -40,8 +39,8 @@ const KINDS: [Kind; 7] = [
 pub struct Found {
     /// Objects by kind, or why they aren't known.
     pub objects: BTreeMap<Kind, Result<Vec<Value>, Fault>>,
-    /// EndpointSlices.
-    pub slices: Vec<Value>,
+    /// EndpointSlices, or why they aren't known.
+    pub slices: Option<Result<Vec<Value>, Fault>>,
     /// What takes requests away from routes on Linkerd.
     pub overrides: [Option<Result<Vec<Value>, Fault>>; 2],
     /// Rollouts that can be read.
@@ -53,8 +52,10 @@ pub struct Found {
 pub struct Own {
     /// Its spec with its templates' metrics.
     pub spec: Result<RolloutSpec, PlanError>,
-    /// Whether its metrics source is there; none where the spec makes no sense.
-    pub source: Option<Result<(), String>>,
+    /// Its metrics source, and whether it is there; none where that isn't known.
+    pub source: Option<(SourceRef, bool)>,
+    /// What couldn't be read of it, and why.
+    pub unseen: Vec<String>,
     /// Whether a new template would be held; why that can't be told.
     pub held: Result<bool, String>,
     /// Names of the containers of one of its pods; none where there are no pods, or they can't be read.
@@ -70,8 +71,7 @@ pub async fn find(client: &Client, namespace: &str) -> Result<Found> {
     for kind in KINDS {
         found.objects.insert(kind, list(client, namespace, &resource(kind)).await?);
     }
-    let slices = list(client, namespace, &Watched::EndpointSlice.resource()).await?;
-    found.slices = slices.map_err(|fault| anyhow!("EndpointSlices: {fault}"))?;
+    found.slices = Some(list(client, namespace, &Watched::EndpointSlice.resource()).await?);
     for (place, kind) in [Override::ServiceProfile, Override::TrafficSplit].into_iter().enumerate()
     {
         let resource = Watched::Override(kind).resource();
@@ -89,8 +89,8 @@ async fn list(
     resource: &ApiResource,
 ) -> Result<Result<Vec<Value>, Fault>> {
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, resource);
-    match limited(api.list(&ListParams::default().limit(MOST))).await {
-        Ok(page) => Ok(Ok(page.items.iter().map(raw).collect())),
+    match fetch::pages(&api).await {
+        Ok(all) => Ok(Ok(all.iter().map(raw).collect())),
         Err(error) if error.code() == Some(404) => Ok(Err(Fault::NotServed)),
         Err(error) if error.code() == Some(403) => Ok(Err(Fault::Forbidden)),
         Err(error) => {
@@ -100,28 +100,35 @@ async fn list(
 }
 
 /// Read what is a Rollout's own matter.
-///
-/// # Errors
-/// In one line: the API server can't be asked.
-pub async fn own(client: &Client, namespace: &str, rollout: &Rollout) -> Result<Own> {
-    let templates = measure::templates(client, namespace, rollout).await?;
-    let spec = resolve(&rollout.spec, &templates);
-    let plan = spec.as_ref().ok().and_then(|spec| Plan::of(spec).ok());
-    let source = match plan {
-        Some(plan) => {
-            let source = measure::source(client, namespace, &plan.source).await;
-            Some(source.map(|_| ()).map_err(|error| format!("{error:#}")))
+pub async fn own(client: &Client, namespace: &str, rollout: &Rollout) -> Own {
+    let mut unseen = Vec::new();
+    let spec = match measure::templates(client, namespace, rollout).await {
+        Ok(templates) => resolve(&rollout.spec, &templates),
+        Err(error) => {
+            unseen.push(format!("{error:#}"));
+            Ok(RolloutSpec { analysis: None, ..rollout.spec.clone() })
         }
+    };
+    let plan = spec.as_ref().ok().and_then(|spec| Plan::of(spec).ok());
+    let source = match plan.map(|plan| plan.source) {
+        Some(reference) => match measure::source(client, namespace, &reference).await {
+            Ok(source) => Some((reference, source.is_some())),
+            Err(error) => {
+                unseen.push(format!("{error:#}"));
+                None
+            }
+        },
         None => None,
     };
     let deployment = &rollout.spec.target_ref.name;
     let held = would_hold(client, namespace, deployment, MANAGER).await;
-    Ok(Own {
+    Own {
         spec,
         source,
+        unseen,
         held: held.map_err(|error| trouble("a dry run of a new template", &error)),
         containers: containers(client, namespace, deployment).await,
-    })
+    }
 }
 
 async fn containers(client: &Client, namespace: &str, deployment: &str) -> Option<Vec<String>> {
@@ -182,7 +189,8 @@ impl Source for Seen<'_> {
                 .pointer("/metadata/labels/kubernetes.io~1service-name")
                 .is_some_and(|n| n == service)
         };
-        self.found.slices.iter().filter(of).cloned().collect()
+        let known = self.found.slices.as_ref().and_then(|all| all.as_ref().ok());
+        known.into_iter().flatten().filter(of).cloned().collect()
     }
 
     fn all(&self, kind: Kind) -> Vec<Value> {

@@ -51,7 +51,7 @@ pub struct Diagnosis {
     pub namespace: String,
     /// Its name.
     pub rollout: String,
-    /// Nothing is missing.
+    /// Everything was looked at, and nothing is missing.
     pub ready: bool,
     /// All that was looked at, in the order in which a release needs it.
     pub findings: Vec<Finding>,
@@ -74,14 +74,15 @@ pub async fn run(client: &Client, namespace: &str, options: &Options) -> Result<
     let mut all = Vec::new();
     for object in &objects {
         let rollout = fetch::rollout(object)?;
-        let own = found::own(client, namespace, &rollout).await?;
+        let own = found::own(client, namespace, &rollout).await;
         let mut findings = examine::examine(&rollout, &found, &own, Clock::System.now());
         if let Some(url) = &options.prometheus {
             let name = rollout.name_any();
             let measured = measure::measure(client, namespace, &name, Some(url)).await;
             findings.push(examine::traffic(measured.as_ref()));
         }
-        let ready = findings.iter().all(|finding| finding.level != Level::Missing);
+        let fine = |level| matches!(level, Level::Good | Level::Advice);
+        let ready = findings.iter().all(|finding| fine(finding.level));
         let (namespace, rollout) = (namespace.to_owned(), rollout.name_any());
         all.push(Diagnosis { namespace, rollout, ready, findings });
     }
@@ -104,12 +105,16 @@ pub fn text(all: &[Diagnosis], style: Style) -> String {
             let (tone, sign) = match level {
                 Level::Good => (Tone::Good, "✓"),
                 Level::Advice => (Tone::Warn, "!"),
+                Level::Unseen => (Tone::Warn, "?"),
                 Level::Missing => (Tone::Bad, "✗"),
             };
             page.put(&format!("  {} ", style.paint(tone, sign)), message);
         }
-        let missing = findings.iter().filter(|f| f.level == Level::Missing).count();
-        let sum = match missing {
+        let count = |level| findings.iter().filter(|f| f.level == level).count();
+        let sum = match count(Level::Missing) {
+            0 if count(Level::Unseen) > 0 => {
+                "Nothing is missing of what could be looked at.".to_owned()
+            }
             0 => "Ready for a release.".to_owned(),
             1 => "One thing is missing.".to_owned(),
             n => format!("{n} things are missing."),
