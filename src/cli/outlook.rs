@@ -66,16 +66,14 @@ fn forward(view: &View<'_>, plan: &Plan, gate: &StepPlan, step: &StepStatus) -> 
     if plan.metrics.is_empty() && !gate.approval {
         return format!("the weight is in force: {next}");
     }
-    let mut needed = if gate.is_preview() {
-        let asked = queries(plan).filter(|m| m.role == MetricRole::Required);
-        asked.map(|m| format!("{} passes", m.name)).collect()
-    } else {
-        required(&view.status.analysis)
-    };
     let minimum = words::span(gate.min_duration);
+    let mut needed: Vec<String>;
     if gate.is_preview() {
+        let asked = queries(plan).filter(|m| m.role == MetricRole::Required);
+        needed = asked.map(|m| format!("{} passes", m.name)).collect();
         needed.push(format!("{minimum} ready"));
     } else {
+        needed = required(&view.status.analysis);
         needed.push(format!("{minimum} judged"));
         needed.push(format!("{} canary requests", words::count(gate.min_requests)));
     }

@@ -1,5 +1,7 @@
 //! Observe: from the watched copies to what a decision looks at. Reads nothing over the network.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
@@ -91,12 +93,13 @@ impl Source for Copies<'_> {
         Ok(self.list(kind, |_| true))
     }
 
-    fn rivals(&self) -> Vec<Rival> {
+    fn rivals(&self, things: &BTreeSet<Target>) -> Vec<Rival> {
         let here = |guard: &DeserializeGuard<Rollout>| {
             guard.0.as_ref().is_ok_and(|r| r.namespace() == self.rollout.namespace())
         };
         let others = self.context.rollouts.state_filter(here);
-        claim::rivals(self.rollout, others.iter().filter_map(|guard| guard.0.as_ref().ok()))
+        let others = others.iter().filter_map(|guard| guard.0.as_ref().ok());
+        claim::rivals(self.rollout, things, others)
     }
 
     fn since(&self, weights: &Weights) -> Timestamp {

@@ -53,24 +53,23 @@ enum Trouble {
 /// Play a story. With trouble it ends in many processes, one for each thing that goes wrong.
 fn run(story: Story, trouble: Trouble) -> Result<Run, String> {
     let runtime = surefoot::sandbox::runtime().map_err(|e| e.to_string())?;
-    let of = match &trouble {
+    let branches = match &trouble {
         Trouble::Nothing => None,
         Trouble::Calls(of) | Trouble::Freezes(of) => Some(of.clone()),
     };
     let ended = runtime.block_on(async {
         let began = Instant::now();
         let cluster = Cluster::start(7, &story.spec()).await;
-        let (mut freezes, mut branches) = (None, None);
+        let (mut freezes, branches) = (None, branches.clone());
         match trouble {
             Trouble::Nothing => {}
             Trouble::Calls(of) => {
-                branches = Some(of.clone());
                 let ask = move |client: &str, request: &kube_sandbox::Request| {
                     of.arrives(client, request.verb())
                 };
                 cluster.inner.api.plan(FaultPlan::new().asking(ask));
             }
-            Trouble::Freezes(of) => (freezes, branches) = (Some(of.clone()), Some(of)),
+            Trouble::Freezes(of) => freezes = Some(of),
         }
         cluster.operate(freezes);
         let told = cluster.clone();
@@ -105,7 +104,7 @@ fn run(story: Story, trouble: Trouble) -> Result<Run, String> {
         ended
     });
     // A branch is about to end: what it holds goes with its process, without being touched (and so copied).
-    if of.is_some_and(|branches| branches.point().is_some()) {
+    if branches.is_some_and(|branches| branches.point().is_some()) {
         std::mem::forget(runtime);
     }
     ended

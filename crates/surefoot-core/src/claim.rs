@@ -63,17 +63,20 @@ pub fn things(spec: &RolloutSpec) -> BTreeSet<Target> {
     named.into_iter().filter_map(target).chain(routes).collect()
 }
 
-/// Those of the Rollouts that name some of the same things as one of them. The others must be of its
-/// namespace.
-pub fn rivals<'r>(rollout: &Rollout, others: impl IntoIterator<Item = &'r Rollout>) -> Vec<Rival> {
-    let ours = things(&followed(rollout));
+/// Those of the Rollouts that name some of `ours`, the things that one of them names. The others must be of
+/// its namespace.
+pub fn rivals<'r>(
+    rollout: &Rollout,
+    ours: &BTreeSet<Target>,
+    others: impl IntoIterator<Item = &'r Rollout>,
+) -> Vec<Rival> {
     let born =
         |r: &Rollout| (r.metadata.creation_timestamp.clone().map(|t| t.0), r.metadata.uid.clone());
     let us = born(rollout);
     let rival = |other: &Rollout| {
         let things = things(&followed(other));
         let name = other.metadata.name.clone().unwrap_or_default();
-        let shares = other.metadata.uid != us.1 && !things.is_disjoint(&ours);
+        let shares = other.metadata.uid != us.1 && !things.is_disjoint(ours);
         shares.then(|| Rival { name, older: born(other) < us, things })
     };
     others.into_iter().filter_map(rival).collect()

@@ -2,7 +2,7 @@
 //! copies and the simulated ones of the tests go through this same door.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -44,8 +44,8 @@ pub trait Source {
     fn overrides(&self, kind: Override) -> Result<Vec<Value>, Fault>;
     /// Since when these weights have been seen.
     fn since(&self, weights: &Weights) -> Timestamp;
-    /// Other Rollouts that name some of the same things.
-    fn rivals(&self) -> Vec<Rival>;
+    /// Other Rollouts that name some of these things, which are the Rollout's.
+    fn rivals(&self, things: &BTreeSet<Target>) -> Vec<Rival>;
 }
 
 /// What was found.
@@ -188,7 +188,7 @@ pub fn gather(rollout: &Rollout, source: &impl Source) -> Gathered {
         (Kind::ReplicaSet, raw_sets.iter().find(is_ours)),
     ]);
     let things = claim::things(&spec);
-    let rivals = source.rivals();
+    let rivals = source.rivals(&things);
     let us = rollout.metadata.name.as_deref().unwrap_or_default();
     let target = |kind, object: &Value| Target { kind, name: text(object, "/metadata/name") };
     let owner = |(kind, object): &(Kind, Option<&Value>)| {

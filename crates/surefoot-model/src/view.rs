@@ -1,7 +1,7 @@
 //! What a process sees: the watched copies, fresh or stale, kind by kind, and its own last writes.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -104,7 +104,7 @@ impl Source for View<'_> {
         Err(Fault::NotServed)
     }
 
-    fn rivals(&self) -> Vec<Rival> {
+    fn rivals(&self, _: &BTreeSet<Target>) -> Vec<Rival> {
         Vec::new()
     }
 

@@ -1,6 +1,6 @@
 //! What the controller would see of a namespace, read once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, anyhow};
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use surefoot_core::claim::{Rival, rivals};
 use surefoot_core::gather::Source;
 use surefoot_core::plan::{Plan, PlanError, resolve};
 use surefoot_core::route::{Fault, Override, Weights};
-use surefoot_core::write::Kind;
+use surefoot_core::write::{Kind, Target};
 
 use crate::cli::command::MANAGER;
 use crate::cli::trouble::trouble;
@@ -206,7 +206,7 @@ impl Source for Seen<'_> {
         Timestamp::MIN
     }
 
-    fn rivals(&self) -> Vec<Rival> {
-        rivals(self.rollout, &self.found.rollouts)
+    fn rivals(&self, things: &BTreeSet<Target>) -> Vec<Rival> {
+        rivals(self.rollout, things, &self.found.rollouts)
     }
 }

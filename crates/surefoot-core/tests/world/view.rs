@@ -2,7 +2,7 @@
 //! writes.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use surefoot_core::observed::{Action, Delivery, HoldMode, Observed};
 use surefoot_core::plan::{Templates, resolve};
 use surefoot_core::route::{Fault, Override, Weights};
 use surefoot_core::takeover::Stamped;
-use surefoot_core::write::Kind;
+use surefoot_core::write::{Kind, Target};
 
 use super::store::{Key, Moment, Objects, text};
 
@@ -152,7 +152,7 @@ impl Source for View<'_> {
         Err(Fault::NotServed)
     }
 
-    fn rivals(&self) -> Vec<Rival> {
+    fn rivals(&self, _: &BTreeSet<Target>) -> Vec<Rival> {
         Vec::new()
     }
 
