@@ -40,7 +40,7 @@ fn every_yaml_example_is_valid() {
             channels += 1;
         }
     }
-    assert_eq!((rollouts, channels), (10, 2));
+    assert_eq!((rollouts, channels), (11, 2));
 }
 
 #[test]

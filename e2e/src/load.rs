@@ -89,6 +89,17 @@ impl Load {
     /// Starts `per_second` requests for `host`, by clients that leave when an answer
     /// takes longer than `patience`, at most [`PATIENCE`].
     pub fn start(entry: Entry, host: &str, per_second: u32, patience: Duration) -> Result<Load> {
+        Load::with(entry, host, per_second, patience, &[])
+    }
+
+    /// The same with further headers.
+    pub fn with(
+        entry: Entry,
+        host: &str,
+        per_second: u32,
+        patience: Duration,
+        headers: &[(&str, &str)],
+    ) -> Result<Load> {
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -97,6 +108,8 @@ impl Load {
             .build()
             .context("building the load's client")?;
         let request = client.get(format!("http://{}/", entry.address())).header("host", host);
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let request = request.build().context("building the load's request")?;
         let started = clock::instant();
         let shared = Arc::new(Shared::default());

@@ -74,9 +74,11 @@ fn entry(routing: &Routing) -> Value {
     let both = json!([to(Side::Stable, 100), to(Side::Canary, 0)]);
     match routing.kind {
         RouteKind::VirtualService => json!({"timeout": "2s", "route": both}),
-        RouteKind::HTTPRoute => json!({"timeouts": {"request": "2s"}, "backendRefs": both}),
+        RouteKind::HTTPRoute => {
+            json!({"name": "all", "timeouts": {"request": "2s"}, "backendRefs": both})
+        }
         // It has no field for a timeout.
-        RouteKind::GRPCRoute => json!({"backendRefs": both}),
+        RouteKind::GRPCRoute => json!({"name": "all", "backendRefs": both}),
     }
 }
 
@@ -89,14 +91,18 @@ pub struct Lead<'v> {
     pub to: Vec<(&'v str, Option<&'v str>, u32)>,
 }
 
-/// The first entry of a route that takes all requests.
+/// The first entry of a route that takes requests whatever their headers are.
 #[must_use]
 pub fn lead(route: &Value) -> Option<Lead<'_>> {
     let spec = &route["spec"];
     let gateway = spec["rules"].is_array();
     let entries = if gateway { &spec["rules"] } else { &spec["http"] }.as_array()?;
     let matches = if gateway { "matches" } else { "match" };
-    let entry = entries.iter().find(|entry| entry[matches].is_null()).or(entries.first())?;
+    let any = |entry: &&Value| {
+        let conditions = entry[matches].as_array();
+        conditions.is_none_or(|all| all.iter().any(|one| one["headers"].is_null()))
+    };
+    let entry = entries.iter().find(any).or(entries.first())?;
     let share = |written: &Value| {
         let weight = written["weight"].as_u64().and_then(|w| u32::try_from(w).ok());
         weight.unwrap_or(u32::from(gateway))

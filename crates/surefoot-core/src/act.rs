@@ -142,7 +142,7 @@ mod tests {
         let traffic = json!({"mesh": "istio", "service": "shop",
             "routes": [{"kind": "VirtualService", "name": "shop"}]});
         let routing = crate::routing::Routing::of(&serde_json::from_value(traffic).unwrap());
-        assert!(regardless(&Write::SetWeight { routing, percent: 0 }));
+        assert!(regardless(&Write::SetWeight { routing, percent: 0, chosen: Vec::new() }));
         let canary = Write::Scale { replica_set: "canary".to_owned(), replicas: 0 };
         assert!(!regardless(&canary));
     }

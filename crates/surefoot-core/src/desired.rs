@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::api::rollout::RequestMatch;
 use crate::api::status::Revision;
 use crate::observed::{Observed, OneRoute, Owner, Service};
 use crate::plan::Plan;
@@ -26,6 +27,8 @@ pub struct Desired {
     pub canary: CanaryWanted,
     /// The canary's weight on the route, per cent.
     pub weight: Option<i32>,
+    /// With it: requests that go to the canary whatever its weight.
+    pub chosen: Vec<RequestMatch>,
     /// Stable's ReplicaSet, when it has lost its pods to another one, and how many it gets.
     pub revived: Option<(String, u32)>,
     /// An old ReplicaSet of the Deployment that goes to 0 pods.
@@ -126,7 +129,13 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
             writes.push(Write::CreateService { name: name.to_owned(), like, hash });
         }
     }
-    writes.extend(seen.routes.iter().filter_map(|one| lowered(one, desired.weight?)));
+    let weighed = |one: &OneRoute, when: Change| {
+        let percent =
+            desired.weight.filter(|percent| change(one, *percent, &desired.chosen) == when)?;
+        let (routing, chosen) = (one.routing.clone(), desired.chosen.clone());
+        Some(Write::SetWeight { routing, percent, chosen })
+    };
+    writes.extend(seen.routes.iter().filter_map(|one| weighed(one, Change::Less)));
     let mended = seen.routes.iter().filter(|one| desired.mended && one.broken);
     writes.extend(mended.map(|one| Write::Mend { route: one.routing.target() }));
     let pins = [(&desired.pin_stable, &seen.stable), (&desired.pin_canary, &seen.canary)];
@@ -143,7 +152,7 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
     if let Some(set) = retired.filter(|set| set.replicas > 0) {
         writes.push(Write::Scale { replica_set: set.name.clone(), replicas: 0 });
     }
-    writes.extend(seen.routes.iter().filter_map(|one| raised(one, desired.weight?)));
+    writes.extend(seen.routes.iter().filter_map(|one| weighed(one, Change::More)));
     deployment_writes(&desired.deployment, seen, plan, &mut writes);
     let owned = |one: &&OneRoute| one.found.as_ref().is_ok_and(|route| route.owner.is_some());
     let disowned = seen.routes.iter().filter(owned).filter(|_| desired.disowned);
@@ -172,19 +181,30 @@ pub fn last(desired: &Desired) -> Option<Write> {
     (desired.finalizer == Some(false)).then_some(Write::Finalizer { present: false })
 }
 
-/// A route that can't be read is written to all the same: what is wrong with it is said then. One that
-/// isn't there carries no weight and can't be written.
-fn lowered(one: &OneRoute, percent: i32) -> Option<Write> {
-    let lower = match &one.found {
-        Ok(route) => route.weights.canary_percent().is_none_or(|now| percent < now),
-        Err(problem) => !problem.is_missing(),
-    };
-    lower.then(|| Write::SetWeight { routing: one.routing.clone(), percent })
+/// What a weight changes of the requests that the canary gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    None,
+    Less,
+    More,
 }
 
-fn raised(one: &OneRoute, percent: i32) -> Option<Write> {
-    let now = one.found.as_ref().ok()?.weights.canary_percent()?;
-    (percent > now).then(|| Write::SetWeight { routing: one.routing.clone(), percent })
+/// A route that can't be read is written to all the same: what is wrong with it is said then. One that
+/// isn't there carries no weight and can't be written.
+fn change(one: &OneRoute, percent: i32, chosen: &[RequestMatch]) -> Change {
+    let now = match &one.found {
+        Ok(route) => route.weights.canary_percent(),
+        Err(problem) if problem.is_missing() => return Change::None,
+        Err(_) => None,
+    };
+    match now {
+        None => Change::Less,
+        Some(now) if percent < now => Change::Less,
+        Some(now) if percent > now => Change::More,
+        Some(_) if one.carries(chosen).unwrap_or(false) => Change::None,
+        Some(_) if chosen.is_empty() => Change::Less,
+        Some(_) => Change::More,
+    }
 }
 
 impl Pin {

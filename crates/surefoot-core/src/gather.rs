@@ -242,6 +242,8 @@ fn read_all(
             routing: routing.clone(),
             found: read(routing, namespace, object.as_ref(), source),
             broken: object.as_ref().is_some_and(|object| annotation(object, BREAK_GLASS).is_some()),
+            raw: object.clone().unwrap_or_default(),
+            namespace: namespace.to_owned(),
         })
         .collect();
     let pairs = |one: &OneRoute| Some(one.found.as_ref().ok()?.weights.0.clone());
@@ -268,6 +270,7 @@ fn read(
     Ok(Route {
         since: Timestamp::MIN,
         weights,
+        chosen: route::has_chosen(object, routing),
         timeout: route::timeout_seconds(object, routing),
         fit: route::fit(object, routing, namespace).and_then(|()| {
             route::alone(object, routing, namespace, |kind| source.all(kind.into()))?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::api::RolloutActionSpec;
-use crate::api::rollout::RolloutSpec;
+use crate::api::rollout::{RequestMatch, RolloutSpec};
 use crate::claim::{Claim, Rival};
 use crate::mark::Mark;
 use crate::notify::Trouble;
@@ -309,6 +309,20 @@ pub struct OneRoute {
     pub found: Result<Route, RouteProblem>,
     /// Somebody broke the glass on it.
     pub broken: bool,
+    /// As it was read; null where it isn't there.
+    pub raw: Value,
+    /// Its namespace.
+    pub namespace: String,
+}
+
+impl OneRoute {
+    /// Whether exactly the chosen requests go to the canary whatever its weight.
+    ///
+    /// # Errors
+    /// See [`route::carries`].
+    pub fn carries(&self, chosen: &[RequestMatch]) -> Result<bool, RouteProblem> {
+        route::carries(&self.raw, &self.routing, &self.namespace, chosen)
+    }
 }
 
 /// The route; of several what they say together.
@@ -316,6 +330,8 @@ pub struct OneRoute {
 pub struct Route {
     /// Its weights.
     pub weights: Weights,
+    /// Some requests go to the canary whatever its weight, by an entry of ours.
+    pub chosen: bool,
     /// Since when this process has seen these weights.
     pub since: Timestamp,
     /// Its longest timeout, seconds.
@@ -335,6 +351,12 @@ pub struct Route {
 }
 
 impl Route {
+    /// Whether the canary gets nothing by it.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.weights.canary_percent() == Some(0) && !self.chosen
+    }
+
     /// What several routes say together: they are moved as one, so that each weight counts, and the mesh
     /// follows all or none. One that isn't there sends nothing anywhere; no weight rises without it.
     ///
@@ -354,6 +376,7 @@ impl Route {
         };
         for one in found {
             all.weights.0.extend(&one.weights.0);
+            all.chosen |= one.chosen;
             all.since = all.since.max(one.since);
             // None: as long as a route lets a request take that sets no timeout.
             all.timeout = all.timeout.zip(one.timeout).map(|(a, b)| a.max(b));
@@ -548,6 +571,7 @@ mod tests {
         let one = |canary: i64, second: i64, timeout: Option<f64>| {
             Ok(Route {
                 weights: Weights(vec![Pair { stable: 100 - canary, canary }]),
+                chosen: false,
                 since: Timestamp::from_second(second).unwrap(),
                 timeout,
                 fit: Ok(()),
@@ -560,7 +584,13 @@ mod tests {
         };
         let together = |found: [Result<Route, RouteProblem>; 2]| {
             let each = routing.each().zip(found);
-            let each = each.map(|(routing, found)| OneRoute { routing, found, broken: false });
+            let each = each.map(|(routing, found)| OneRoute {
+                routing,
+                found,
+                broken: false,
+                raw: Value::Null,
+                namespace: String::new(),
+            });
             Route::together(&each.collect::<Vec<_>>()).unwrap()
         };
         let both = together([one(10, 5, Some(2.0)), one(10, 9, Some(3.0))]).unwrap();

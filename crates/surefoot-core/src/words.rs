@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::api::rollout::{RequestMatch, TextMatch};
+
 /// A length of time: "45s", "2m 30s", "1h 5m".
 #[must_use]
 pub fn span(span: Duration) -> String {
@@ -37,6 +39,23 @@ pub fn weight(weight: i32) -> String {
     if weight == 0 { "preview".to_owned() } else { format!("{weight}%") }
 }
 
+/// Whom a step chooses beside its weight: ", and requests with x-canary: true".
+#[must_use]
+pub fn chosen(matches: &[RequestMatch]) -> String {
+    let text = |(name, text): (&String, &TextMatch)| match (&text.exact, &text.regex) {
+        (Some(exact), _) => format!("{name}: {exact}"),
+        (None, regex) => format!("{name}: /{}/", regex.as_deref().unwrap_or_default()),
+    };
+    let one = |of: &RequestMatch| of.headers.iter().map(text).collect::<Vec<_>>().join(" and ");
+    match matches {
+        [] => String::new(),
+        some => {
+            let all: Vec<String> = some.iter().map(one).collect();
+            format!(", and requests with {}", all.join(", or with "))
+        }
+    }
+}
+
 /// A count with separators: "12,304".
 #[must_use]
 pub fn count(n: u64) -> String {
@@ -64,6 +83,13 @@ mod tests {
             [percent(0.018), percent(0.0003), percent(0.0), percent(1.0)],
             ["1.8%", "0.030%", "0%", "100%"]
         );
+        let matches = serde_json::from_value::<Vec<RequestMatch>>(serde_json::json!([
+            {"headers": {"x-canary": {"exact": "true"}, "x-team": {"regex": "a|b"}}},
+            {"headers": {"cookie": {"regex": ".*canary.*"}}},
+        ]));
+        let said =
+            ", and requests with x-canary: true and x-team: /a|b/, or with cookie: /.*canary.*/";
+        assert_eq!((chosen(&matches.unwrap()).as_str(), chosen(&[]).as_str()), (said, ""));
         assert_eq!([count(7), count(7304), count(1_234_567)], ["7", "7,304", "1,234,567"]);
     }
 }

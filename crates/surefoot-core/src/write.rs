@@ -5,7 +5,7 @@ use json_patch::{Patch, PatchOperation, jsonptr::PointerBuf};
 use serde_json::{Map, Value, json};
 
 use crate::api::GROUP;
-use crate::api::rollout::RouteKind;
+use crate::api::rollout::{RequestMatch, RouteKind};
 use crate::api::status::Revision;
 use crate::claim::{self, Rival};
 use crate::desired::DeploymentWanted;
@@ -90,12 +90,14 @@ pub enum Write {
         /// The one that was seen, not a namesake.
         uid: String,
     },
-    /// Set the weights of the route.
+    /// Set the weights of the route, and who goes to the canary whatever its weight.
     SetWeight {
         /// The route and its destinations.
         routing: Routing,
         /// The canary's weight, per cent.
         percent: i32,
+        /// Requests that go to the canary beside.
+        chosen: Vec<RequestMatch>,
     },
     /// Take the Rollout's name off the route.
     Disown {
@@ -364,11 +366,12 @@ impl Write {
             unclaimed(fresh, &target, author.rivals)?;
         }
         match self {
-            Write::SetWeight { routing, percent } => {
-                rises(fresh, routing, author.namespace, *percent)?;
+            Write::SetWeight { routing, percent, chosen } => {
+                let namespace = author.namespace;
+                rises(fresh, routing, namespace, *percent, chosen)?;
                 let wrote = Mark { weight: *percent, ..author.allowed };
                 let sign = Signature { rollout: author.rollout, epoch: author.epoch, wrote };
-                let edit = route::edit(fresh, routing, author.namespace, *percent, sign)?;
+                let edit = route::edit(fresh, routing, namespace, *percent, chosen, sign)?;
                 Ok(edit.map(Request::Patch))
             }
             Write::DeleteReplicaSet { uid, .. } | Write::DeleteAction { uid, .. } => {
@@ -569,9 +572,17 @@ fn pin_subset(
 /// that the mesh no longer follows. A controller that comes back in the middle of a step, or one that
 /// has lost the lead, reads the route right before it writes, and its lock on the resourceVersion holds
 /// for what it read.
-fn rises(route: &Value, routing: &Routing, namespace: &str, percent: i32) -> Result<(), Refusal> {
+fn rises(
+    route: &Value,
+    routing: &Routing,
+    namespace: &str,
+    percent: i32,
+    chosen: &[RequestMatch],
+) -> Result<(), Refusal> {
     let now = route::read(route, routing, namespace).ok().and_then(|w| w.canary_percent());
-    if percent == 0 || now.is_some_and(|now| percent <= now) {
+    let more =
+        !chosen.is_empty() && !route::carries(route, routing, namespace, chosen).unwrap_or(false);
+    if percent == 0 || (now.is_some_and(|now| percent <= now) && !more) {
         return Ok(());
     }
     if BreakGlass::of(route).is_some() {
@@ -863,7 +874,7 @@ mod tests {
                 ]}]},
             })
         };
-        let set = |percent| Write::SetWeight { routing: routing(), percent };
+        let set = |percent| Write::SetWeight { routing: routing(), percent, chosen: Vec::new() };
         // A leader that has decided for 50% and comes to write it, whatever its epoch.
         for epoch in ["3", "4"] {
             let refused = set(50).request(Some(&route(0, epoch)), None, AUTHOR);
@@ -973,7 +984,7 @@ mod tests {
             "metadata": {"name": "shop", "resourceVersion": "1"},
             "spec": {"http": [{"route": [destination("shop-stable"), destination("shop-canary")]}]},
         });
-        let write = Write::SetWeight { routing: routing(), percent: 0 };
+        let write = Write::SetWeight { routing: routing(), percent: 0, chosen: Vec::new() };
         let written = apply(route.clone(), write.request(Some(&route), None, AUTHOR).unwrap());
         assert_eq!(Mark::of(&written), Some(Mark { release: 2, weight: 0 }));
         let stamp =

@@ -16,6 +16,7 @@ fn rollout(phase: Phase, passed: &[i32], decision: DecisionState) -> RolloutStat
         phase,
         release: Some((1, "plan".to_owned())),
         weights: vec![10, 100],
+        choosing: vec![0],
         passes: passed.iter().map(|i| (*i, "plan".to_owned(), "surefoot".to_owned())).collect(),
         approvals: Vec::new(),
         undo: false,
@@ -32,6 +33,7 @@ fn route(canary: i64) -> State {
     State::Route {
         route: named("shop"),
         weights: Some((100 - canary, canary)),
+        chosen: false,
         rest: json!({"hosts": ["shop"]}),
         epoch: 1,
         broken: None,
@@ -143,6 +145,7 @@ fn s1_weights_are_a_pair_of_ours() {
     let odd = State::Route {
         route: named("shop"),
         weights: Some((95, 10)),
+        chosen: false,
         rest: json!({"hosts": ["shop"]}),
         epoch: 1,
         broken: None,
@@ -162,6 +165,7 @@ fn what_somebody_else_writes_is_not_held_against_us() {
     let theirs = |canary, epoch| State::Route {
         route: named("shop"),
         weights: Some((100 - canary, canary)),
+        chosen: false,
         rest: json!({"hosts": ["shop"]}),
         broken: None,
         epoch,
@@ -218,6 +222,7 @@ fn s7_the_rest_of_the_route_is_not_ours() {
     let other = State::Route {
         route: named("shop"),
         weights: Some((90, 10)),
+        chosen: false,
         rest,
         epoch: 1,
         broken: None,
@@ -231,6 +236,7 @@ fn each_of_several_routes_is_held_to_the_decision() {
     let other = |canary| State::Route {
         route: named("outside"),
         weights: Some((100 - canary, canary)),
+        chosen: false,
         rest: json!({"hosts": ["outside"]}),
         epoch: 1,
         broken: None,
@@ -249,6 +255,37 @@ fn each_of_several_routes_is_held_to_the_decision() {
     assert_eq!(goes(10, false), ["S12"], "still at 10% when the canary's Service is let go");
 }
 
+/// The weights of [`route`], and requests chosen beside.
+fn choosing(canary: i64, edited: bool) -> State {
+    let State::Route { route, weights, rest, epoch, broken, .. } = route(canary) else {
+        panic!("it is a route")
+    };
+    State::Route { route, weights, chosen: true, rest, epoch, broken, edited }
+}
+
+#[test]
+fn s2_and_s4_requests_are_chosen_by_a_step_that_does() {
+    assert_eq!(changed(|s| s[AT_10] = choosing(10, false)), [""; 0]);
+    assert_eq!(changed(|s| s[AT_100] = choosing(100, false)), ["S2"]);
+    assert_eq!(changed(|s| s[AT_100] = choosing(100, true)), [""; 0], "somebody else's");
+    assert_eq!(changed(|s| s.swap(FIRST, AT_10)), ["S2"]);
+    let early = changed(|s| s.insert(STARTED + 1, choosing(0, false)));
+    assert_eq!(early, ["S2"], "before any weight");
+    let back = |r: &mut RolloutState| r.decision.as_mut().unwrap().verdict = Verdict::Rollback;
+    let late = changed(|s| {
+        edit(&mut s[SECOND], back);
+        s.truncate(SECOND + 1);
+        s.push(choosing(10, false));
+    });
+    assert!(late.contains(&"S4"), "{late:?}");
+    let left = changed(|s| {
+        s[AT_10] = choosing(10, false);
+        s[AT_100] = choosing(100, false);
+        s[BACK_AT_0] = choosing(0, false);
+    });
+    assert_eq!(left, ["S17"], "it was put there rightly, and is never taken away");
+}
+
 #[test]
 fn s9_epochs_and_decisions_never_go_back() {
     let stale = |r: &mut RolloutState| r.decision.as_mut().unwrap().seq = 0;
@@ -256,6 +293,7 @@ fn s9_epochs_and_decisions_never_go_back() {
     let old = State::Route {
         route: named("shop"),
         weights: Some((90, 10)),
+        chosen: false,
         rest: json!({"hosts": ["shop"]}),
         epoch: 0,
         broken: None,
@@ -310,6 +348,7 @@ fn s14_a_broken_glass_is_heard() {
     let glass = |canary, release| State::Route {
         route: named("shop"),
         weights: Some((100 - canary, canary)),
+        chosen: false,
         rest: json!({"hosts": ["shop"]}),
         edited: false,
         epoch: 1,

@@ -46,7 +46,7 @@ fn run(setup: &Setup, events: &[Event]) -> Result<(), TestCaseError> {
     let done = |op: fn(&Op) -> bool| events.iter().any(|e| op(&e.op));
     let lowered = done(|op| matches!(op, Op::Lower(_) | Op::Reset { .. } | Op::BreakGlass { .. }));
     prop_assert!(lowered || !world.held_low, "held for a weight nobody lowered\n{}", story());
-    let raised = done(|op| matches!(op, Op::Raise(..)));
+    let raised = done(|op| matches!(op, Op::Raise(..) | Op::Unchoose));
     prop_assert!(raised || !world.contested, "undid an edit nobody made\n{}", story());
     Ok(())
 }

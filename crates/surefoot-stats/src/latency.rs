@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use crate::block::{Arm, Block, CountError, count};
+use crate::vote;
 
 /// Exceedance of stable's past that shows best that the canary is not slower.
 const PASS_EXCEEDANCE: f64 = 0.05;
@@ -212,11 +213,16 @@ pub struct Baseline {
 #[derive(Debug, Clone, Default)]
 struct Memo(OnceLock<Margins>);
 
+/// What a baseline says of a slowdown.
 #[derive(Debug, Clone)]
-struct Margins {
+pub(crate) struct Margins {
     slowdown: f64,
     boundaries: Vec<Option<f64>>,
     pass: Option<(usize, f64)>,
+    /// The usable boundaries, each with its margin.
+    pub(crate) usable: Vec<(usize, f64)>,
+    /// Those of them that windows vote on.
+    pub(crate) voted: Vec<(usize, f64)>,
 }
 
 impl PartialEq for Memo {
@@ -293,6 +299,12 @@ impl Baseline {
         }
     }
 
+    /// Whether windows vote on boundary `i` with the margin `r0`: with 1, or where so few of stable's
+    /// requests were slower that `r0` times as many are a rare kind as well.
+    pub(crate) fn votes(&self, i: usize, r0: f64) -> bool {
+        vote::applies(r0, self.exceedance(i).unwrap_or(1.0))
+    }
+
     fn margin_of(&self, i: usize, slowdown: f64) -> Option<f64> {
         let then = self.exceedance_at(self.boundaries.get(i)? / slowdown)?;
         Some((then / self.exceedance(i)?).max(1.0))
@@ -321,11 +333,18 @@ impl Baseline {
     }
 
     /// `None` for another slowdown than the one asked for first.
-    fn known(&self, slowdown: f64) -> Option<&Margins> {
-        let known = self.memo.0.get_or_init(|| Margins {
-            slowdown,
-            boundaries: (0..self.boundaries.len()).map(|i| self.margin_of(i, slowdown)).collect(),
-            pass: self.pass_boundary_of(slowdown),
+    pub(crate) fn known(&self, slowdown: f64) -> Option<&Margins> {
+        let known = self.memo.0.get_or_init(|| {
+            let all = 0..self.boundaries.len();
+            let boundaries: Vec<_> = all.map(|i| self.margin_of(i, slowdown)).collect();
+            let usable: Vec<_> = boundaries
+                .iter()
+                .enumerate()
+                .filter_map(|(i, margin)| Some((i, (*margin)?)))
+                .collect();
+            let votes = |(i, r0): &(usize, f64)| self.votes(*i, *r0);
+            let voted = usable.iter().copied().filter(votes).collect();
+            Margins { slowdown, boundaries, pass: self.pass_boundary_of(slowdown), usable, voted }
         });
         (known.slowdown.to_bits() == slowdown.to_bits()).then_some(known)
     }

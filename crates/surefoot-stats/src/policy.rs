@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::latency::{Baseline, not_rising};
+use crate::latency::{Baseline, Margins, not_rising};
 use crate::{crash, state, vote};
 
 /// The rules of one release.
@@ -174,19 +174,38 @@ impl LatencyTest {
     /// For a slowdown those that the baseline makes usable ([`Baseline::margin`]), none without a
     /// baseline. Where neither slowdown nor objective is given all of them, with R0 = 1.
     pub fn harm_margins(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
+        let known = self.known();
+        let usable = known.map_or(&[][..], |known| known.usable.as_slice());
+        usable.iter().copied().chain(self.others(known))
+    }
+
+    /// The slowdown's margins, where they are known.
+    fn known(&self) -> Option<&Margins> {
+        self.baseline.as_ref()?.known(self.max_slowdown?)
+    }
+
+    /// Margins that aren't known: of another slowdown than the baseline was asked for first, and of a
+    /// latency that is only watched.
+    fn others(&self, known: Option<&Margins>) -> impl Iterator<Item = (usize, f64)> + '_ {
         let watched = self.max_slowdown.is_none() && self.objective.is_none();
         let margin = move |i: usize| match self.max_slowdown {
             Some(slowdown) => self.baseline.as_ref()?.margin(i, slowdown),
             None => watched.then_some(1.0),
         };
-        (0..self.boundaries.len()).filter_map(move |i| Some((i, margin(i)?)))
+        let boundaries = if known.is_some() { 0 } else { self.boundaries.len() };
+        (0..boundaries).filter_map(move |i| Some((i, margin(i)?)))
     }
 
     /// Those of [`harm_margins`](Self::harm_margins) that windows vote on: with R0 = 1, or where so
     /// few of stable's requests were slower that R0 times as many are a rare kind as well.
     pub fn vote_margins(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
-        let past = |i| self.baseline.as_ref().and_then(|b| b.exceedance(i)).unwrap_or(1.0);
-        self.harm_margins().filter(move |(i, r0)| vote::applies(*r0, past(*i)))
+        let known = self.known();
+        let voted = known.map_or(&[][..], |known| known.voted.as_slice());
+        let votes = |(i, r0): &(usize, f64)| match &self.baseline {
+            Some(baseline) => baseline.votes(*i, *r0),
+            None => vote::applies(*r0, 1.0),
+        };
+        voted.iter().copied().chain(self.others(known).filter(votes))
     }
 
     /// The boundary by which the comparison passes, and R0 there ([`Baseline::pass_boundary`]).

@@ -79,7 +79,8 @@ impl Proxy {
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
         let called = host.and_then(|host| host.split('.').next()).unwrap_or_default().to_owned();
         let route = self.seen.route_of(&called);
-        let backends = route.as_ref().map(rules::backends);
+        let rule = route.as_ref().map(|route| rules::taking(route, request.headers()));
+        let backends = rule.map(rules::backends);
         // Without a route requests go to the Service's own endpoints.
         let backends = backends.unwrap_or_else(|| vec![(called.clone(), 1)]);
         let n = self.requests.fetch_add(1, Ordering::Relaxed);
@@ -92,7 +93,7 @@ impl Proxy {
             self.end(backend, None, "FAIL_FAST");
             return Ok(error(StatusCode::SERVICE_UNAVAILABLE));
         }
-        let patience = route.as_ref().and_then(rules::timeout).unwrap_or(FOREVER);
+        let patience = rule.and_then(rules::timeout).unwrap_or(FOREVER);
         let answer = self.forward(request, &backend, n);
         Ok(match tokio::time::timeout(patience, answer).await {
             Ok(Ok(response)) => {

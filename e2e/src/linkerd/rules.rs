@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
+use regex::Regex;
 use serde_json::Value;
 
 /// Filters of Gateway API 1.2.1. A route with any other isn't seen at all.
@@ -48,9 +50,36 @@ pub fn parents(route: &Value) -> impl Iterator<Item = &Value> {
     })
 }
 
-/// Where a route's first rule sends requests: Services and their weights.
-pub fn backends(route: &Value) -> Vec<(String, u64)> {
-    let rule = items(&route["spec"], "rules").first().unwrap_or(&Value::Null);
+/// The rule of a route that takes a request: of those that are met the one that asks for most headers, and of
+/// these the first. (All paths are one here.)
+pub fn taking<'v>(route: &'v Value, request: &HeaderMap) -> &'v Value {
+    let asks = |rule: &Value| {
+        let conditions = items(rule, "matches");
+        let met = conditions.iter().filter_map(|one| {
+            let headers = items(one, "headers");
+            headers.iter().all(|header| meets(header, request)).then_some(headers.len())
+        });
+        if conditions.is_empty() { Some(0) } else { met.max() }
+    };
+    let rules = items(&route["spec"], "rules").iter();
+    let taking = rules
+        .filter_map(|rule| Some((asks(rule)?, rule)))
+        .reduce(|best, next| if next.0 > best.0 { next } else { best });
+    taking.map_or(&Value::Null, |(_, rule)| rule)
+}
+
+/// Whether a request has the header.
+fn meets(header: &Value, request: &HeaderMap) -> bool {
+    let has = request.get(text(header, "name", "")).and_then(|value| value.to_str().ok());
+    let wanted = text(header, "value", "");
+    has.is_some_and(|has| match text(header, "type", "Exact") {
+        "Exact" => has == wanted,
+        _ => Regex::new(&format!("^(?:{wanted})$")).is_ok_and(|wanted| wanted.is_match(has)),
+    })
+}
+
+/// Where a rule sends requests: Services and their weights.
+pub fn backends(rule: &Value) -> Vec<(String, u64)> {
     let backends = items(rule, "backendRefs").iter();
     backends
         .map(|to| (text(to, "name", "").to_owned(), to["weight"].as_u64().unwrap_or(1)))
@@ -68,9 +97,9 @@ pub fn named(route: &Value) -> Vec<Option<String>> {
         .collect()
 }
 
-/// The first rule's timeout.
-pub fn timeout(route: &Value) -> Option<Duration> {
-    let text = route["spec"]["rules"][0]["timeouts"]["request"].as_str()?;
+/// A rule's timeout.
+pub fn timeout(rule: &Value) -> Option<Duration> {
+    let text = rule["timeouts"]["request"].as_str()?;
     let span: jiff::SignedDuration = text.parse().ok()?;
     Some(span.unsigned_abs()).filter(|span| !span.is_zero())
 }
@@ -114,6 +143,25 @@ mod tests {
         assert_eq!(choose(&both, |_| false, 0.95), Some(("canary", false)));
         let none = [("stable".to_owned(), 0), ("canary".to_owned(), 0)];
         assert_eq!(choose(&none, |_| true, 0.5), None);
+    }
+
+    #[test]
+    fn a_rule_that_asks_for_more_takes_its_requests() {
+        let one = |kind: &str, value: &str| {
+            let header = json!({"name": "X-Canary", "type": kind, "value": value});
+            json!({"name": kind, "matches": [{"headers": [header]}]})
+        };
+        let (exact, regex) = (one("Exact", "true"), one("RegularExpression", "t.*"));
+        let route = json!({"spec": {"rules": [{"name": "all"}, exact, regex]}});
+        let taking = |header: Option<&str>| {
+            let header = header.map(|value| value.parse().unwrap());
+            let request = header.into_iter().map(|value| ("x-canary".parse().unwrap(), value));
+            taking(&route, &request.collect())["name"].clone()
+        };
+        assert_eq!(taking(None), "all");
+        assert_eq!(taking(Some("true")), "Exact");
+        assert_eq!(taking(Some("ten")), "RegularExpression");
+        assert_eq!(taking(Some("atrue")), "all", "all of it must match");
     }
 
     #[test]

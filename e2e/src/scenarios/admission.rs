@@ -78,6 +78,12 @@ fn preview(first: &Value) -> Value {
     json!({"steps": [first, {"weight": 100}]})
 }
 
+fn chosen(weight: i32, text: &Value) -> Value {
+    let step = json!({"weight": weight, "match": [{"headers": {"x-canary": text}}]});
+    let last = json!({"weight": 100});
+    json!({"steps": if weight == 100 { vec![step] } else { vec![step, last] }})
+}
+
 fn subsets(stable: &str, canary: &str) -> Value {
     json!({"destinationRule": APP, "stable": stable, "canary": canary})
 }
@@ -99,6 +105,7 @@ const SPAN: &str = "must be more than 0s and at most 24h";
 const RISK: &str = "must be more than 0% and at most 50%";
 const RISING: &str = "each step's weight must be above the one before";
 const PREVIEW: &str = "only a preview has weight 0, and a preview has no other";
+const MATCH: &str = "match is for a weight from 1 to 99";
 const LOCAL: &str = "must be the name of an object of this namespace";
 
 const fn row(name: &'static str, bad: fn() -> Value, says: &'static str) -> Row {
@@ -131,6 +138,27 @@ const ROWS: &[Row] = &[
             spec
         },
         "set traffic.apex: stableOnly",
+    ),
+    row("admission-match-at-100", || chosen(100, &json!({"exact": "true"})), MATCH),
+    row(
+        "admission-match-in-preview",
+        || {
+            let mut spec = preview(&json!({"weight": 0, "preview": true, "match": []}));
+            spec["steps"][0]["match"] = json!([{"headers": {"x-canary": {"exact": "true"}}}]);
+            spec["traffic"] = json!({"apex": "stableOnly"});
+            spec
+        },
+        MATCH,
+    ),
+    row(
+        "admission-match-exact-and-regex",
+        || chosen(10, &json!({"exact": "true", "regex": "true"})),
+        "give exactly one of exact and regex",
+    ),
+    row(
+        "admission-match-everything",
+        || json!({"steps": [{"weight": 10, "match": [{"headers": {}}]}, {"weight": 100}]}),
+        "should have at least 1 properties",
     ),
     row(
         "admission-weight-broken",

@@ -176,6 +176,16 @@ const ROWS: &[Row] = &[
         "has tcp routes and no http route",
     ),
     row(
+        "bad-match-of-a-taken-header",
+        |o| {
+            let taken = json!([{"headers": {"x-canary": {"exact": "false"}}}]);
+            vs(o)?["spec"]["http"][0]["match"] = taken;
+            let chosen = json!([{"headers": {"x-canary": {"exact": "true"}}}]);
+            spec(o, &json!({"steps": [{"weight": 10, "match": chosen}, {"weight": 100}]}))
+        },
+        "already what the header \"x-canary\" must be: choose requests",
+    ),
+    row(
         "bad-delegate",
         |o| {
             vs(o)?["spec"]["http"] = json!([{"name": "primary", "delegate": {"name": "other"}}]);

@@ -7,6 +7,7 @@ mod backtest;
 mod bad_midway;
 mod bad_objects;
 mod bad_prometheus;
+mod chosen;
 mod commands;
 mod crowd;
 mod edits;
@@ -110,6 +111,9 @@ fn all() -> Vec<Scenario> {
         scenario!("preview-promoted", preview::promoted),
         scenario!("preview-promoted-paused-at-rest", preview::promoted_paused_at_rest),
         scenario!("preview-aborted", preview::aborted),
+        scenario!("chosen-promoted", chosen::promoted),
+        scenario!("chosen-promoted-by-http-route", chosen::promoted_by_http_route),
+        scenario!("chosen-aborted-on-linkerd", chosen::aborted_on_linkerd),
         scenario!("promoted-on-linkerd", linkerd::promoted),
         scenario!("rolled-back-on-linkerd", linkerd::rolled_back),
         scenario!("abort-on-linkerd", linkerd::abort),

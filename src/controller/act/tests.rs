@@ -87,7 +87,7 @@ fn to_zero() -> Write {
         http: vec![],
         more: vec![],
     };
-    Write::SetWeight { routing, percent: 0 }
+    Write::SetWeight { routing, percent: 0, chosen: Vec::new() }
 }
 
 async fn made(server: &std::sync::Arc<StandIn>, write: &Write) -> Result<bool, ActError> {

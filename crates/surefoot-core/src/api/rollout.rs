@@ -4,6 +4,8 @@
     reason = "every printer column has a name, a type and a path"
 )]
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube_core::CustomResourceExt;
 use kube_derive::CustomResource;
@@ -269,6 +271,7 @@ pub struct SplitServices {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules(&[
     ("(self.weight == 0) == (has(self.preview) && self.preview)", "only a preview has weight 0, and a preview has no other: write {weight: 0, preview: true}, or a weight of 1 or more"),
+    ("!has(self.match) || (self.weight > 0 && self.weight < 100)", "match is for a weight from 1 to 99: a preview has no traffic by the route, and at 100 all requests go to the canary"),
 ])))]
 pub struct Step {
     /// Per cent of the traffic that goes to the canary; 0 of a preview only.
@@ -279,6 +282,11 @@ pub struct Step {
     /// metrics with a `prometheus` query pass; others have nothing to judge yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub preview: bool,
+    /// Requests that go to the canary whatever its weight, while the step lasts: those that meet one of
+    /// these. The others are split by the weight.
+    #[serde(default, rename = "match", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub matches: Vec<RequestMatch>,
     /// How many canary pods: "2" or "25%" of the Deployment's replicas. Default: enough for the
     /// weight (of a preview for the next step's), and two where the Deployment has as many. At weight 100
     /// always all.
@@ -291,6 +299,30 @@ pub struct Step {
     /// What this step must show before it is left; what it leaves out is as `spec.gate` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
+}
+
+/// What a request must be to go to the canary: all of it.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestMatch {
+    /// Headers by their names, in lower case: at most 64 letters, digits, - _ and . each.
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 8))]
+    pub headers: BTreeMap<String, TextMatch>,
+}
+
+/// What a text must be; exactly one of these.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    ("has(self.exact) != has(self.regex)", "give exactly one of exact and regex"),
+])))]
+pub struct TextMatch {
+    /// This.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub exact: Option<String>,
+    /// A regular expression (RE2) that the whole of it matches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub regex: Option<String>,
 }
 
 /// A person's approval; written `approval: {}`.

@@ -51,7 +51,7 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
         && !deployment.managed
         && !deployment.held
         && resumed
-        && routes().all(|route| route.weights.canary_percent() == Some(0) && route.owner.is_none());
+        && routes().all(|route| route.is_off() && route.owner.is_none());
     if !done {
         return case
             .wait(WaitingKind::Services, "the Deployment and the Services are being let go");

@@ -63,7 +63,8 @@ pub(super) fn of_traffic(
         });
     }
     let mut evidence = judgement.unmet.clone();
-    if let Some(share) = judgement.share
+    // Who is chosen comes on top of the weight.
+    if let Some(share) = judgement.share.filter(|_| step.chosen.is_empty())
         && (share - f64::from(step.weight) / 100.0).abs() > 0.02 + f64::from(step.weight) / 300.0
     {
         evidence.push(Waiting {

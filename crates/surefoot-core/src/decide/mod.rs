@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use crate::api::Rollout;
 use crate::api::action::ActionKind;
 use crate::api::notice::Reason;
-use crate::api::rollout::RolloutSpec;
+use crate::api::rollout::{RequestMatch, RolloutSpec};
 use crate::api::status::{
     Decision, Hold, Phase, ReleaseKind, RolloutStatus, Verdict, Waiting, WaitingKind,
 };
@@ -98,6 +98,9 @@ pub fn decide(rollout: &Rollout, seen: &Observed, samples: &Samples, now: Timest
             commands::answer(&mut case);
         }
         Ok(plan) => case.go(plan),
+    }
+    if let Ok(plan) = &plan {
+        case.desired.chosen = case.chosen(plan);
     }
     ownership::settle(&mut case);
     refused::tell(&mut case);
@@ -262,6 +265,15 @@ impl Case<'_> {
     /// The weight that the committed decision allows.
     fn allowed(&self) -> i32 {
         self.status.decision.as_ref().map_or(0, |d| d.weight)
+    }
+
+    /// Whom the committed decision chooses for the canary beside its weight, as long as it has one.
+    fn chosen(&self, plan: &Plan) -> Vec<RequestMatch> {
+        let shared = self.desired.weight.is_some_and(|weight| (1..100).contains(&weight));
+        let decision = self.status.decision.as_ref().filter(|_| shared);
+        let index = decision.and_then(|d| usize::try_from(d.step).ok());
+        let step = index.and_then(|index| plan.steps.get(index));
+        step.map(|step| step.chosen.clone()).unwrap_or_default()
     }
 
     /// Something the user must put right before anything can go on. Routes are left alone.

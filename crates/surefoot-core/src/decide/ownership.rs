@@ -17,33 +17,43 @@ const WITHIN: Duration = Duration::from_secs(60);
 const PACE: Duration = Duration::from_secs(10);
 /// A fight is over when nobody has raised the weight for so long.
 const CALM: Duration = Duration::from_secs(300);
-const FIGHTS: &str = "keeps raising the canary's weight on the route";
+const FIGHTS: &str = "keeps undoing what is written to the route";
 
 /// Look at what has been decided about the weight: where that undoes somebody's edit, count it, and
 /// don't race who keeps editing.
 pub(super) fn settle(case: &mut Case<'_>) {
     expire(case);
-    if let Some((route, found)) = raised(case) {
-        undo(case, &route, found);
+    if let Some((route, what)) = edited(case) {
+        undo(case, &route, &what);
     }
     if let Some(contest) = fight(case) {
         tell(case, &contest);
     }
 }
 
-/// The route, where somebody raised the canary's weight above what is wanted.
-fn raised(case: &Case<'_>) -> Option<(Route, i32)> {
+/// The route, where somebody raised the canary's weight above what is wanted, or changed who is chosen
+/// for it, and what they did.
+fn edited(case: &Case<'_>) -> Option<(Route, String)> {
     let wanted = case.desired.weight?;
+    let release = case.status.release.as_ref().map_or(0, |r| r.number);
     case.seen.routes.iter().find_map(|one| {
         let route = one.found.as_ref().ok()?;
+        let wrote = route.wrote?;
         let found = route.weights.highest();
-        let raised = route.wrote.is_some_and(|mark| found > mark.weight);
-        (found > wanted && raised).then(|| (route.clone(), found))
+        if found > wanted && found > wrote.weight {
+            let what = format!("set the canary's weight to {found}%: back to {wanted}%");
+            return Some((route.clone(), what));
+        }
+        // Weight and choice are written at once: what we wrote had both.
+        let ours = wrote == Mark { release, weight: wanted } && found == wanted;
+        let other = ours && one.carries(&case.desired.chosen) == Ok(false);
+        let what = "changed which requests go to the canary whatever its weight: put back";
+        other.then(|| (route.clone(), what.to_owned()))
     })
 }
 
-/// Put the weight right and count that, unless it is too soon to do so again.
-fn undo(case: &mut Case<'_>, route: &Route, found: i32) {
+/// Put it right and count that, unless it is too soon to do so again.
+fn undo(case: &mut Case<'_>, route: &Route, what: &str) {
     let ready = |service: &Option<Service>| service.as_ref().map_or(0, Service::ready);
     if ready(&case.seen.stable) == 0 && ready(&case.seen.canary) > 0 {
         // Whoever raised it had a reason: there is nobody else to answer.
@@ -67,8 +77,7 @@ fn undo(case: &mut Case<'_>, route: &Route, found: i32) {
     let manager = route.manager.clone().unwrap_or_else(|| "somebody".to_owned());
     // Of a fight people are told once.
     if lately + 1 < FIGHT {
-        let allowed = case.desired.weight.unwrap_or(0);
-        let note = format!("{manager} set the canary's weight to {found}%: back to {allowed}%");
+        let note = format!("{manager} {what}");
         case.notice(Reason::WeightRestored, note, true);
     } else if lately < FIGHT {
         let note = format!("{manager} {FIGHTS}");

@@ -107,9 +107,9 @@ fn in_force(case: &mut Case<'_>, plan: &Plan) -> bool {
         }
     };
     if case.status.step.as_ref().is_some_and(|s| s.handed_over_at.is_some()) {
-        return route.weights.canary_percent() == Some(0);
+        return route.is_off();
     }
-    if route.weights.canary_percent() != Some(0) {
+    if !route.is_off() {
         case.wait(WaitingKind::RouteWritten, "the route is being written");
         return false;
     }
@@ -131,7 +131,7 @@ fn hand_back(case: &mut Case<'_>) {
     else {
         return;
     };
-    if case.seen.route.as_ref().is_ok_and(|route| route.weights.highest() > 0) {
+    if case.seen.route.as_ref().is_ok_and(|r| r.weights.highest() > 0 || r.chosen) {
         case.desired.weight = Some(0);
     }
     let old = case.status.stable.as_ref().and_then(|s| case.seen.replica_set(&s.replica_set));

@@ -44,13 +44,13 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     glass(case);
     let stable = case.status.stable.as_ref().and_then(|s| seen.replica_set(&s.replica_set));
     let Some(stable) = stable.filter(|set| set.owner == Owner::Deployment) else {
-        return adopt(case, deployment);
+        return adopt(case, deployment, plan);
     };
     if undo::under_way(case, deployment) {
         return;
     }
     if equal(&stable.template, &deployment.template) {
-        rest(case);
+        rest(case, plan);
         let asked: Vec<_> = case.asked(ActionKind::Retry).collect();
         let why = "the Deployment has stable's template: there is nothing to try again";
         asked.into_iter().for_each(|action| case.ignore(action, why));
@@ -81,9 +81,7 @@ fn shaped(case: &mut Case<'_>, plan: &Plan) -> bool {
             case.fail("RouteUnusable", &problem.to_string());
             return false;
         }
-        Ok(route) if first => {
-            (route.weights.canary_percent() != Some(0)).then(|| route.weights.words())
-        }
+        Ok(route) if first => (!route.is_off()).then(|| route.weights.words()),
         Ok(_) => None,
     };
     let Some(found) = bad else { return true };
@@ -115,7 +113,7 @@ fn glass(case: &mut Case<'_>) {
 }
 
 /// Nothing to do but to keep things as they are.
-fn rest(case: &mut Case<'_>) {
+fn rest(case: &mut Case<'_>, plan: &Plan) {
     case.status.phase = Phase::Healthy;
     case.rest_deployment();
     case.desired.weight = Some(0);
@@ -128,11 +126,11 @@ fn rest(case: &mut Case<'_>) {
         );
     }
     // No release can begin on such a route: better to know before one wants to.
-    step::followed(case);
+    step::followed(case, &plan.steps);
 }
 
 /// What runs is stable: at the first look, and after a native rollout that went past us.
-fn adopt(case: &mut Case<'_>, deployment: &Deployment) {
+fn adopt(case: &mut Case<'_>, deployment: &Deployment, plan: &Plan) {
     let current = current(case, deployment).cloned();
     let (Some(set), true) = (current, deployment.settled()) else {
         let message = "the Deployment's own rollout must end first: what runs then is stable";
@@ -162,7 +160,7 @@ fn adopt(case: &mut Case<'_>, deployment: &Deployment) {
     if first {
         case.notice(Reason::Adopted, reason, false);
     }
-    rest(case);
+    rest(case, plan);
 }
 
 fn outside(case: &mut Case<'_>, now: &Revision) {
@@ -210,7 +208,7 @@ fn changed(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, pl
     };
     if !held {
         if deployment.settled() && !deployment.paused {
-            return adopt(case, deployment);
+            return adopt(case, deployment, plan);
         }
         let message = if deployment.paused {
             "the Deployment is paused by somebody else with a new template: resume it to roll out \
@@ -223,7 +221,7 @@ fn changed(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, pl
     // A hand-over that could no longer be stopped: what was tested runs.
     let runs = current(case, deployment).is_some_and(|s| s.ready > 0) && stable.current == 0;
     if runs && deployment.settled() {
-        return adopt(case, deployment);
+        return adopt(case, deployment, plan);
     }
     let failed = failed_before(case, deployment);
     if failed && undo::failed(case, deployment, stable) {
@@ -249,7 +247,7 @@ fn changed(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, pl
     if case.rollout.spec.paused {
         return case.wait(WaitingKind::Paused, "spec.paused is true: the new template waits");
     }
-    if case.seen.weight() != Some(0) {
+    if !case.seen.route.as_ref().is_ok_and(Route::is_off) {
         case.desired.weight = Some(0);
         return case
             .wait(WaitingKind::RouteWritten, "all traffic must be on stable before a release");
@@ -258,7 +256,7 @@ fn changed(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, pl
         let message = "the mark of a break-glass abort is being taken off the route";
         return case.wait(WaitingKind::RouteWritten, message);
     }
-    if step::followed(case) {
+    if step::followed(case, &plan.steps) {
         begin(case, deployment, stable, plan, retry);
     }
 }

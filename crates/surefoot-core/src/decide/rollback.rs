@@ -112,7 +112,7 @@ fn away(case: &mut Case<'_>, plan: &Plan) -> bool {
             return false;
         }
     };
-    if route.weights.canary_percent() != Some(0) {
+    if !route.is_off() {
         case.wait(WaitingKind::RouteWritten, "the route is being written");
         return false;
     }

@@ -1,5 +1,6 @@
 //! A step: pods for it, its weight committed, written and confirmed, then judged.
 
+use std::slice::from_ref;
 use std::time::Duration;
 
 use super::ownership::{held_for, lowered, release, respect};
@@ -12,7 +13,7 @@ use crate::api::status::{
     Hold, HoldReason, Phase, ReleaseKind, StepStatus, Verdict, Waiting, WaitingKind,
 };
 use crate::engine::{self, Judgement};
-use crate::observed::Route;
+use crate::observed::{OneRoute, Route};
 use crate::plan::{Plan, StepPlan};
 use crate::routing::Side;
 use crate::samples::{Health, Tick};
@@ -221,7 +222,7 @@ fn advance(case: &mut Case<'_>, plan: &Plan, index: usize, step: &StepPlan) {
     if lowered(case, allowed) {
         return respect(case, allowed);
     }
-    if !followed(case) {
+    if !followed(case, from_ref(step)) {
         return keep(case, allowed);
     }
     case.status.phase = Phase::Stepping;
@@ -229,7 +230,10 @@ fn advance(case: &mut Case<'_>, plan: &Plan, index: usize, step: &StepPlan) {
         Some(service) => {
             format!("step {index}: preview, the canary is reached by Service {service} alone")
         }
-        None => format!("step {index}: {}% to the canary", step.weight),
+        None => {
+            let chosen = words::chosen(&step.chosen);
+            format!("step {index}: {}% to the canary{chosen}", step.weight)
+        }
     };
     case.record(Verdict::Advance, step.weight, CONTROLLER, reason.clone());
     case.notice(Reason::Advancing, reason, false);
@@ -315,9 +319,15 @@ fn endpoints(case: &mut Case<'_>, plan: &Plan, step: &StepPlan) -> bool {
     false
 }
 
-/// Whether the mesh follows the route as it is now: on one that it doesn't follow no weight is raised,
-/// and none counts as in force.
-pub(super) fn followed(case: &mut Case<'_>) -> bool {
+/// Whether the mesh follows the route as it is now, and requests can be chosen on it as these steps do: on
+/// one that it doesn't follow no weight is raised, and none counts as in force.
+pub(super) fn followed(case: &mut Case<'_>, steps: &[StepPlan]) -> bool {
+    let found = case.seen.routes.iter().filter(|one| one.found.is_ok());
+    let mut each = found.flat_map(|one| steps.iter().map(move |step| one.carries(&step.chosen)));
+    if let Some(problem) = each.find_map(Result::err) {
+        case.wait(WaitingKind::Prerequisite, problem.to_string());
+        return false;
+    }
     match case.seen.route.as_ref().map(|route| (&route.fit, &route.accepted)) {
         Ok((Ok(()), Ok(()))) => return true,
         Ok((Ok(()), Err(said))) => case.wait(WaitingKind::RouteAccepted, said.clone()),
@@ -347,7 +357,15 @@ fn in_force(case: &mut Case<'_>, step: &StepPlan) -> Option<Route> {
             // Whoever lowered it has put it back.
             release(case);
         }
-        return followed(case).then_some(route);
+        if !followed(case, from_ref(step)) {
+            return None;
+        }
+        let carries = |one: &OneRoute| one.carries(&step.chosen).unwrap_or(false);
+        if case.seen.routes.iter().all(carries) {
+            return Some(route);
+        }
+        case.wait(WaitingKind::RouteWritten, "the route is being written");
+        return None;
     }
     if lowered(case, step.weight) {
         respect(case, step.weight);
@@ -369,8 +387,10 @@ fn confirm(
         return Some(started);
     }
     // A preview changes no weight.
-    let seen = step.is_preview()
-        || judgement.last.as_ref().is_some_and(|t| t.from >= route.since && shows(t, step.weight));
+    let shows = |t: &Tick| t.from >= route.since && shows(t, step.weight);
+    // Who is chosen makes the canary's share another than the weight.
+    let shown = step.chosen.is_empty() && judgement.last.as_ref().is_some_and(shows);
+    let seen = step.is_preview() || shown;
     if !seen && !case.passed(route.since, plan.propagation_delay) {
         case.waiting(Waiting {
             kind: WaitingKind::Propagation,

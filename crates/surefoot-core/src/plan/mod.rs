@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::api::analysis::{MetricRole, NoDataAction, SourceKind, SourceRef, TemplateKind};
 use crate::api::rollout::{
-    Apex, Gate, Mesh, OnDelete, OnInconclusive, RolloutSpec, RouteKind, Step, Undo,
+    Apex, Gate, Mesh, OnDelete, OnInconclusive, RequestMatch, RolloutSpec, RouteKind, Step, Undo,
 };
 use crate::api::text::{CountOrPercent, Percent, Span, TextError};
 use crate::engine;
@@ -96,6 +96,8 @@ pub struct StepPlan {
     pub weight: i32,
     /// The weight that its pods are enough for: its own, of a preview the next step's.
     pub pods_for: i32,
+    /// Requests that go to the canary whatever its weight.
+    pub chosen: Vec<RequestMatch>,
     /// The user's wish for the number of pods.
     pub replicas: Option<CountOrPercent>,
     /// Whether a person must approve.
@@ -347,6 +349,39 @@ fn steps(spec: &RolloutSpec) -> Result<Vec<StepPlan>, PlanError> {
     Ok(plans)
 }
 
+/// Whom a step chooses, checked again for what admission can't tell cheaply, or didn't.
+fn chosen(index: usize, step: &Step) -> Result<Vec<RequestMatch>, PlanError> {
+    let invalid = |problem: String, remedy: &str| PlanError::Invalid {
+        path: format!("steps[{index}].match"),
+        problem,
+        remedy: remedy.to_owned(),
+    };
+    if !step.matches.is_empty() && !(1..100).contains(&step.weight) {
+        let problem = format!("at weight {} there is nothing to choose", step.weight);
+        return Err(invalid(problem, "put it on a step with a weight from 1 to 99"));
+    }
+    for one in &step.matches {
+        if one.headers.is_empty() {
+            let remedy = "name a header, or leave it out";
+            return Err(invalid("it chooses every request".to_owned(), remedy));
+        }
+        for (name, text) in &one.headers {
+            let letter =
+                |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
+            if name.is_empty() || name.len() > 64 || !name.bytes().all(letter) {
+                let problem = format!("{name:?} is no name of a header");
+                let remedy = "write it in lower case, with at most 64 letters, digits, - _ and .";
+                return Err(invalid(problem, remedy));
+            }
+            if text.exact.is_some() == text.regex.is_some() {
+                let problem = format!("header {name}: not exactly one of exact and regex");
+                return Err(invalid(problem, "give exactly one"));
+            }
+        }
+    }
+    Ok(step.matches.clone())
+}
+
 fn step_plan(index: usize, step: &Step, default: &Gate) -> Result<StepPlan, PlanError> {
     let own = step.gate.clone().unwrap_or_default();
     let path = |field: &str| format!("steps[{index}].gate.{field}");
@@ -362,6 +397,7 @@ fn step_plan(index: usize, step: &Step, default: &Gate) -> Result<StepPlan, Plan
     let plan = StepPlan {
         weight: step.weight,
         pods_for: step.weight,
+        chosen: chosen(index, step)?,
         replicas: step.replicas.clone(),
         approval: step.approval.is_some(),
         min_duration: span_or("minDuration", &own.min_duration, &default.min_duration, 120)?,
@@ -594,6 +630,16 @@ steps: [{weight: 10}, {weight: 50}, {weight: 100}]
             spec.traffic.apex = Some(serde_saphyr::from_str(apex).unwrap());
             Plan::of(&spec).map_err(|e| e.to_string())
         };
+        for (step, said) in [
+            ("weight: 100, match: [{headers: {a: {exact: b}}}]", "weight from 1 to 99"),
+            ("weight: 10, match: [{headers: {X-A: {exact: b}}}]", "in lower case"),
+            ("weight: 10, match: [{headers: {a: {exact: b, regex: b}}}]", "give exactly one"),
+            ("weight: 10, match: [{headers: {}}]", "it chooses every request"),
+        ] {
+            let last = if step.contains("100") { "" } else { ", {weight: 100}" };
+            let refused = with_steps(&format!("[{{{step}}}{last}]"), "both").unwrap_err();
+            assert!(refused.contains("steps[0].match") && refused.contains(said), "{refused}");
+        }
         let preview = "[{weight: 0, preview: true}, {weight: 100}]";
         assert!(with_steps(preview, "stableOnly").is_ok());
         let said = with_steps(preview, "both").unwrap_err();

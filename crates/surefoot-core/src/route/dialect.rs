@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::gateway::GatewayRoute;
 use super::istio::VirtualService;
 use super::problem::Fault;
-use crate::api::rollout::RouteKind;
+use crate::api::rollout::{RequestMatch, RouteKind};
 use crate::routing::{Destination, Routing};
 
 /// A kind of route: a list of entries in its spec, each with a list of weighted destinations.
@@ -31,6 +31,15 @@ pub(crate) trait Dialect: Sync {
     fn leads_to(&self, written: &Value, of: Destination<'_>, namespace: &str) -> bool;
     /// A destination as people read it.
     fn shown(&self, written: &Value) -> String;
+    /// An entry's list of conditions, of which a request must meet one.
+    fn matches(&self) -> &'static str;
+    /// Whether the API server keeps the name of every entry.
+    fn keeps_names(&self) -> bool;
+    /// One of an entry's conditions, and what a chosen request must be beside.
+    ///
+    /// # Errors
+    /// When both say something of one header.
+    fn narrowed(&self, own: &Value, chosen: &RequestMatch) -> Result<Value, Fault>;
     /// An entry's timeout as written.
     fn timeout<'v>(&self, entry: &'v Value) -> Option<&'v str>;
     /// Whether the mesh does what the route says. One that it doesn't follow can still be brought back

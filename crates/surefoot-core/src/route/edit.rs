@@ -7,48 +7,47 @@
 use json_patch::{Patch, PatchOperation, jsonptr::PointerBuf};
 use serde_json::{Value, json};
 
+use super::chosen::{self, is_ours};
 use super::dialect::{Dialect, dialect};
 use super::problem::{Fault, RouteProblem};
 use super::{BREAK_GLASS, EPOCH, OWNER, Pair, Signature, Weights, annotation};
+use crate::api::rollout::RequestMatch;
 use crate::mark::{Mark, WROTE};
 use crate::routing::{Routing, Side};
 
 /// An entry that is shifted: its place in the route, and those of the two destinations in it.
-struct Entry {
-    place: usize,
+pub(super) struct Entry {
+    pub(super) place: usize,
     stable: usize,
-    canary: usize,
+    pub(super) canary: usize,
 }
 
-/// Which entries are shifted.
+/// Which entries are shifted: those for chosen requests ([`chosen`]) never are.
 fn entries(route: &Value, routing: &Routing) -> Result<Vec<usize>, Fault> {
     let kind = dialect(routing.kind);
     let entry = kind.entry();
     let list = list(route, kind);
-    if list.is_empty() {
-        return Err(kind.empty(route));
-    }
+    let own = || list.iter().enumerate().filter(|(_, entry)| !is_ours(entry));
+    let Some((first, _)) = own().next() else { return Err(kind.empty(route)) };
     let called = |entry: &Value| entry.get("name").and_then(Value::as_str).map(str::to_owned);
     let names = || {
         let names: Vec<String> =
-            list.iter().map(|e| called(e).unwrap_or_else(|| "one without name".into())).collect();
+            own().map(|(_, e)| called(e).unwrap_or_else(|| "one without name".into())).collect();
         names.join(", ")
     };
     if routing.http.is_empty() {
-        return match list.len() {
-            1 => Ok(vec![0]),
+        return match own().count() {
+            1 => Ok(vec![first]),
             count => Err(Fault::Several { entry, count, names: names() }),
         };
     }
     let place = |wanted: &String| {
-        let is = |entry: &Value| called(entry).as_ref() == Some(wanted);
-        match list.iter().filter(|entry| is(entry)).count() {
-            1 => Ok(list.iter().position(is).unwrap_or_default()),
-            0 => {
-                let wanted = wanted.clone();
-                Err(Fault::EntryMissing { entry, wanted, names: names() })
-            }
-            _ => Err(Fault::EntryTwice { entry, wanted: wanted.clone() }),
+        let mut places = own().filter(|(_, entry)| called(entry).as_ref() == Some(wanted));
+        let wanted = || wanted.clone();
+        match (places.next(), places.next()) {
+            (Some((place, _)), None) => Ok(place),
+            (None, _) => Err(Fault::EntryMissing { entry, wanted: wanted(), names: names() }),
+            (Some(_), Some(_)) => Err(Fault::EntryTwice { entry, wanted: wanted() }),
         }
     };
     routing.http.iter().map(place).collect()
@@ -128,13 +127,40 @@ pub fn timeout_seconds(route: &Value, routing: &Routing) -> Option<f64> {
     timeouts?.into_iter().max_by(f64::total_cmp)
 }
 
-/// The route without any weight: what no decision may change.
+/// Whether the route has an entry of ours for chosen requests.
+#[must_use]
+pub fn has_chosen(route: &Value, routing: &Routing) -> bool {
+    list(route, dialect(routing.kind)).iter().any(is_ours)
+}
+
+/// Whether exactly the chosen requests go to the canary whatever its weight.
+///
+/// # Errors
+/// As [`read`], and when the route doesn't go together with what is chosen.
+pub fn carries(
+    route: &Value,
+    routing: &Routing,
+    namespace: &str,
+    chosen: &[RequestMatch],
+) -> Result<bool, RouteProblem> {
+    let found = find(route, routing, namespace)?;
+    let kind = dialect(routing.kind);
+    let list = list(route, kind);
+    let wanted = chosen::wanted(list, &found, chosen, kind);
+    wanted.map(|wanted| wanted == list).map_err(|fault| routing.problem(fault))
+}
+
+/// The route without any weight or entry of ours: what no decision may change.
 #[must_use]
 pub fn without_weights(route: &Value, routing: &Routing) -> Value {
     let kind = dialect(routing.kind);
     let mut rest = route.clone();
     let entries = rest.get_mut("spec").and_then(|spec| spec.get_mut(kind.list())?.as_array_mut());
-    for entry in entries.into_iter().flatten() {
+    let entries = entries.into_iter().flat_map(|list| {
+        list.retain(|entry| !is_ours(entry));
+        list
+    });
+    for entry in entries {
         let list = entry.get_mut(kind.destinations()).and_then(Value::as_array_mut);
         for destination in list.into_iter().flatten().filter_map(Value::as_object_mut) {
             destination.remove("weight");
@@ -150,20 +176,38 @@ fn op(kind: &str, path: &[&str], value: Value) -> Option<PatchOperation> {
 }
 
 /// The operations that lock the route's version, test what is believed to be there, and set the
-/// weights: always a pair that sums to 100, so that never all of them are 0.
+/// weights: always a pair that sums to 100, so that never all of them are 0. Entries for chosen requests
+/// are taken away and put anew where they aren't as wanted.
+///
+/// # Errors
+/// When an entry doesn't go together with what is chosen.
 fn weights(
     route: &Value,
     routing: &Routing,
     found: &[Entry],
     percent: i32,
-) -> Vec<Option<PatchOperation>> {
+    chosen: &[RequestMatch],
+) -> Result<Vec<Option<PatchOperation>>, Fault> {
     let kind = dialect(routing.kind);
+    let list = list(route, kind);
     let version = route.pointer("/metadata/resourceVersion").cloned().unwrap_or(Value::Null);
     let mut ops = vec![op("replace", &["metadata", "resourceVersion"], version)];
-    for Entry { place, stable, canary } in found {
+    let anew = chosen::wanted(list, found, chosen, kind)? != list;
+    let ours = list.iter().enumerate().filter(|(_, entry)| anew && is_ours(entry));
+    let ours: Vec<usize> = ours.map(|(place, _)| place).collect();
+    // From the last on, so that the places before stay what they are.
+    for place in ours.iter().rev() {
         let index = place.to_string();
         let at = ["spec", kind.list(), &index];
-        let entry = &list(route, kind)[*place];
+        let name = list[*place].get("name").cloned().unwrap_or_default();
+        ops.push(op("test", &[&at[..], &["name"]].concat(), name));
+        ops.push(op("remove", &at, Value::Null));
+    }
+    let now = |place: usize| place - ours.iter().filter(|ours| **ours < place).count();
+    for Entry { place, stable, canary } in found {
+        let index = now(*place).to_string();
+        let at = ["spec", kind.list(), &index];
+        let entry = &list[*place];
         if let Some(name) = entry.get("name") {
             ops.push(op("test", &[&at[..], &["name"]].concat(), name.clone()));
         }
@@ -179,7 +223,15 @@ fn weights(
             ops.push(op("add", &[&at[..], &["weight"]].concat(), Value::from(percent)));
         }
     }
-    ops
+    if anew && !chosen.is_empty() {
+        let mut found: Vec<&Entry> = found.iter().collect();
+        found.sort_by_key(|entry| std::cmp::Reverse(entry.place));
+        for entry in found {
+            let ours = chosen::before(list, entry, chosen, kind)?;
+            ops.push(op("add", &["spec", kind.list(), &now(entry.place).to_string()], ours));
+        }
+    }
+    Ok(ops)
 }
 
 /// The operations that annotate the route, whether or not it has annotations: `null` is none.
@@ -193,15 +245,16 @@ fn annotate(route: &Value, marks: &[(&str, &str)]) -> Vec<Option<PatchOperation>
 }
 
 /// The patch that sets the canary's weight and our annotations on `route`, which must be freshly
-/// read. `None` when there is nothing to change.
+/// read, and sends the chosen requests to the canary as well. `None` when there is nothing to change.
 ///
 /// # Errors
-/// As [`read`].
+/// As [`carries`].
 pub fn edit(
     route: &Value,
     routing: &Routing,
     namespace: &str,
     percent: i32,
+    chosen: &[RequestMatch],
     sign: Signature<'_>,
 ) -> Result<Option<Patch>, RouteProblem> {
     let found = find(route, routing, namespace)?;
@@ -212,17 +265,18 @@ pub fn edit(
             && written_weight(route, routing, f.place, f.canary) == to_canary
     });
     let marks = [(EPOCH, epoch.as_str()), (OWNER, sign.rollout), (WROTE, &wrote)];
+    let right = right && carries(route, routing, namespace, chosen)?;
     if right && marks.iter().all(|(key, value)| annotation(route, key) == Some(value)) {
         return Ok(None);
     }
-    let mut ops = weights(route, routing, &found, percent);
+    let ops = weights(route, routing, &found, percent, chosen);
+    let mut ops = ops.map_err(|fault| routing.problem(fault))?;
     ops.extend(annotate(route, &marks));
     Ok(Some(Patch(ops.into_iter().flatten().collect())))
 }
 
-/// The patch of an abort of `release` without a controller: all weight to stable, and the mark that
-/// says so. The
-/// epoch stays as it is: whoever leads, or believes to, finds the mark. `route` must be freshly read.
+/// The patch of an abort of `release` without a controller: all weight to stable, no request chosen, and
+/// the mark that says so. The epoch stays as it is: whoever leads, or believes to, finds the mark. `route` must be freshly read.
 ///
 /// # Errors
 /// As [`edit`].
@@ -234,7 +288,8 @@ pub fn break_glass(
     mark: &str,
 ) -> Result<Patch, RouteProblem> {
     let found = find(route, routing, namespace)?;
-    let mut ops = weights(route, routing, &found, 0);
+    let ops = weights(route, routing, &found, 0, &[]);
+    let mut ops = ops.map_err(|fault| routing.problem(fault))?;
     let wrote = Mark { release, weight: 0 }.to_string();
     ops.extend(annotate(route, &[(WROTE, &wrote), (BREAK_GLASS, mark)]));
     Ok(Patch(ops.into_iter().flatten().collect()))

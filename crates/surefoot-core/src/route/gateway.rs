@@ -3,12 +3,12 @@
 //! Several meshes read it, each as much of it as it knows, and each says on the route itself whether
 //! it does. A weight is raised only on a route that is followed as it stands.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::dialect::Dialect;
 use super::problem::Fault;
 use super::shifted;
-use crate::api::rollout::Mesh;
+use crate::api::rollout::{Mesh, RequestMatch};
 use crate::routing::{Destination, Routing};
 
 const GROUP: &str = "gateway.networking.k8s.io";
@@ -185,6 +185,33 @@ impl Dialect for GatewayRoute {
             (None | Some("Service"), Some(namespace), Some(name)) => format!("{name}.{namespace}"),
             (Some(kind), _, Some(name)) => format!("{kind} {name}"),
         }
+    }
+
+    fn matches(&self) -> &'static str {
+        "matches"
+    }
+
+    /// Definitions before v1.4 of the Gateway API drop them.
+    fn keeps_names(&self) -> bool {
+        false
+    }
+
+    fn narrowed(&self, own: &Value, chosen: &RequestMatch) -> Result<Value, Fault> {
+        let mut narrowed = own.as_object().cloned().unwrap_or_default();
+        let mut headers = items(own, "headers").to_vec();
+        for (name, wanted) in &chosen.headers {
+            let same = |h: &Value| text(h, "name").is_some_and(|n| n.eq_ignore_ascii_case(name));
+            if headers.iter().any(same) {
+                return Err(Fault::HeaderTwice { entry: self.entry(), header: name.clone() });
+            }
+            let (kind, value) = match (&wanted.exact, &wanted.regex) {
+                (Some(exact), _) => ("Exact", exact.as_str()),
+                (None, regex) => ("RegularExpression", regex.as_deref().unwrap_or_default()),
+            };
+            headers.push(json!({"type": kind, "name": name, "value": value}));
+        }
+        narrowed.insert("headers".to_owned(), Value::Array(headers));
+        Ok(Value::Object(narrowed))
     }
 
     fn timeout<'v>(&self, entry: &'v Value) -> Option<&'v str> {
@@ -398,7 +425,7 @@ mod tests {
     #[test]
     fn only_two_weights_and_our_annotations_change() {
         let routing = routing(&[]);
-        let patch = edit(&route(), &routing, "prod", 10, MARK).unwrap().unwrap();
+        let patch = edit(&route(), &routing, "prod", 10, &[], MARK).unwrap().unwrap();
         let lock = json!({"op": "replace", "path": "/metadata/resourceVersion", "value": "7"});
         assert_eq!(json!(patch)[0], lock, "of no other version");
         let edited = apply(route(), &patch);
@@ -408,7 +435,7 @@ mod tests {
         expected["metadata"]["annotations"] = json!({EPOCH: "3", OWNER: "shop", WROTE: "1/10"});
         assert_eq!(edited, expected);
         assert_eq!(read(&edited, &routing, "prod").unwrap().canary_percent(), Some(10));
-        assert_eq!(edit(&edited, &routing, "prod", 10, MARK).unwrap(), None);
+        assert_eq!(edit(&edited, &routing, "prod", 10, &[], MARK).unwrap(), None);
         let bare = |route| without_weights(route, &routing)["spec"].clone();
         assert_eq!(bare(&edited), bare(&route()));
         assert_eq!(timeout_seconds(&edited, &routing), Some(90.0));
@@ -416,7 +443,7 @@ mod tests {
 
     #[test]
     fn a_route_rewritten_meanwhile_fails_the_test_operation() {
-        let patch = edit(&route(), &routing(&[]), "prod", 10, MARK).unwrap().unwrap();
+        let patch = edit(&route(), &routing(&[]), "prod", 10, &[], MARK).unwrap().unwrap();
         let backend = "/spec/rules/0/backendRefs/1";
         for (field, value) in [
             ("name", json!("elsewhere")),
@@ -458,7 +485,7 @@ mod tests {
             allowed: Mark { release: 1, weight: 50 },
         };
         let set = |route: &Value, percent| {
-            let write = Write::SetWeight { routing: routing(&[]), percent };
+            let write = Write::SetWeight { routing: routing(&[]), percent, chosen: Vec::new() };
             write.request(Some(route), None, author).map(|request| request.is_some())
         };
         let mut route = route();

@@ -1,9 +1,10 @@
 //! `networking.istio.io/v1` VirtualService: http routes to the two destinations.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::dialect::Dialect;
 use super::problem::Fault;
+use crate::api::rollout::RequestMatch;
 use crate::routing::{Destination, Routing};
 
 /// Whether `written` names the Service: short, with namespace, or fully qualified.
@@ -72,6 +73,33 @@ impl Dialect for VirtualService {
         }
     }
 
+    fn matches(&self) -> &'static str {
+        "match"
+    }
+
+    fn keeps_names(&self) -> bool {
+        true
+    }
+
+    fn narrowed(&self, own: &Value, chosen: &RequestMatch) -> Result<Value, Fault> {
+        let mut narrowed = own.as_object().cloned().unwrap_or_default();
+        // Two of one name would be one in logs.
+        narrowed.remove("name");
+        let mut headers = match narrowed.remove("headers") {
+            Some(Value::Object(headers)) => headers,
+            _ => serde_json::Map::new(),
+        };
+        for (name, text) in &chosen.headers {
+            if headers.keys().any(|own| own.eq_ignore_ascii_case(name)) {
+                return Err(Fault::HeaderTwice { entry: self.entry(), header: name.clone() });
+            }
+            // Written as the mesh writes it.
+            headers.insert(name.clone(), json!(text));
+        }
+        narrowed.insert("headers".to_owned(), Value::Object(headers));
+        Ok(Value::Object(narrowed))
+    }
+
     fn timeout<'v>(&self, entry: &'v Value) -> Option<&'v str> {
         entry.get("timeout")?.as_str()
     }
@@ -99,8 +127,6 @@ impl Dialect for VirtualService {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::api::rollout::{Apex, Mesh, RouteKind};
     use crate::mark::{Mark, WROTE};
@@ -156,7 +182,7 @@ mod tests {
     #[test]
     fn only_two_weights_and_our_annotations_change() {
         let (routing, mut edited) = (routing(&[]), route());
-        let patch = edit(&edited, &routing, "prod", 10, MARK).unwrap().unwrap();
+        let patch = edit(&edited, &routing, "prod", 10, &[], MARK).unwrap().unwrap();
         let lock = json!({"op": "replace", "path": "/metadata/resourceVersion", "value": "7"});
         assert_eq!(json!(patch)[0], lock, "of no other version");
         json_patch::patch(&mut edited, &patch).unwrap();
@@ -166,14 +192,14 @@ mod tests {
         expected["spec"]["http"][0]["route"][1]["weight"] = json!(90);
         expected["metadata"]["annotations"] = json!({EPOCH: "3", OWNER: "shop", WROTE: "1/10"});
         assert_eq!(edited, expected);
-        assert_eq!(edit(&edited, &routing, "prod", 10, MARK).unwrap(), None);
+        assert_eq!(edit(&edited, &routing, "prod", 10, &[], MARK).unwrap(), None);
     }
 
     #[test]
     fn breaking_the_glass_writes_the_weights_and_a_mark() {
         let mut route = route();
         let routing = routing(&[]);
-        let patch = edit(&route, &routing, "prod", 50, MARK).unwrap().unwrap();
+        let patch = edit(&route, &routing, "prod", 50, &[], MARK).unwrap().unwrap();
         json_patch::patch(&mut route, &patch).unwrap();
         let patch = break_glass(&route, &routing, "prod", 1, "jo").unwrap();
         let text = serde_json::to_string(&patch).unwrap();
@@ -188,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_route_rewritten_meanwhile_fails_the_test_operation() {
-        let patch = edit(&route(), &routing(&[]), "prod", 10, MARK).unwrap().unwrap();
+        let patch = edit(&route(), &routing(&[]), "prod", 10, &[], MARK).unwrap().unwrap();
         let mut swapped = route();
         swapped["spec"]["http"][0]["route"].as_array_mut().unwrap().swap(0, 1);
         assert!(json_patch::patch(&mut swapped, &patch).is_err());
@@ -200,7 +226,7 @@ mod tests {
     #[test]
     fn named_entries_move_as_one_and_the_others_stay() {
         let (routing, mut edited) = (routing(&["secondary", "primary"]), several());
-        let patch = edit(&edited, &routing, "prod", 25, MARK).unwrap().unwrap();
+        let patch = edit(&edited, &routing, "prod", 25, &[], MARK).unwrap().unwrap();
         json_patch::patch(&mut edited, &patch).unwrap();
         assert_eq!(read(&edited, &routing, "prod").unwrap().words(), "75/25, 75/25");
         assert_eq!(edited["spec"]["http"][1], several()["spec"]["http"][1]);

@@ -3,6 +3,7 @@
 //! to nobody else.
 
 mod beside;
+mod chosen;
 mod dialect;
 mod edit;
 mod gateway;
@@ -11,8 +12,9 @@ mod problem;
 pub mod subset;
 
 pub use beside::{Override, alone, heeded};
+pub use chosen::CHOSEN;
 use edit::shifted;
-pub use edit::{break_glass, edit, read, timeout_seconds, without_weights};
+pub use edit::{break_glass, carries, edit, has_chosen, read, timeout_seconds, without_weights};
 pub use problem::{Fault, RouteProblem};
 
 use serde_json::Value;

@@ -159,6 +159,36 @@ pub enum Fault {
         /// The Service that clients call.
         service: String,
     },
+    /// Chosen requests go by an entry of ours, which is known by its name.
+    #[error(
+        "has a {entry} without name, before which no {entry} for chosen requests (steps[].match) can be put: give it a name ({entry}s[].name, which the definitions of the Gateway API keep from v1.4 on)"
+    )]
+    Unnamed {
+        /// What its entries are called.
+        entry: &'static str,
+    },
+    /// An entry and a step's match both say what a header must be.
+    #[error(
+        "says in a {entry} already what the header {header:?} must be: choose requests (steps[].match) by another one"
+    )]
+    HeaderTwice {
+        /// What its entries are called.
+        entry: &'static str,
+        /// The header.
+        header: String,
+    },
+    /// An entry's conditions, each with each match of a step, are too many.
+    #[error(
+        "would have {count} conditions in a {entry} for chosen requests, and may have {most}: shorten steps[].match"
+    )]
+    TooManyMatches {
+        /// What its entries are called.
+        entry: &'static str,
+        /// How many.
+        count: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// A filter that the mesh doesn't follow.
     #[error("has the filter {filter}, with which {mesh} doesn't shift weights: remove it")]
     Filter {

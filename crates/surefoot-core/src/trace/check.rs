@@ -44,6 +44,7 @@ pub struct Checker {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Route {
     weights: Option<(i64, i64)>,
+    chosen: bool,
     /// The weights are somebody else's.
     edited: bool,
     rest: Option<Value>,
@@ -124,8 +125,9 @@ impl Checker {
                 }
                 self.rollout = None;
             }
-            State::Route { route, weights, rest, epoch, broken, edited } => {
+            State::Route { route, weights, chosen, rest, epoch, broken, edited } => {
                 self.broken_glass(route, *weights, *broken, *edited);
+                self.chosen(route, *chosen, broken.is_some(), *edited);
                 self.route(route, *weights, rest, *epoch, *edited);
             }
             State::Pin { side, hash } => self.pin(*side, hash.as_ref()),
@@ -171,6 +173,11 @@ impl Checker {
                 if let Some(hash) = hash {
                     self.broken("S17", format!("at rest, and {name} is pinned to {hash}"));
                 }
+            }
+            if before.as_ref().is_some_and(|before| before.phase != Phase::Healthy)
+                && self.routes.values().any(|route| route.chosen && !route.edited)
+            {
+                self.broken("S17", "at rest, and requests are chosen for the canary".to_owned());
             }
         }
     }
@@ -321,6 +328,26 @@ impl Checker {
             let by = "the mark on the route".to_owned();
             self.actions.push(Action { kind: ActionKind::Abort, release, step: 0, by });
         }
+    }
+
+    /// S2: requests are chosen for the canary only by a decision whose step chooses any; S4: not after a
+    /// rollback; S14: nor where the glass is broken.
+    fn chosen(&mut self, route: &Target, chosen: bool, broken: bool, edited: bool) {
+        let known = self.routes.entry(route.clone()).or_default();
+        let newly = std::mem::replace(&mut known.chosen, chosen) != chosen && chosen && !edited;
+        let Some(rollout) = self.rollout.as_ref().filter(|_| newly) else { return };
+        let Some(decision) = rollout.decision.clone() else { return };
+        let chooses =
+            rollout.choosing.contains(&decision.step) && (1..100).contains(&decision.weight);
+        let invariant = match () {
+            () if decision.verdict == Verdict::Rollback => "S4",
+            () if broken => "S14",
+            () if !chooses => "S2",
+            () => return,
+        };
+        let (step, verdict) = (decision.step, decision.verdict);
+        let what = format!("requests are chosen for the canary in step {step}, {verdict:?}");
+        self.broken(invariant, what);
     }
 
     fn route(

@@ -38,6 +38,8 @@ pub enum State {
         route: Target,
         /// Stable's and the canary's weights, as written.
         weights: Option<(i64, i64)>,
+        /// Some requests go to the canary whatever its weight, by an entry of ours.
+        chosen: bool,
         /// All of it that is not ours to change.
         rest: Value,
         /// The epoch stamped on it.
@@ -127,6 +129,8 @@ pub struct RolloutState {
     pub release: Option<(i64, String)>,
     /// The weights of the latest release's steps.
     pub weights: Vec<i32>,
+    /// Those of them that choose requests.
+    pub choosing: Vec<i32>,
     /// Steps passed in the latest release: index, plan hash, who.
     pub passes: Vec<(i32, String, String)>,
     /// Steps of the latest release that wait for approval.

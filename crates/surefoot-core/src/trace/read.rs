@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{DecisionState, Event, Names, RolloutState, Side, State};
-use crate::api::rollout::RolloutSpec;
+use crate::api::rollout::{RolloutSpec, Step};
 use crate::api::status::ReleaseKind;
 use crate::api::{ActionKind, RolloutActionSpec, RolloutStatus};
 use crate::mark::{Mark, WROTE};
@@ -101,11 +101,8 @@ impl RolloutState {
             phase: status.phase,
             release: release.map(|r| (r.number, r.plan_hash.clone())),
             weights: steps.iter().map(|s| s.weight).collect(),
-            approvals: (0i32..)
-                .zip(&steps)
-                .filter(|(_, s)| s.approval.is_some())
-                .map(|(i, _)| i)
-                .collect(),
+            choosing: which(&steps, |step| !step.matches.is_empty()),
+            approvals: which(&steps, |step| step.approval.is_some()),
             passes: release
                 .into_iter()
                 .flat_map(|r| &r.passes)
@@ -123,6 +120,11 @@ impl RolloutState {
             stable: status.stable.as_ref().map(|s| s.hash.clone()),
         }
     }
+}
+
+/// Indices of these steps.
+fn which(steps: &[Step], are: impl Fn(&Step) -> bool) -> Vec<i32> {
+    (0i32..).zip(steps).filter(|(_, step)| are(step)).map(|(i, _)| i).collect()
 }
 
 fn route(object: &Value, routing: &Routing, namespace: &str) -> State {
@@ -155,7 +157,8 @@ fn route(object: &Value, routing: &Routing, namespace: &str) -> State {
     let wrote = Mark::of(object).map(|mark| i64::from(mark.weight));
     let edited =
         epoch == 0 || weights.is_none_or(|(_, now)| wrote.is_some_and(|wrote| now != wrote));
-    State::Route { route: routing.target(), weights, rest, epoch, broken, edited }
+    let chosen = route::has_chosen(object, routing);
+    State::Route { route: routing.target(), weights, chosen, rest, epoch, broken, edited }
 }
 
 fn replica_set(object: &Value, gone: bool) -> Option<State> {

@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
-use surefoot_core::api::rollout::{Apex, Mesh, RouteKind};
+use surefoot_core::api::rollout::{Apex, Mesh, RequestMatch, RouteKind};
 use surefoot_core::mark::{Mark, WROTE};
-use surefoot_core::route::{BREAK_GLASS, EPOCH, OWNER, Signature};
-use surefoot_core::route::{accepted, break_glass, edit, fit, read, timeout_seconds};
+use surefoot_core::route::{BREAK_GLASS, CHOSEN, EPOCH, OWNER, Signature};
+use surefoot_core::route::{accepted, break_glass, carries, edit, fit, read, timeout_seconds};
 use surefoot_core::routing::{Routing, Split};
 use surefoot_core::write::{Request, Write};
 
@@ -61,8 +61,8 @@ fn routing(http: Vec<String>, form: Form) -> Routing {
 /// One entry of a route as people write them.
 fn entry(form: Form) -> impl Strategy<Value = Value> {
     let suffix = select(vec!["", ".prod", ".prod.svc", ".prod.svc.cluster.local"]);
-    (suffix, any::<bool>(), 0..=100i64, any::<bool>()).prop_map(
-        move |(suffix, swapped, canary, more)| {
+    (suffix, any::<bool>(), 0..=100i64, any::<bool>(), 0..4u8).prop_map(
+        move |(suffix, swapped, canary, more, own)| {
             let destination = |name: &str, weight: i64| {
                 let to = match form {
                     Form::Rules => return json!({"name": name, "port": 80, "weight": weight}),
@@ -79,12 +79,46 @@ fn entry(form: Form) -> impl Strategy<Value = Value> {
             if more {
                 route[0]["headers"] = json!({"request": {"set": {"a/b": "~"}}});
             }
-            match form {
+            let mut entry = match form {
                 Form::Rules => json!({"backendRefs": route, "timeouts": {"request": "2s"}}),
                 Form::Services | Form::Subsets => json!({"route": route, "timeout": "2s"}),
-            }
+            };
+            let path = |path: &str| match form {
+                Form::Rules => json!({"path": {"type": "PathPrefix", "value": path}}),
+                Form::Services | Form::Subsets => json!({"uri": {"prefix": path}}),
+            };
+            let header = match form {
+                Form::Rules => json!({"headers": [{"name": "X-Team", "value": "a"}]}),
+                Form::Services | Form::Subsets => json!({"headers": {"x-team": {"exact": "a"}}}),
+            };
+            let conditions = match own {
+                0 => return entry,
+                1 => json!([path("/a")]),
+                2 => json!([path("/a"), path("/b")]),
+                _ => json!([path("/a"), header]),
+            };
+            entry[matches(form)] = conditions;
+            entry
         },
     )
+}
+
+/// An entry's conditions.
+fn matches(form: Form) -> &'static str {
+    match form {
+        Form::Rules => "matches",
+        Form::Services | Form::Subsets => "match",
+    }
+}
+
+/// Requests that may be chosen.
+fn chosen() -> impl Strategy<Value = Vec<RequestMatch>> {
+    let text = prop_oneof![Just(json!({"exact": "true"})), Just(json!({"regex": ".*canary.*"})),];
+    let headers = proptest::collection::btree_map(select(vec!["x-canary", "x-team"]), text, 1..3);
+    let one = headers.prop_map(|headers| {
+        serde_json::from_value::<RequestMatch>(json!({"headers": headers})).unwrap()
+    });
+    proptest::collection::vec(one, 0..3)
 }
 
 /// A route that is right or nearly so, and which of its entries are meant.
@@ -137,7 +171,12 @@ fn any_route() -> impl Strategy<Value = (Value, Routing)> {
 fn meant(route: &Value, routing: &Routing) -> Vec<usize> {
     let http = route["spec"][lists(routing.kind).0].as_array().unwrap();
     let is = |entry: &Value| routing.http.iter().any(|name| entry["name"] == *name);
-    (0..http.len()).filter(|i| routing.http.is_empty() || is(&http[*i])).collect()
+    let meant = |entry: &Value| !ours(entry) && (routing.http.is_empty() || is(entry));
+    (0..http.len()).filter(|i| meant(&http[*i])).collect()
+}
+
+fn ours(entry: &Value) -> bool {
+    entry["name"].as_str().is_some_and(|name| name.starts_with(CHOSEN))
 }
 
 /// The route without what we may change.
@@ -149,6 +188,7 @@ fn others(route: &Value, routing: &Routing) -> Value {
             destination.as_object_mut().unwrap().remove("weight");
         }
     }
+    rest["spec"][list].as_array_mut().unwrap().retain(|entry| !ours(entry));
     let metadata = rest["metadata"].as_object_mut().unwrap();
     if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
         for ours in [EPOCH, OWNER, WROTE, BREAK_GLASS] {
@@ -166,6 +206,7 @@ fn does(
     route: &Value,
     routing: &Routing,
     percent: i32,
+    chosen: &[RequestMatch],
     patch: &json_patch::Patch,
 ) -> Result<Value, TestCaseError> {
     let mut after = route.clone();
@@ -176,6 +217,22 @@ fn does(
     prop_assert_eq!(weights.canary_percent(), Some(percent));
     prop_assert_eq!(weights.0.len(), routing.http.len().max(1));
     let (list, destinations, named) = lists(routing.kind);
+    let entries = after["spec"][list].as_array().unwrap();
+    let meant_now = meant(&after, routing);
+    let choosing = if chosen.is_empty() { 0 } else { meant_now.len() };
+    prop_assert_eq!(entries.iter().filter(|entry| ours(entry)).count(), choosing);
+    for place in meant_now.iter().filter(|_| !chosen.is_empty()) {
+        let (own, before) = (&entries[*place], &entries[*place - 1]);
+        prop_assert!(ours(before), "not before {own}");
+        let (alone, to) = (before[destinations].as_array().unwrap(), &own[destinations]);
+        let leads = |to: &Value| to.to_string().contains("shop-canary");
+        prop_assert!(alone.len() == 1 && leads(&alone[0]) && to.as_array().unwrap().len() == 2);
+        let conditions = |entry: &Value| {
+            ["match", "matches"].map(|field| entry[field].as_array().map_or(0, Vec::len))
+        };
+        let had = conditions(own).into_iter().max().unwrap().max(1);
+        prop_assert_eq!(conditions(before).into_iter().max().unwrap(), had * chosen.len());
+    }
     for entry in meant(route, routing) {
         let refused = |change: &dyn Fn(&mut Value)| {
             let mut other = route.clone();
@@ -197,15 +254,22 @@ fn does(
 }
 
 /// All that is promised of any route.
-fn holds(route: &Value, routing: &Routing, percent: i32) -> Result<(), TestCaseError> {
+fn holds(
+    route: &Value,
+    routing: &Routing,
+    percent: i32,
+    chosen: &[RequestMatch],
+) -> Result<(), TestCaseError> {
     let _ = (timeout_seconds(route, routing), accepted(route, routing, "prod"));
     let before = read(route, routing, "prod");
     let sign = Signature { rollout: "shop", epoch: 3, wrote: Mark { release: 1, weight: percent } };
-    let edited = edit(route, routing, "prod", percent, sign);
+    let edited = edit(route, routing, "prod", percent, chosen, sign);
     let broken = break_glass(route, routing, "prod", 3, "{}");
-    prop_assert_eq!(edited.is_ok(), broken.is_ok());
-    prop_assert!(edited.is_ok() || before.is_err(), "readable and not editable: {:?}", edited);
-    let write = Write::SetWeight { routing: routing.clone(), percent };
+    prop_assert!(broken.is_ok() || edited.is_err());
+    prop_assert!(broken.is_ok() || before.is_err(), "readable and not editable: {:?}", broken);
+    prop_assert!(edited.is_ok() || broken.is_err() || !chosen.is_empty(), "{:?}", edited);
+    let chosen = chosen.to_vec();
+    let write = Write::SetWeight { routing: routing.clone(), percent, chosen: chosen.clone() };
     let request = write.request(Some(route), None, AUTHOR);
     let refused = request.is_err();
     if !is_object(route) {
@@ -213,14 +277,21 @@ fn holds(route: &Value, routing: &Routing, percent: i32) -> Result<(), TestCaseE
     }
     let (Ok(edited), Ok(broken)) = (edited, broken) else { return Ok(()) };
     let after = match &edited {
-        Some(patch) => does(route, routing, percent, patch)?,
+        Some(patch) => does(route, routing, percent, &chosen, patch)?,
         None => {
             prop_assert_eq!(before.clone().unwrap().canary_percent(), Some(percent));
             route.clone()
         }
     };
-    prop_assert_eq!(edit(&after, routing, "prod", percent, sign), Ok(None), "twice");
-    does(route, routing, 0, &broken)?;
+    prop_assert_eq!(carries(&after, routing, "prod", &chosen), Ok(true));
+    prop_assert_eq!(edit(&after, routing, "prod", percent, &chosen, sign), Ok(None), "twice");
+    does(route, routing, 0, &[], &broken)?;
+    // And back.
+    let broken = break_glass(&after, routing, "prod", 3, "{}").unwrap();
+    does(&after, routing, 0, &[], &broken)?;
+    if let Some(patch) = edit(&after, routing, "prod", percent, &[], sign).unwrap() {
+        does(&after, routing, percent, &[], &patch)?;
+    }
     if let Ok(request) = request {
         prop_assert_eq!(request, edited.map(Request::Patch));
     }
@@ -236,9 +307,9 @@ proptest! {
 
     #[test]
     fn an_edit_changes_two_weights_an_entry_and_nothing_else(
-        (route, routing) in any_route(), percent in 0..=100i32
+        (route, routing) in any_route(), percent in 0..=100i32, chosen in chosen()
     ) {
-        holds(&route, &routing, percent)?;
+        holds(&route, &routing, percent, &chosen)?;
     }
 }
 
@@ -247,5 +318,6 @@ proptest! {
 #[test]
 fn annotations_that_are_null_are_none() {
     let route = include_str!("../corpus/route-null-annotations.json");
-    holds(&serde_json::from_str(route).unwrap(), &routing(vec![], Form::Services), 10).unwrap();
+    holds(&serde_json::from_str(route).unwrap(), &routing(vec![], Form::Services), 10, &[])
+        .unwrap();
 }

@@ -94,6 +94,7 @@ impl World {
             Way::Gateway => json!({
                 "parentRefs": [{"group": "", "kind": "Service", "name": "shop"}],
                 "rules": [{
+                    "name": "all",
                     "timeouts": {"request": "1s"},
                     "backendRefs": [to("shop-stable", 100), to("shop-canary", 0)],
                 }],
@@ -162,6 +163,13 @@ impl World {
 
     pub fn weight(&self) -> i64 {
         canary_weight(&self.store)
+    }
+
+    /// Nothing goes to the canary.
+    fn is_off(&self) -> bool {
+        let route = self.store.get(self.setup.way.route(), "shop");
+        let chosen = route.is_some_and(|r| route::has_chosen(&r, &self.store.names.routing));
+        self.weight() == 0 && !chosen
     }
 
     /// A process that has just begun to lead.
@@ -236,7 +244,7 @@ impl World {
     fn weigh(&mut self, weight: u8) {
         let kind = self.setup.way.route();
         self.store.edit(kind, "shop", |route| {
-            for (place, weight) in places(kind).into_iter().zip([100 - weight, weight]) {
+            for (place, weight) in places(route).iter().zip([100 - weight, weight]) {
                 *route.pointer_mut(place).expect("it is the route's") = json!(weight);
             }
         });
@@ -406,6 +414,17 @@ impl World {
                         route["metadata"].as_object_mut().map(|m| m.remove("annotations"));
                     };
                     self.store.edit(self.setup.way.route(), "shop", reset);
+                }
+            }
+            Op::Unchoose => {
+                let (routing, kind) = (self.store.names.routing.clone(), self.setup.way.route());
+                let route = self.store.get(kind, "shop").expect("nobody deletes the route");
+                if route::has_chosen(&route, &routing) {
+                    self.store.edit(kind, "shop", |route| {
+                        let list = route::list(routing.kind);
+                        let entries = route["spec"][list].as_array_mut().expect("a list");
+                        entries.remove(0);
+                    });
                 }
             }
             Op::Delete => self.store.remove("Rollout", "shop"),
@@ -579,7 +598,7 @@ impl World {
         let Some(status) = self.status() else {
             // The user's alone.
             let managed = &deployment["metadata"]["labels"]["surefoot.dev/managed"];
-            let left = managed.is_null() && !pinned && self.weight() == 0;
+            let left = managed.is_null() && !pinned && self.is_off();
             return if left { Ok(()) } else { Err(what()) };
         };
         if bypassed {
@@ -597,6 +616,6 @@ impl World {
             _ => false,
         };
         let full = number(only, "/status/readyReplicas") == number(&deployment, "/spec/replicas");
-        if right && full && !pinned && self.weight() == 0 { Ok(()) } else { Err(what()) }
+        if right && full && !pinned && self.is_off() { Ok(()) } else { Err(what()) }
     }
 }

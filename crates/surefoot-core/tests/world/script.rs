@@ -26,6 +26,8 @@ pub struct Setup {
     pub told: bool,
     /// How long proxies may take to see a change.
     pub propagation: &'static str,
+    /// The first weight's step chooses requests as well.
+    pub choosing: bool,
 }
 
 /// How the two versions are told apart.
@@ -66,11 +68,12 @@ impl Setup {
             metric: sequential(),
             told: false,
             propagation: "5s",
+            choosing: false,
         }
     }
 
     pub fn spec(&self) -> Value {
-        let steps: Vec<Value> = self
+        let mut steps: Vec<Value> = self
             .steps
             .iter()
             .map(|(weight, approval)| {
@@ -84,6 +87,10 @@ impl Setup {
                 step
             })
             .collect();
+        let first = steps.iter_mut().find(|step| step["weight"] != 0 && step["weight"] != 100);
+        if let Some(step) = first.filter(|_| self.choosing) {
+            step["match"] = json!([{"headers": {"x-canary": {"exact": "true"}}}]);
+        }
         let channels: &[Value] = if self.told { &[json!({"channel": CHANNEL})] } else { &[] };
         let mut spec = json!({
             "notifications": channels,
@@ -166,6 +173,8 @@ pub enum Op {
     Raise(u8, u8),
     /// The route is put back to 100/0, and with that to what it was before we noted anything on it.
     Reset { whole: bool },
+    /// Somebody takes the entry for chosen requests away.
+    Unchoose,
     /// The Rollout is deleted.
     Delete,
 }
@@ -189,6 +198,7 @@ pub fn setup() -> impl Strategy<Value = Setup> {
         any::<bool>(),
         prop::sample::select(vec![Way::Services, Way::Alone, Way::Subsets, Way::Gateway]),
         any::<bool>(),
+        any::<bool>(),
     )
         .prop_map(
             |(
@@ -202,6 +212,7 @@ pub fn setup() -> impl Strategy<Value = Setup> {
                 revert,
                 way,
                 preview,
+                choosing,
             )| {
                 let preview = (preview && way == Way::Alone).then_some(0);
                 let weights = preview.into_iter().chain(below).chain([100]);
@@ -218,6 +229,7 @@ pub fn setup() -> impl Strategy<Value = Setup> {
                     metric: sequential(),
                     told: true,
                     propagation: "5s",
+                    choosing,
                 }
             },
         )
@@ -245,6 +257,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         1 => (0..100u8).prop_map(Op::Lower),
         2 => (1..101u8, 0..8u8).prop_map(|(weight, looks)| Op::Raise(weight, looks)),
         1 => any::<bool>().prop_map(|whole| Op::Reset { whole }),
+        1 => Just(Op::Unchoose),
         1 => Just(Op::Delete),
     ]
 }

@@ -61,19 +61,22 @@ pub fn number(object: &Value, pointer: &str) -> i64 {
     object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0)
 }
 
-/// Where a kind of route has the weights of stable and the canary.
-pub fn places(kind: &str) -> [&'static str; 2] {
-    match kind {
-        "VirtualService" => ["/spec/http/0/route/0/weight", "/spec/http/0/route/1/weight"],
-        _ => ["/spec/rules/0/backendRefs/0/weight", "/spec/rules/0/backendRefs/1/weight"],
-    }
+/// Where a route has the weights of stable and the canary: in its last entry, before which may be one
+/// for chosen requests.
+pub fn places(route: &Value) -> [String; 2] {
+    let (list, to) = match text(route, "/kind") {
+        "VirtualService" => ("http", "route"),
+        _ => ("rules", "backendRefs"),
+    };
+    let last = route["spec"][list].as_array().map_or(0, |entries| entries.len() - 1);
+    [0, 1].map(|place| format!("/spec/{list}/{last}/{to}/{place}/weight"))
 }
 
 /// The canary's weight on the route, 0 where there is none.
 pub fn canary_weight(store: &Store) -> i64 {
     let Target { kind, name } = store.names.routing.target();
     let route = store.get(kind.name(), &name);
-    route.map_or(0, |route| number(&route, places(kind.name())[1]))
+    route.map_or(0, |route| number(&route, &places(&route)[1]))
 }
 
 fn key(object: &Value) -> Key {

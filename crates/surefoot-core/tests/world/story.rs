@@ -32,10 +32,11 @@ fn line(state: &State) -> Option<(String, String)> {
     Some(match state {
         State::Rollout(rollout) => ("Rollout".to_owned(), decided(rollout)),
         State::RolloutGone => ("Rollout".to_owned(), "gone".to_owned()),
-        State::Route { weights, broken, .. } => {
+        State::Route { weights, chosen, broken, .. } => {
             let (stable, canary) = (*weights)?;
             let mark = broken.map(|r| format!(", broken glass of release {r}")).unwrap_or_default();
-            ("route".to_owned(), format!("{stable}/{canary}{mark}"))
+            let chosen = if *chosen { " and the chosen" } else { "" };
+            ("route".to_owned(), format!("{stable}/{canary}{chosen}{mark}"))
         }
         State::Pin { side, hash } => (format!("Service {side:?}"), pinned(hash)),
         State::Apex { hash } => ("Service apex".to_owned(), pinned(hash)),

@@ -121,6 +121,25 @@ fn promoted_and_rolled_back_by_an_http_route() {
     ends(under_way(&setup, HARMFUL, 0), "harm-by-http-route");
 }
 
+/// Chosen requests go to the canary while the first step lasts, by either kind of route; somebody who takes
+/// their entry away is undone; with an abort they go first of all.
+#[test]
+fn chosen_requests_come_and_go_with_their_step() {
+    for (way, name) in [(Way::Services, "chosen"), (Way::Gateway, "chosen-by-http-route")] {
+        let setup = Setup { way, choosing: true, ..Setup::plain() };
+        ends(under_way(&setup, NEXT, 0), name);
+    }
+    let setup = Setup { choosing: true, ..Setup::plain() };
+    let mut world = under_way(&setup, NEXT, 0);
+    world.until(World::creep, |world| world.weight() == 10);
+    world.wait(3);
+    world.apply(&Op::Unchoose);
+    world.wait(2);
+    world.apply(&abort());
+    let world = ends(world, "chosen-aborted");
+    assert!(world.contested && world.weight() == 0);
+}
+
 /// The mesh's controller falls silent: the next weight doesn't count as in force. Later it refuses the
 /// route as it is: no release begins. What it said is told; a rollback waits for nobody.
 #[test]

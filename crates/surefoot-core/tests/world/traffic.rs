@@ -9,10 +9,11 @@ use surefoot_core::api::RolloutStatus;
 use surefoot_core::metrics::wanted;
 use surefoot_core::observed::is_pod_of;
 use surefoot_core::plan::Plan;
-use surefoot_core::route::subset;
+use surefoot_core::route::{has_chosen, subset};
 use surefoot_core::routing::Side;
 use surefoot_core::samples::{BaselineSample, Count, Health, Samples, Tick};
 use surefoot_core::template::HASH_LABEL;
+use surefoot_core::write::Target;
 
 use super::store::{Store, canary_weight, text};
 
@@ -59,7 +60,11 @@ impl Traffic {
         } else {
             self.rate.unwrap_or(RATE) * seconds
         };
-        let canary = all * u64::try_from(weight).unwrap_or(0) / 100;
+        // One in twenty is chosen where any are.
+        let Target { kind, name } = routing.target();
+        let route = store.get(kind.name(), &name);
+        let chosen = if route.is_some_and(|r| has_chosen(&r, routing)) { all / 20 } else { 0 };
+        let canary = chosen + (all - chosen) * u64::try_from(weight).unwrap_or(0) / 100;
         let count = |side: Side, requests: u64, odd: &mut u64| {
             let to = routing.destination(side);
             let Some(service) = store.get("Service", to.service) else {
