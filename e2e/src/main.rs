@@ -20,6 +20,9 @@ enum Command {
     Run {
         /// Only scenarios whose names contain one of these
         filters: Vec<String>,
+        /// The names are whole ones
+        #[arg(long)]
+        exact: bool,
         /// How many at a time
         #[arg(long, short, default_value_t = 2)]
         jobs: usize,
@@ -54,8 +57,10 @@ fn main() -> ExitCode {
 }
 
 fn start(command: Command) -> Result<bool> {
-    if let Command::Run { list: true, filters, .. } = &command {
-        scenarios::matching(filters).iter().for_each(|scenario| println!("{}", scenario.name));
+    if let Command::Run { list: true, filters, exact, .. } = &command {
+        scenarios::matching(filters, *exact)
+            .iter()
+            .for_each(|scenario| println!("{}", scenario.name));
         return Ok(true);
     }
     netns::enter()?;
@@ -65,8 +70,8 @@ fn start(command: Command) -> Result<bool> {
     runtime.block_on(async {
         let work = async {
             match command {
-                Command::Run { filters, jobs, .. } => {
-                    runner::run(scenarios::matching(&filters), jobs).await
+                Command::Run { filters, exact, jobs, .. } => {
+                    runner::run(scenarios::matching(&filters, exact), jobs).await
                 }
                 Command::Demo => demo::demo().await.map(|()| true),
                 Command::Scope { file } => scope::scope(&file).await,

@@ -50,7 +50,7 @@ pub async fn scope(file: &Path) -> Result<bool> {
     let mut world = World::start().await?;
     world.requests = Some(Requests::default());
     let world = Arc::new(world);
-    let all = scenarios::matching(&[]);
+    let all = scenarios::matching(&[], false);
     let mut chosen: Vec<_> = all.into_iter().filter(|s| SCENARIOS.contains(&s.name)).collect();
     ensure!(chosen.len() == SCENARIOS.len(), "a scenario of that name is gone");
     chosen.push(scenario!("kubectl", kubectl));

@@ -94,10 +94,14 @@ def cargo(*arguments):
     return [os.environ.get("CARGO", "cargo"), *arguments, "--locked"]
 
 
-def build(stories):
-    """Failing to compile is no failing test."""
-    wanted = [cargo("test", "--quiet", "--no-run", *PACKAGES, *TARGETS)]
-    wanted += [cargo("build", "--quiet", "--workspace")] if stories else []
+def build(levels, broken):
+    """Failing to compile is no failing test. Who plays the stories and judges them stays unbroken."""
+    wanted = []
+    if any(level in LEVELS for level in levels):
+        wanted.append(cargo("test", "--quiet", "--no-run", *PACKAGES, *TARGETS))
+    if "e2e" in levels:
+        whole = ["--package", "surefoot"] if broken else ["--workspace"]
+        wanted.append(cargo("build", "--quiet", *whole))
     for command in wanted:
         code, said = run(command, BUILD_LIMIT)
         if code != 0:
@@ -117,18 +121,17 @@ def failing(command):
     return names
 
 
-def notice(stories):
-    """What fails, by level; of the stories these."""
-    build(stories)
-    # All that fails is wanted, not the first test binary's share.
-    found = {
-        level: failing(cargo("test", "--no-fail-fast", *PACKAGES, *targets))
-        for level, targets in LEVELS.items()
-    }
-    if stories:
-        binary = str(WORK / "target" / "debug" / "surefoot-e2e")
-        found["e2e"] = failing([binary, "run", "--jobs", "3", *stories])
-    return found
+def notice(levels, stories, broken):
+    """What fails of these levels, each with its name; of the stories these."""
+    build(levels, broken)
+    for level in levels:
+        if level == "e2e":
+            player = str(WORK / "target" / "debug" / "surefoot-e2e")
+            command = [player, "run", "--exact", "--jobs", "3", *stories]
+        else:
+            # All that fails is wanted, not the first test binary's share.
+            command = cargo("test", "--no-fail-fast", *PACKAGES, *LEVELS[level])
+        yield level, failing(command)
 
 
 def replace(mutant):
@@ -146,12 +149,12 @@ def replace(mutant):
     return path, text, text.replace(mutant["old"], mutant["new"])
 
 
-def hunt(mutant, stories):
-    """What notices, by level."""
+def hunt(mutant, levels, stories):
+    """What notices, level by level."""
     path, before, after = replace(mutant)
     path.write_text(after)
     try:
-        return notice(stories)
+        yield from notice(levels, stories, broken=True)
     finally:
         path.write_text(before)
 
@@ -174,9 +177,10 @@ def sources():
     return found.hexdigest()
 
 
-def digest(of_sources, mutant, stories):
-    """Of all that decides what is found."""
-    decides = (of_sources, sorted(mutant.items()), stories, LEVELS, CRASH)
+def digest(of_sources, mutant, level, stories):
+    """Of all that decides what a level finds."""
+    by = {"e2e": stories, "crash": (LEVELS["crash"], CRASH)}.get(level) or LEVELS[level]
+    decides = (of_sources, sorted(mutant.items()), level, by)
     return hashlib.sha256(repr(decides).encode()).hexdigest()
 
 
@@ -184,6 +188,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("only", nargs="*", help="only guards whose names contain one of these")
     parser.add_argument("--list", action="store_true", help="name the guards and run nothing")
+    parser.add_argument("--table", action="store_true", help="what is known, for docs/mutants.md")
     parser.add_argument(
         "--e2e", action="store_true", help="play the guards' stories on the real parts, too (make setup)"
     )
@@ -203,15 +208,30 @@ def main():
         (COPY / ".cache").symlink_to(ROOT / ".cache")
     known = json.loads(FOUND.read_text()) if FOUND.is_file() else {}
     now = sources()
-    digests = {mutant["guard"]: digest(now, mutant, stories(mutant)) for mutant in mutants}
+    keys = lambda m: {
+        level: digest(now, m, level, stories(m))
+        for level in [*LEVELS, *(["e2e"] if stories(m) else [])]
+    }
+    if options.table:
+        shown = [*LEVELS, *(["e2e"] if options.e2e else [])]
+        print(f"| guard | {' | '.join(shown)} |\n|---{'|---' * len(shown)}|")
+        for mutant in mutants:
+            found = {level: known.get(key) for level, key in keys(mutant).items()}
+            cell = lambda level: "" if level not in found else (
+                "not known" if found[level] is None else str(len(found[level]) or "-")
+            )
+            print(f"| {mutant['guard']} | {' | '.join(cell(level) for level in shown)} |")
+        return 0
+    unknown = lambda m: [level for level, key in keys(m).items() if key not in known]
     try:
         # Before anything long: a stale table.
         for mutant in mutants:
             replace(mutant)
-        if any(digests[m["guard"]] not in known for m in mutants):
+        if levels := sorted({level for m in mutants for level in unknown(m)}):
             start = time.monotonic()
             every = list(dict.fromkeys(story for m in mutants for story in stories(m)))
-            if failed := [name for names in notice(every).values() for name in names]:
+            failed = [name for _, names in notice(levels, every, broken=False) for name in names]
+            if failed:
                 raise Broken(f"without any mutant these fail already: {', '.join(failed)}")
             print(f"passes   as it is ({time.monotonic() - start:.0f} s)", flush=True)
     except Broken as error:
@@ -221,14 +241,15 @@ def main():
     for mutant in mutants:
         start, what = time.monotonic(), f"{mutant['guard']}: {mutant['disables']}"
         try:
-            if (key := digests[mutant["guard"]]) not in known:
-                known[key] = hunt(mutant, stories(mutant))
-                FOUND.write_text(json.dumps(known))
+            if levels := unknown(mutant):
+                for level, names in hunt(mutant, levels, stories(mutant)):
+                    known[keys(mutant)[level]] = names
+                    FOUND.write_text(json.dumps(known))
         except Broken as error:
             erred += 1
             print(f"ERROR    {what}: {error}", flush=True)
             continue
-        found = known[key]
+        found = {level: known[key] for level, key in keys(mutant).items()}
         for level, names in found.items():
             sums[level] += bool(names)
         well = any(found.values())

@@ -880,6 +880,12 @@ mod tests {
             let refused = set(50).request(Some(&route(0, epoch)), None, AUTHOR);
             assert!(matches!(refused, Err(Refusal::Changed(_))), "{refused:?}");
         }
+        // Nor are requests chosen beside a weight that is there already.
+        let chosen = json!([{"headers": {"x-canary": {"exact": "true"}}}]);
+        let chosen = serde_json::from_value(chosen).unwrap();
+        let choose = Write::SetWeight { routing: routing(), percent: 10, chosen };
+        let refused = choose.request(Some(&route(10, "4")), None, AUTHOR);
+        assert!(matches!(refused, Err(Refusal::Changed(_))), "{refused:?}");
         let lowered =
             apply(route(50, "4"), set(0).request(Some(&route(50, "4")), None, AUTHOR).unwrap());
         assert_eq!(lowered["spec"]["http"][0]["route"][1]["weight"], 0);

@@ -192,10 +192,12 @@ fn all() -> Vec<Scenario> {
     stories.into_iter().chain(bad_objects::all()).chain(admission::all()).collect()
 }
 
-/// Those whose names contain one of the filters; all without a filter.
-pub fn matching(filters: &[String]) -> Vec<Scenario> {
+/// Those whose names contain one of the filters, or are one; all without a filter.
+pub fn matching(filters: &[String], exact: bool) -> Vec<Scenario> {
+    let is =
+        |name: &str, filter: &String| if exact { name == filter } else { name.contains(filter) };
     let wanted = |scenario: &Scenario| {
-        filters.is_empty() || filters.iter().any(|f| scenario.name.contains(f))
+        filters.is_empty() || filters.iter().any(|filter| is(scenario.name, filter))
     };
     all().into_iter().filter(wanted).collect()
 }

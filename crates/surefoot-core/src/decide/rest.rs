@@ -44,13 +44,13 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
     glass(case);
     let stable = case.status.stable.as_ref().and_then(|s| seen.replica_set(&s.replica_set));
     let Some(stable) = stable.filter(|set| set.owner == Owner::Deployment) else {
-        return adopt(case, deployment, plan);
+        return adopt(case, deployment);
     };
     if undo::under_way(case, deployment) {
         return;
     }
     if equal(&stable.template, &deployment.template) {
-        rest(case, plan);
+        rest(case);
         let asked: Vec<_> = case.asked(ActionKind::Retry).collect();
         let why = "the Deployment has stable's template: there is nothing to try again";
         asked.into_iter().for_each(|action| case.ignore(action, why));
@@ -75,9 +75,14 @@ fn shaped(case: &mut Case<'_>, plan: &Plan) -> bool {
             return false;
         }
     }
+    let unchoosable = step::unchoosable(case, &plan.steps);
     let first = case.status.stable.is_none();
     let bad = match &case.seen.route {
         Ok(Route { fit: Err(problem), .. }) | Err(problem) => {
+            case.fail("RouteUnusable", &problem.to_string());
+            return false;
+        }
+        Ok(_) if let Some(problem) = unchoosable => {
             case.fail("RouteUnusable", &problem.to_string());
             return false;
         }
@@ -113,7 +118,7 @@ fn glass(case: &mut Case<'_>) {
 }
 
 /// Nothing to do but to keep things as they are.
-fn rest(case: &mut Case<'_>, plan: &Plan) {
+fn rest(case: &mut Case<'_>) {
     case.status.phase = Phase::Healthy;
     case.rest_deployment();
     case.desired.weight = Some(0);
@@ -126,11 +131,11 @@ fn rest(case: &mut Case<'_>, plan: &Plan) {
         );
     }
     // No release can begin on such a route: better to know before one wants to.
-    step::followed(case, &plan.steps);
+    step::followed(case, &[]);
 }
 
 /// What runs is stable: at the first look, and after a native rollout that went past us.
-fn adopt(case: &mut Case<'_>, deployment: &Deployment, plan: &Plan) {
+fn adopt(case: &mut Case<'_>, deployment: &Deployment) {
     let current = current(case, deployment).cloned();
     let (Some(set), true) = (current, deployment.settled()) else {
         let message = "the Deployment's own rollout must end first: what runs then is stable";
@@ -160,7 +165,7 @@ fn adopt(case: &mut Case<'_>, deployment: &Deployment, plan: &Plan) {
     if first {
         case.notice(Reason::Adopted, reason, false);
     }
-    rest(case, plan);
+    rest(case);
 }
 
 fn outside(case: &mut Case<'_>, now: &Revision) {
@@ -208,7 +213,7 @@ fn changed(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, pl
     };
     if !held {
         if deployment.settled() && !deployment.paused {
-            return adopt(case, deployment, plan);
+            return adopt(case, deployment);
         }
         let message = if deployment.paused {
             "the Deployment is paused by somebody else with a new template: resume it to roll out \
@@ -221,7 +226,7 @@ fn changed(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, pl
     // A hand-over that could no longer be stopped: what was tested runs.
     let runs = current(case, deployment).is_some_and(|s| s.ready > 0) && stable.current == 0;
     if runs && deployment.settled() {
-        return adopt(case, deployment, plan);
+        return adopt(case, deployment);
     }
     let failed = failed_before(case, deployment);
     if failed && undo::failed(case, deployment, stable) {
@@ -256,7 +261,7 @@ fn changed(case: &mut Case<'_>, deployment: &Deployment, stable: &ReplicaSet, pl
         let message = "the mark of a break-glass abort is being taken off the route";
         return case.wait(WaitingKind::RouteWritten, message);
     }
-    if step::followed(case, &plan.steps) {
+    if step::followed(case, &[]) {
         begin(case, deployment, stable, plan, retry);
     }
 }

@@ -15,6 +15,7 @@ use crate::api::status::{
 use crate::engine::{self, Judgement};
 use crate::observed::{OneRoute, Route};
 use crate::plan::{Plan, StepPlan};
+use crate::route::RouteProblem;
 use crate::routing::Side;
 use crate::samples::{Health, Tick};
 use crate::words;
@@ -319,12 +320,17 @@ fn endpoints(case: &mut Case<'_>, plan: &Plan, step: &StepPlan) -> bool {
     false
 }
 
+/// What of a route that can be read keeps requests from being chosen as these steps do.
+pub(super) fn unchoosable(case: &Case<'_>, steps: &[StepPlan]) -> Option<RouteProblem> {
+    let found = case.seen.routes.iter().filter(|one| one.found.is_ok());
+    let mut each = found.flat_map(|one| steps.iter().map(move |step| one.carries(&step.chosen)));
+    each.find_map(Result::err)
+}
+
 /// Whether the mesh follows the route as it is now, and requests can be chosen on it as these steps do: on
 /// one that it doesn't follow no weight is raised, and none counts as in force.
 pub(super) fn followed(case: &mut Case<'_>, steps: &[StepPlan]) -> bool {
-    let found = case.seen.routes.iter().filter(|one| one.found.is_ok());
-    let mut each = found.flat_map(|one| steps.iter().map(move |step| one.carries(&step.chosen)));
-    if let Some(problem) = each.find_map(Result::err) {
+    if let Some(problem) = unchoosable(case, steps) {
         case.wait(WaitingKind::Prerequisite, problem.to_string());
         return false;
     }
