@@ -18,6 +18,7 @@ test: lint setup unit e2e ## Everything: what CI runs
 lint: ## Formatting and lints, of Rust and Go
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
+	tests/mutants/run.py --check
 	cd e2e/controlplane && test -z "$$(gofmt -l .)"
 	cd e2e/istiod && test -z "$$(gofmt -l .)"
 

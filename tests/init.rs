@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use surefoot::cli::init::found::Found;
 use surefoot::cli::init::pages::pages;
 use surefoot::cli::init::propose::{Step, Wishes, propose};
+use surefoot_core::api::rollout::Mesh;
 
 fn found(text: &str) -> Found {
     let mut found = Found::default();
@@ -18,7 +19,7 @@ fn found(text: &str) -> Found {
         match object["kind"].as_str().unwrap() {
             "Deployment" => found.deployment = object,
             "Service" => found.services.push(object),
-            "VirtualService" => found.routes.push(object),
+            "VirtualService" | "HTTPRoute" => found.routes.push(object),
             "DestinationRule" => found.rules.push(object),
             "MetricsSource" => found.sources.push(object),
             "Rollout" => found.rollouts.push(object),
@@ -34,11 +35,25 @@ fn fixture(name: &str) -> Found {
 }
 
 fn wishes() -> Wishes {
-    Wishes { service: None, route: None, prometheus: "http://prometheus.istio-system:9090".into() }
+    Wishes {
+        mesh: Mesh::Istio,
+        service: None,
+        route: None,
+        prometheus: "http://prometheus.istio-system:9090".into(),
+    }
+}
+
+fn linkerd() -> Wishes {
+    let prometheus = "http://prometheus.linkerd-viz:9090".into();
+    Wishes { mesh: Mesh::Linkerd, prometheus, ..wishes() }
 }
 
 fn proposes(name: &str) -> Vec<Step> {
-    let steps = propose(&fixture(name), &wishes()).unwrap();
+    proposes_for(name, &wishes())
+}
+
+fn proposes_for(name: &str, wishes: &Wishes) -> Vec<Step> {
+    let steps = propose(&fixture(name), wishes).unwrap();
     let text = pages(&steps).unwrap();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/cli/init/{name}.yaml"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -51,7 +66,7 @@ fn proposes(name: &str) -> Vec<Step> {
     for step in &steps {
         let place = match step.object["kind"].as_str().unwrap() {
             "Service" => &mut after.services,
-            "VirtualService" => &mut after.routes,
+            "VirtualService" | "HTTPRoute" => &mut after.routes,
             "DestinationRule" => &mut after.rules,
             "MetricsSource" => &mut after.sources,
             _ => continue,
@@ -59,7 +74,7 @@ fn proposes(name: &str) -> Vec<Step> {
         place.retain(|object| object["metadata"]["name"] != step.object["metadata"]["name"]);
         place.push(step.object.clone());
     }
-    let again = propose(&after, &wishes()).unwrap();
+    let again = propose(&after, wishes).unwrap();
     let kinds: Vec<&str> = again.iter().map(|s| s.object["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["Rollout"], "{name}: applied once, it asks for more");
     assert_eq!(again[0].object, steps.last().unwrap().object);
@@ -94,6 +109,50 @@ fn a_route_that_splits_between_subsets() {
 #[test]
 fn a_route_with_several_entries() {
     proposes("several-http");
+}
+
+#[test]
+fn an_http_route_with_one_backend() {
+    proposes("http-route");
+}
+
+#[test]
+fn an_http_route_of_a_gateway_with_several_rules() {
+    proposes("http-route-of-a-gateway");
+}
+
+#[test]
+fn a_service_without_route_on_linkerd() {
+    assert_eq!(proposes_for("linkerd-no-route", &linkerd()).len(), 5);
+}
+
+#[test]
+fn a_route_on_linkerd() {
+    proposes_for("linkerd-http-route", &linkerd());
+}
+
+#[test]
+fn of_two_kinds_of_route_one_is_chosen() {
+    let mut both = fixture("http-route");
+    both.routes.extend(fixture("one-destination").routes);
+    let refused = refuses(&both, &wishes());
+    assert!(refused.contains("(of HTTPRoute web, VirtualService web)"), "{refused}");
+    let named = |route: &str| Wishes { route: Some(route.into()), ..wishes() };
+    let refused = refuses(&both, &named("web"));
+    assert!(refused.contains("virtualservice/web or httproute/web"), "{refused}");
+    let kind = |wishes: &Wishes| {
+        let rollout = propose(&both, wishes).unwrap().pop().unwrap();
+        rollout.object["spec"]["traffic"]["routes"][0]["kind"].clone()
+    };
+    assert_eq!(kind(&named("virtualservice/web")), "VirtualService");
+    assert_eq!(kind(&named("httproute/web")), "HTTPRoute");
+    // Linkerd reads no VirtualService.
+    assert_eq!(kind(&linkerd()), "HTTPRoute");
+    let refused = refuses(&both, &named("other"));
+    assert!(refused.contains("there is no route other (there are: HTTPRoute web"), "{refused}");
+    let mut ports = fixture("linkerd-no-route");
+    ports.services[0]["spec"]["ports"] = json!([{"port": 80}, {"port": 81}]);
+    assert!(refuses(&ports, &linkerd()).contains("has 2 ports, and an HTTPRoute goes to one"));
 }
 
 fn refuses(found: &Found, wishes: &Wishes) -> String {

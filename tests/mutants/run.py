@@ -134,9 +134,9 @@ def notice(levels, stories, broken):
         yield level, failing(command)
 
 
-def replace(mutant):
-    """The file's text before and after."""
-    path = COPY / mutant["file"]
+def replace(mutant, at=COPY):
+    """The file, and its text before and after."""
+    path = at / mutant["file"]
     if not path.is_file():
         raise Broken(f"the table is stale: there is no {mutant['file']}")
     text = path.read_text()
@@ -188,6 +188,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("only", nargs="*", help="only guards whose names contain one of these")
     parser.add_argument("--list", action="store_true", help="name the guards and run nothing")
+    parser.add_argument("--check", action="store_true", help="whether each guard is where it is said to be")
     parser.add_argument("--table", action="store_true", help="what is known, for docs/mutants.md")
     parser.add_argument(
         "--e2e", action="store_true", help="play the guards' stories on the real parts, too (make setup)"
@@ -201,6 +202,13 @@ def main():
     if options.list:
         for mutant in mutants:
             print(f"{mutant['guard']}: {mutant['disables']}")
+        return 0
+    if options.check:
+        try:
+            for mutant in mutants:
+                replace(mutant, ROOT)
+        except Broken as error:
+            sys.exit(f"mutants: {error}")
         return 0
     copy()
     stories = lambda m: m.get("e2e", []) if options.e2e else []

@@ -7,9 +7,11 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::commands::plugin;
+use super::http_route::{self, GATEWAY_API, KIND};
 use super::routing::{by_version, goes_well, split, uneven};
 use crate::app::ISTIO;
 use crate::delivery::{APP, Delivery, SUREFOOT, Setup, rollout};
+use crate::linkerd::Linkerd;
 use crate::load::Entry;
 use crate::world::Scene;
 
@@ -64,6 +66,23 @@ pub async fn several_http(scene: Arc<Scene>) -> Result<()> {
     play(scene, Setup { spec, routing, ..Setup::default() }).await
 }
 
+/// An HTTPRoute of Istio with one backend.
+pub async fn http_route(scene: Arc<Scene>) -> Result<()> {
+    let routing = |_: &str| {
+        let mut route = http_route::route();
+        route["spec"]["rules"][0]["backendRefs"] = json!([{"name": APP, "port": 80}]);
+        Ok(vec![route.to_string()])
+    };
+    play(scene, Setup { routing, ..http_route::setup() }).await
+}
+
+/// No route at all, on Linkerd.
+pub async fn linkerd(scene: Arc<Scene>) -> Result<()> {
+    let linkerd = Linkerd::start(&scene).await?;
+    let setup = Setup { routing: |_| Ok(Vec::new()), ..super::linkerd::setup(&linkerd) };
+    play(scene, setup).await
+}
+
 fn entry() -> Value {
     let attempts = json!({"attempts": 0});
     json!({"timeout": "2s", "retries": attempts, "route": [{"destination": {"host": APP}}]})
@@ -83,22 +102,29 @@ fn single(namespace: &str, http: &Value) -> String {
 
 async fn play(scene: Arc<Scene>, setup: Setup) -> Result<()> {
     let usual = rollout(&scene.namespace, &setup.spec)["spec"].clone();
+    let of = |field: &str| usual["traffic"][field].clone();
+    let mesh = of("mesh").as_str().unwrap_or_default().to_owned();
     let delivery = Delivery::before(scene, setup).await?;
-    let shown = plugin(&delivery, &["init", "deployment/shop"]).await?;
+    let init = ["init", "deployment/shop", "--mesh", &mesh];
+    let shown = plugin(&delivery, &init).await?;
     ensure!(shown.contains("kind: Rollout"), "{shown}");
     ensure!(delivery.rollout().await.is_err(), "it was only to be shown");
-    let said = plugin(&delivery, &["init", "deployment/shop", "--apply"]).await?;
+    let said = plugin(&delivery, &[&init[..], &["--apply"]].concat()).await?;
     ensure!(said.contains("rollout/shop created"), "{said}");
     // What it takes to be quick; the traffic is as init has it. A route without a timeout holds each step
     // for as long as a request may take.
-    let route = delivery.scene.get(ISTIO, "VirtualService", APP).await?;
-    if route["spec"]["http"][0]["timeout"].is_null() {
-        let mut http = route["spec"]["http"].clone();
-        http[0]["timeout"] = json!("2s");
-        delivery.scene.merge(ISTIO, "VirtualService", APP, json!({"spec": {"http": http}})).await?;
+    let (api, kind, list, timeout) = if of("routes")[0]["kind"] == KIND {
+        (GATEWAY_API, KIND, "rules", ("timeouts", json!({"request": "2s"})))
+    } else {
+        (ISTIO, "VirtualService", "http", ("timeout", json!("2s")))
+    };
+    let route = delivery.scene.get(api, kind, APP).await?;
+    if route["spec"][list][0][timeout.0].is_null() {
+        let mut entries = route["spec"][list].clone();
+        entries[0][timeout.0] = timeout.1;
+        delivery.scene.merge(api, kind, APP, json!({"spec": {list: entries}})).await?;
     }
     let mut quick = usual.clone();
-    let of = |field: &str| usual["traffic"][field].clone();
     quick["traffic"] = json!({"propagationDelay": of("propagationDelay")});
     delivery.scene.merge(SUREFOOT, "Rollout", APP, json!({"spec": quick})).await?;
     let made = delivery.rollout().await?;

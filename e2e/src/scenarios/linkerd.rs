@@ -18,7 +18,7 @@ use crate::linkerd::{INJECT, Linkerd};
 use crate::wait::wait_until;
 use crate::world::Scene;
 
-fn setup(linkerd: &Linkerd) -> Setup {
+pub(super) fn setup(linkerd: &Linkerd) -> Setup {
     Setup {
         entry: linkerd.entry(),
         spec: json!({"traffic": {"mesh": "linkerd", "routes": [{"kind": KIND, "name": APP}]}}),

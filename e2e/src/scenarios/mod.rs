@@ -130,6 +130,8 @@ fn all() -> Vec<Scenario> {
         scenario!("init-split-services", init::split_services),
         scenario!("init-split-subsets", init::split_subsets),
         scenario!("init-several-http", init::several_http),
+        scenario!("init-http-route", init::http_route),
+        scenario!("init-linkerd", init::linkerd),
         scenario!("stable-only", routing::stable_only),
         scenario!("leak", routing::leak),
         scenario!("killed-0", kills::killed_0, fault = "controller killed, 4 moments each"),

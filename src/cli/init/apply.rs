@@ -8,6 +8,7 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
+use super::form::Form;
 use super::propose::Step;
 use crate::cli::command::MANAGER;
 use crate::cli::trouble::trouble;
@@ -34,7 +35,7 @@ pub async fn apply(client: &Client, namespace: &str, steps: &[Step]) -> Result<S
             step.object.pointer(text).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
         let (kind, name) = (said("/kind"), said("/metadata/name"));
-        if kind == "VirtualService" && !awaited.is_empty() {
+        if ["VirtualService", "HTTPRoute"].contains(&kind.as_str()) && !awaited.is_empty() {
             for service in &awaited {
                 serving(client, namespace, service).await?;
             }
@@ -87,9 +88,10 @@ async fn create(api: &Api<DynamicObject>, object: &Value) -> Result<()> {
 
 /// Only if nobody has written it since.
 async fn change(api: &Api<DynamicObject>, name: &str, now: &Value, then: &Value) -> Result<()> {
+    let list = Form::of(now).list();
     let patch: json_patch::Patch = serde_json::from_value(json!([
         {"op": "replace", "path": "/metadata/resourceVersion", "value": now["metadata"]["resourceVersion"]},
-        {"op": "replace", "path": "/spec/http", "value": then["spec"]["http"]},
+        {"op": "replace", "path": format!("/spec/{list}"), "value": then["spec"][list]},
     ]))?;
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let made = limited(api.patch(name, &params, &Patch::Json::<()>(patch))).await;

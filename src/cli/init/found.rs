@@ -4,6 +4,7 @@ use anyhow::{Result, anyhow};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use serde_json::Value;
+use surefoot_core::api::rollout::Mesh;
 use surefoot_core::write::Kind;
 
 use crate::cli::trouble::trouble;
@@ -19,7 +20,7 @@ pub struct Found {
     pub deployment: Value,
     /// Services.
     pub services: Vec<Value>,
-    /// VirtualServices.
+    /// VirtualServices and HTTPRoutes.
     pub routes: Vec<Value>,
     /// DestinationRules.
     pub rules: Vec<Value>,
@@ -44,15 +45,20 @@ pub(super) fn sources() -> ApiResource {
 ///
 /// # Errors
 /// In one line: the Deployment isn't there, a kind isn't known, or the API server can't be asked.
-pub async fn find(client: &Client, namespace: &str, name: &str) -> Result<Found> {
+pub async fn find(client: &Client, namespace: &str, name: &str, mesh: Mesh) -> Result<Found> {
     let api = objects(client, Kind::Deployment, namespace);
     let what = format!("reading Deployment {namespace}/{name}");
     let deployment = limited(api.get(name)).await.map_err(|e| anyhow!(trouble(&what, &e)))?;
     let list = async |resource: ApiResource| -> Result<Vec<Value>> {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
         let what = format!("listing {} of {namespace}", resource.plural);
-        let page = limited(api.list(&ListParams::default().limit(MOST))).await;
-        let page = page.map_err(|error| anyhow!(trouble(&what, &error)))?;
+        let page = match limited(api.list(&ListParams::default().limit(MOST))).await {
+            // Nobody has a route of a kind that isn't served.
+            Err(error) if error.code() == Some(404) && resource.kind == "HTTPRoute" => {
+                return Ok(Vec::new());
+            }
+            page => page.map_err(|error| anyhow!(trouble(&what, &error)))?,
+        };
         // Items of a list don't say what they are.
         let named = |object: &DynamicObject| {
             let mut value = raw(object);
@@ -62,11 +68,17 @@ pub async fn find(client: &Client, namespace: &str, name: &str) -> Result<Found>
         };
         Ok(page.items.iter().map(named).collect())
     };
+    let mut routes = list(resource(Kind::HTTPRoute)).await?;
+    let mut rules = Vec::new();
+    if mesh == Mesh::Istio {
+        routes.extend(list(resource(Kind::VirtualService)).await?);
+        rules = list(resource(Kind::DestinationRule)).await?;
+    }
     Ok(Found {
         deployment: raw(&deployment),
         services: list(resource(Kind::Service)).await?,
-        routes: list(resource(Kind::VirtualService)).await?,
-        rules: list(resource(Kind::DestinationRule)).await?,
+        routes,
+        rules,
         rollouts: list(resource(Kind::Rollout)).await?,
         sources: list(sources()).await?,
     })

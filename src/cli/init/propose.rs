@@ -2,19 +2,22 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
-use surefoot_core::api::rollout::RolloutSpec;
+use surefoot_core::api::rollout::{Mesh, RolloutSpec};
 use surefoot_core::route::istio::is_host;
 use surefoot_core::route::read;
 use surefoot_core::routing::Routing;
 
+use super::form::Form;
 use super::found::Found;
 
 /// What the user has decided already.
 #[derive(Debug, Clone)]
 pub struct Wishes {
+    /// Whose routes and metrics these are.
+    pub mesh: Mesh,
     /// The Service that clients call.
     pub service: Option<String>,
-    /// The VirtualService.
+    /// The route, as in "web" or "httproute/web".
     pub route: Option<String>,
     /// Where Prometheus is.
     pub prometheus: String,
@@ -46,7 +49,7 @@ enum Split {
     Subsets { rule: String, stable: String, canary: String },
 }
 
-fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -58,7 +61,7 @@ fn names<'a>(objects: impl IntoIterator<Item = &'a Value>) -> String {
     objects.into_iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
-fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
+pub(super) fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
     object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
@@ -82,7 +85,7 @@ pub fn propose(found: &Found, wishes: &Wishes) -> Result<Vec<Step>> {
     let route = route(found, wishes, service, namespace)?;
     let shape = match route {
         Some(route) => Shape::of(route, found, service, namespace)?,
-        None => Shape::new(service),
+        None => Shape::new(wishes.mesh, apex)?,
     };
     let mut steps = Vec::new();
     if let Split::Services { stable, canary } = &shape.split {
@@ -94,7 +97,8 @@ pub fn propose(found: &Found, wishes: &Wishes) -> Result<Vec<Step>> {
         steps.push(metrics_source(namespace, &wishes.prometheus));
     }
     steps.extend(shape.step(route, service, namespace));
-    let rollout = shape.rollout(deployment, namespace, service, route.map_or(service, name));
+    let called = route.map_or(service, name);
+    let rollout = shape.rollout(wishes.mesh, deployment, namespace, service, called);
     checked(&rollout.object, &steps, route, namespace)?;
     steps.push(rollout);
     Ok(steps)
@@ -103,9 +107,11 @@ pub fn propose(found: &Found, wishes: &Wishes) -> Result<Vec<Step>> {
 /// The controller reads the route just so: if it couldn't, this would be wrong.
 fn checked(rollout: &Value, steps: &[Step], route: Option<&Value>, namespace: &str) -> Result<()> {
     let spec: RolloutSpec = serde_json::from_value(rollout["spec"].clone())?;
-    let changed = steps.iter().map(|step| &step.object).find(|o| o["kind"] == "VirtualService");
+    let routing = Routing::of(&spec.traffic);
+    let kind = routing.target().kind.name();
+    let changed = steps.iter().map(|step| &step.object).find(|o| o["kind"] == kind);
     let route = changed.or(route).context("there is no route")?;
-    read(route, &Routing::of(&spec.traffic), namespace)?;
+    read(route, &routing, namespace)?;
     Ok(())
 }
 
@@ -139,13 +145,14 @@ fn apex<'a>(found: &'a Found, wishes: &Wishes) -> Result<&'a Value> {
     // Of several the one that a route is for, or the one that is no version's own.
     let namespace = text(&found.deployment, "/metadata/namespace");
     let is_host = |service: &&&Value| {
-        found.routes.iter().any(|route| has_host(route, name(service), namespace))
+        found.routes.iter().any(|route| Form::of(route).is_for(route, name(service), namespace))
     };
     let is_half = |service: &&&Value| {
-        let mut entries = found.routes.iter().flat_map(|route| list(route, "/spec/http"));
-        entries.any(|entry| {
-            let to = |d: &Value| goes_to(d, name(service), namespace);
-            list(entry, "/route").len() > 1 && list(entry, "/route").iter().any(to)
+        found.routes.iter().any(|route| {
+            let form = Form::of(route);
+            let to = |d: &Value| form.goes_to(d, name(service), namespace);
+            let mut all = form.entries(route).iter().map(|entry| destinations(form, entry));
+            all.any(|all| all.len() > 1 && all.iter().any(to))
         })
     };
     let hosts: Vec<&Value> = all.iter().filter(is_host).copied().collect();
@@ -162,57 +169,80 @@ fn apex<'a>(found: &'a Found, wishes: &Wishes) -> Result<&'a Value> {
     }
 }
 
-fn goes_to(destination: &Value, service: &str, namespace: &str) -> bool {
-    is_host(service, namespace, text(destination, "/destination/host"))
+fn destinations(form: Form, entry: &Value) -> &[Value] {
+    entry.get(form.destinations()).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-fn has_host(route: &Value, service: &str, namespace: &str) -> bool {
-    let hosts = list(route, "/spec/hosts");
-    hosts.iter().filter_map(Value::as_str).any(|host| is_host(service, namespace, host))
+/// Routes as people name them: "VirtualService web, HTTPRoute web".
+fn titles<'a>(routes: impl IntoIterator<Item = &'a Value>) -> String {
+    let title = |route: &Value| format!("{} {}", Form::of(route).name(), name(route));
+    routes.into_iter().map(title).collect::<Vec<_>>().join(", ")
 }
 
-/// The VirtualService for the Service; none where there is none yet.
+/// The route for the Service; none where there is none yet.
 fn route<'a>(
     found: &'a Found,
     wishes: &Wishes,
     service: &str,
     namespace: &str,
 ) -> Result<Option<&'a Value>> {
+    let routes: Vec<&Value> =
+        found.routes.iter().filter(|route| reads(wishes.mesh, route)).collect();
     if let Some(wanted) = &wishes.route {
-        let chosen = found.routes.iter().find(|route| name(route) == wanted);
-        return chosen.map(Some).with_context(|| {
-            format!("there is no VirtualService {wanted} (there are: {})", names(&found.routes))
-        });
+        let (kind, called) =
+            wanted.split_once('/').map_or((None, wanted.as_str()), |(k, n)| (Some(k), n));
+        let is_kind = |route: &Value| {
+            kind.is_none_or(|kind| kind.eq_ignore_ascii_case(Form::of(route).name()))
+        };
+        let chosen: Vec<&Value> = routes
+            .iter()
+            .filter(|route| name(route) == called && is_kind(route))
+            .copied()
+            .collect();
+        return match chosen.as_slice() {
+            [one] => Ok(Some(one)),
+            [] => bail!("there is no route {wanted} (there are: {})", titles(routes)),
+            _ => bail!(
+                "several routes are called {called}: say by --route virtualservice/{called} or httproute/{called} which one"
+            ),
+        };
     }
-    let called: Vec<&Value> =
-        found.routes.iter().filter(|route| has_host(route, service, namespace)).collect();
+    let is_for = |route: &&&Value| Form::of(route).is_for(route, service, namespace);
+    let called: Vec<&Value> = routes.iter().filter(is_for).copied().collect();
     ensure!(
         called.len() < 2,
-        "several VirtualServices are for host {service}, of which only one can win: make one of them, or say by --route which one (of {})",
-        names(called)
+        "several routes take the requests to {service}, of which only one can win: make one of them, or say by --route which one (of {})",
+        titles(called)
     );
     if let [one] = called.as_slice() {
         return Ok(Some(one));
     }
     // One for another name, a gateway's, that goes where the Service does.
     let own = selecting(found);
-    let goes = |route: &&Value| {
-        let mut destinations = list(route, "/spec/http").iter().flat_map(|e| list(e, "/route"));
-        destinations.any(|d| own.iter().any(|own| goes_to(d, name(own), namespace)))
+    let goes = |route: &&&Value| {
+        let form = Form::of(route);
+        let mut all = form.entries(route).iter().flat_map(|entry| destinations(form, entry));
+        all.any(|d| own.iter().any(|own| form.goes_to(d, name(own), namespace)))
     };
-    let all: Vec<&Value> = found.routes.iter().filter(goes).collect();
+    let all: Vec<&Value> = routes.iter().filter(goes).copied().collect();
     match all.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one)),
         _ => bail!(
-            "several VirtualServices go to Service {service}: say by --route whose weights are to be shifted (of {})",
-            names(all)
+            "several routes go to Service {service}: say by --route whose weights are to be shifted (of {})",
+            titles(all)
         ),
     }
 }
 
-/// A route's http entries as they are to be, and what they split between.
+/// Whether a mesh reads such a route.
+fn reads(mesh: Mesh, route: &Value) -> bool {
+    mesh == Mesh::Istio || Form::of(route) == Form::HTTPRoute
+}
+
+/// A route's entries as they are to be, and what they split between.
 struct Shape {
+    form: Form,
     split: Split,
     http: Vec<Value>,
     /// Names of the entries that are shifted, where there are others.
@@ -225,26 +255,41 @@ struct Shape {
 
 impl Shape {
     /// For a Service that no route is for.
-    fn new(service: &str) -> Self {
+    fn new(mesh: Mesh, apex: &Value) -> Result<Self> {
+        let service = name(apex);
+        let form = match mesh {
+            Mesh::Istio => Form::VirtualService,
+            Mesh::Linkerd => Form::HTTPRoute,
+        };
         let (stable, canary) = (format!("{service}-stable"), format!("{service}-canary"));
-        let entry = json!({"route": pair(&json!({"destination": {"host": service}}), service, &stable, &canary)});
-        Self {
+        // A VirtualService keeps the port that was called.
+        let ports = list(apex, "/spec/ports");
+        ensure!(
+            ports.len() == 1 || form == Form::VirtualService,
+            "Service {service} has {} ports, and an HTTPRoute goes to one: make the route first, with the port that clients call",
+            ports.len()
+        );
+        let port = ports.first().and_then(|port| port.get("port")).cloned().unwrap_or_default();
+        let one = form.destination(service, &port);
+        let mut entry = json!({});
+        entry[form.destinations()] = form.pair(&one, service, &stable, &canary);
+        Ok(Self {
+            form,
             split: Split::Services { stable, canary },
             http: vec![entry],
             named: Vec::new(),
             changes: vec![format!("requests to {service} are split between its two versions")],
             adopt: None,
-        }
+        })
     }
 
     fn of(route: &Value, found: &Found, service: &str, namespace: &str) -> Result<Self> {
-        let http = list(route, "/spec/http");
-        let called = name(route);
-        ensure!(
-            !http.is_empty(),
-            "VirtualService {called} has no http routes: only those can be shifted"
-        );
+        let form = Form::of(route);
+        let (http, called, kind) = (form.entries(route), name(route), form.name());
+        let entries = form.entry();
+        ensure!(!http.is_empty(), "{kind} {called} has no {entries}s: only those can be shifted");
         let mut shape = Self {
+            form,
             split: Split::Services {
                 stable: format!("{service}-stable"),
                 canary: format!("{service}-canary"),
@@ -267,13 +312,13 @@ impl Shape {
             shifted.push(i);
             match &split {
                 Some(before) if *before != of => bail!(
-                    "the http routes of VirtualService {called} split in different ways: make them alike first"
+                    "the {entries}s of {kind} {called} split in different ways: make them alike first"
                 ),
                 _ => split = Some(of),
             }
         }
         let Some(split) = split else {
-            bail!("no http route of VirtualService {called} goes to Service {service}: add one");
+            bail!("no {entries} of {kind} {called} goes to Service {service}: add one");
         };
         shape.split = split;
         if http.len() > 1 {
@@ -292,23 +337,22 @@ impl Shape {
         namespace: &str,
         called: &str,
     ) -> Result<Option<Split>> {
-        let destinations = list(entry, "/route");
-        let host = |d: &Value| text(d, "/destination/host").to_owned();
-        let subset = |d: &Value| text(d, "/destination/subset").to_owned();
-        let weight = |d: &Value| d.get("weight").and_then(Value::as_i64).unwrap_or(0);
-        let is_apex = |d: &Value| goes_to(d, service, namespace);
+        let form = self.form;
+        let subset = |d: &Value| form.subset(d).to_owned();
+        let weight = |d: &Value| form.weight(d);
+        let is_apex = |d: &Value| form.goes_to(d, service, namespace);
         let own = |d: &Value| {
             let mut services = found.services.iter().map(name);
-            services.find(|name| is_host(name, namespace, &host(d))).map(str::to_owned)
+            services.find(|name| form.goes_to(d, name, namespace)).map(str::to_owned)
         };
-        match destinations {
+        match destinations(form, entry) {
             [one] if is_apex(one) => {
                 let Split::Services { stable, canary } = &self.split else { return Ok(None) };
                 let of = Split::Services { stable: stable.clone(), canary: canary.clone() };
-                self.http[i]["route"] = pair(one, service, stable, canary);
+                self.http[i][form.destinations()] = form.pair(one, service, stable, canary);
                 self.changes.push(format!(
                     "{} gets two destinations, all traffic on {stable}",
-                    title(entry, i)
+                    title(form, entry, i)
                 ));
                 Ok(Some(of))
             }
@@ -348,8 +392,9 @@ impl Shape {
                 Ok(Some(Split::Services { stable, canary }))
             }
             some if some.iter().any(is_apex) => bail!(
-                "{} of VirtualService {called} goes to {} destinations: leave one, or stable and canary",
-                title(entry, i),
+                "{} of {} {called} goes to {} destinations: leave one, or stable and canary",
+                title(form, entry, i),
+                form.name(),
                 some.len()
             ),
             _ => Ok(None),
@@ -364,7 +409,7 @@ impl Shape {
             let called = known.unwrap_or_else(|| {
                 let called = format!("shifted-{}", i + 1);
                 entry["name"] = json!(called);
-                self.changes.push(format!("http route {} is called {called}", i + 1));
+                self.changes.push(format!("{} {} is called {called}", self.form.entry(), i + 1));
                 called
             });
             self.named.push(called);
@@ -379,26 +424,29 @@ impl Shape {
         let object = match now {
             Some(now) => {
                 let mut object = now.clone();
-                object["spec"]["http"] = json!(self.http);
+                object["spec"][self.form.list()] = json!(self.http);
                 object
             }
-            None => json!({
-                "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
-                "metadata": {"name": service, "namespace": namespace},
-                "spec": {"hosts": [service], "http": self.http},
-            }),
+            None => self.form.route(service, namespace, &self.http),
         };
         let verb = if now.is_some() { "Changed" } else { "New" };
         let why = format!("{verb}: {}. All else stays as it is.", self.changes.join("; "));
         Some(Step { now: now.cloned(), ..Step::new(why, object) })
     }
 
-    fn rollout(&self, deployment: &str, namespace: &str, service: &str, route: &str) -> Step {
-        let mut reference = json!({"kind": "VirtualService", "name": route});
+    fn rollout(
+        &self,
+        mesh: Mesh,
+        deployment: &str,
+        namespace: &str,
+        service: &str,
+        route: &str,
+    ) -> Step {
+        let mut reference = json!({"kind": self.form.name(), "name": route});
         if !self.named.is_empty() {
             reference["http"] = json!(self.named);
         }
-        let mut traffic = json!({"mesh": "istio", "service": service, "routes": [reference]});
+        let mut traffic = json!({"mesh": mesh, "service": service, "routes": [reference]});
         match &self.split {
             Split::Services { stable, canary } => {
                 let usual = [format!("{service}-stable"), format!("{service}-canary")];
@@ -433,28 +481,11 @@ impl Shape {
     }
 }
 
-fn title(entry: &Value, i: usize) -> String {
+fn title(form: Form, entry: &Value, i: usize) -> String {
     match entry.get("name").and_then(Value::as_str) {
-        Some(name) => format!("http route {name}"),
-        None => format!("http route {}", i + 1),
+        Some(name) => format!("{} {name}", form.entry()),
+        None => format!("{} {}", form.entry(), i + 1),
     }
-}
-
-/// A destination made two, its other fields kept.
-fn pair(one: &Value, service: &str, stable: &str, canary: &str) -> Value {
-    let host = text(one, "/destination/host").to_owned();
-    // In whatever length the host is written.
-    let rest = host.strip_prefix(service).unwrap_or_default().to_owned();
-    let to = |name: &str, weight: i32| {
-        let mut to = one.clone();
-        to["destination"]["host"] = json!(format!("{name}{rest}"));
-        if let Some(destination) = to["destination"].as_object_mut() {
-            destination.remove("subset");
-        }
-        to["weight"] = json!(weight);
-        to
-    };
-    json!([to(stable, 100), to(canary, 0)])
 }
 
 /// The versions' Services, where they are missing.
