@@ -18,12 +18,14 @@ use crate::app::{self, ISTIO};
 use crate::apply;
 use crate::backend::Behaviour;
 use crate::controllers::{self, Another};
+use crate::linkerd::{INJECT, Linkerd};
 use crate::load::{Entry, Load, PATIENCE, Report, Sample};
 use crate::parts::{Launch, Process};
 use crate::proxy::Proxy;
 use crate::record::Change;
 use crate::runner::Violations;
 use crate::wait::{wait_for, wait_until};
+use crate::way::{GATEWAY_API, KIND, Way, by_rules};
 use crate::world::Scene;
 
 /// The API version of our kinds.
@@ -87,6 +89,7 @@ pub struct Delivery {
     pub load: Load,
     /// The controller's way to the API server, where it has one of its own.
     pub api: Option<ApiProxy>,
+    _linkerd: Option<Linkerd>,
     setup: Setup,
     kubeconfig: PathBuf,
     controller: Mutex<Option<Process>>,
@@ -162,6 +165,22 @@ fn merge(into: &mut Value, from: &Value) {
     }
 }
 
+/// A scenario that is played by another kind of route than it was written for.
+async fn by_its_way(scene: &Scene, setup: Setup) -> Result<(Setup, Option<Linkerd>)> {
+    let mut spec = scene.way.spec();
+    merge(&mut spec, &setup.spec);
+    Ok(match scene.way {
+        Way::VirtualService => (setup, None),
+        Way::HttpRoute => (Setup { entry: Entry::Sidecar, spec, routing: by_rules, ..setup }, None),
+        Way::Linkerd => {
+            let linkerd = Linkerd::start(scene).await?;
+            let pod_annotations = json!({INJECT: "enabled"});
+            let entry = linkerd.entry();
+            (Setup { entry, spec, pod_annotations, routing: by_rules, ..setup }, Some(linkerd))
+        }
+    })
+}
+
 impl Delivery {
     /// Version v1 runs, the Rollout has adopted it, and requests are being answered.
     pub async fn start(scene: Arc<Scene>, setup: Setup) -> Result<Self> {
@@ -173,6 +192,7 @@ impl Delivery {
 
     /// The same before there is a Rollout.
     pub async fn before(scene: Arc<Scene>, setup: Setup) -> Result<Self> {
+        let (setup, linkerd) = by_its_way(&scene, setup).await?;
         let namespace = scene.namespace.clone();
         if setup.paused_at_rest {
             let label = json!({"metadata": {"labels": {"surefoot.dev/hold": "paused"}}});
@@ -213,6 +233,7 @@ impl Delivery {
             prometheus,
             load,
             api,
+            _linkerd: linkerd,
             setup,
             kubeconfig,
             controller: Mutex::new(None),
@@ -221,6 +242,20 @@ impl Delivery {
         };
         delivery.start_controller()?;
         Ok(delivery)
+    }
+
+    /// The canary's weight on the only entry of the Rollout's first route.
+    pub async fn canary_weight(&self) -> Result<i64> {
+        Ok(canary_weight(&self.route().await?))
+    }
+
+    /// The Rollout's first route.
+    pub async fn route(&self) -> Result<Value> {
+        let spec = rollout(&self.scene.namespace, &self.setup.spec);
+        let route = &spec["spec"]["traffic"]["routes"][0];
+        let text = |field: &str| route[field].as_str().unwrap_or_default().to_owned();
+        let api = if route["kind"] == KIND { GATEWAY_API } else { ISTIO };
+        self.scene.get(api, &text("kind"), &text("name")).await
     }
 
     /// Make the Rollout.
@@ -533,11 +568,17 @@ impl Delivery {
 
     /// Wait until every pod of stable has told Prometheus of requests, as its proxy would.
     pub async fn pods_scraped(&self) -> Result<()> {
-        let pods = format!(
-            "count by (pod) (istio_requests_total{{reporter=\"destination\", \
-             destination_workload_namespace={:?}}})",
-            self.scene.namespace
-        );
+        let namespace = &self.scene.namespace;
+        let answered = match self.scene.way {
+            Way::VirtualService | Way::HttpRoute => format!(
+                "istio_requests_total{{reporter=\"destination\", \
+                 destination_workload_namespace={namespace:?}}}"
+            ),
+            Way::Linkerd => {
+                format!("response_total{{direction=\"inbound\", namespace={namespace:?}}}")
+            }
+        };
+        let pods = format!("count by (pod) ({answered})");
         let all = self.setup.replicas as usize;
         let told = || async { Ok(self.scene.world.prometheus.query(&pods).await?.len() >= all) };
         wait_until("stable's proxies to be scraped", LIMIT, told).await
@@ -603,6 +644,18 @@ impl Delivery {
 fn ended(status: &RolloutStatus, number: i64) -> bool {
     status.history.iter().any(|past| past.number == number)
         && matches!(status.phase, Phase::Healthy | Phase::Degraded)
+}
+
+/// The canary's weight on the only entry of a route, -1 where it has none.
+#[must_use]
+pub fn canary_weight(route: &Value) -> i64 {
+    let spec = &route["spec"];
+    let to = if spec["rules"].is_array() {
+        &spec["rules"][0]["backendRefs"][1]
+    } else {
+        &spec["http"][0]["route"][1]
+    };
+    to["weight"].as_i64().unwrap_or(-1)
 }
 
 /// List items carry no kind; the checker goes by it.

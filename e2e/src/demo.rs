@@ -14,6 +14,7 @@ use crate::clock;
 use crate::delivery::{APP, Delivery, Setup};
 use crate::load::Report;
 use crate::record::Entry;
+use crate::way::Way;
 use crate::world::{Scene, World};
 
 /// Play both releases; an error when one of them ends otherwise than it should.
@@ -25,7 +26,7 @@ pub async fn demo() -> Result<()> {
         "… up after {:.0} s. Applying Deployment, Service, VirtualService and this Rollout:\n",
         (clock::instant() - begun).as_secs_f64()
     );
-    let scene = Arc::new(Scene::open(Arc::clone(&world), "demo").await?);
+    let scene = Arc::new(Scene::open(Arc::clone(&world), "demo", Way::default()).await?);
     let spec = json!({"gate": {"minDuration": "8s"}});
     println!("{}", serde_saphyr::to_string(&crate::delivery::rollout("demo", &spec))?);
     let delivery = Delivery::start(scene, Setup { spec, ..Setup::default() }).await;

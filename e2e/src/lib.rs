@@ -26,4 +26,5 @@ pub mod sidecars;
 pub mod slack;
 pub mod up;
 pub mod wait;
+pub mod way;
 pub mod world;

@@ -11,6 +11,7 @@ use anyhow::{Result, anyhow, bail};
 use futures::{StreamExt, stream};
 
 use crate::clock;
+use crate::way::Way;
 use crate::world::{Scene, World};
 
 /// A scenario is over by then, or hangs.
@@ -30,6 +31,8 @@ pub struct Scenario {
     pub idle: bool,
     /// Which fault it plays, for the table at the end.
     pub fault: Option<&'static str>,
+    /// By which kind of route, where it doesn't say itself.
+    pub way: Way,
 }
 
 /// What the judge of the trace found.
@@ -51,7 +54,8 @@ impl Scenario {
         F: Future<Output = Result<()>> + Send + 'static,
     {
         let play: Play = Arc::new(move |scene| Box::pin(play(scene)));
-        Self { name, play, alone: false, idle: false, fault: None }
+        let way = Way::default();
+        Self { name, play, alone: false, idle: false, fault: None, way }
     }
 }
 
@@ -80,6 +84,7 @@ macro_rules! scenario {
             alone: false,
             idle: false,
             fault: None,
+            way: $crate::way::Way::VirtualService,
         }
     };
     ($name:literal, $play:path, idle) => {
@@ -174,7 +179,7 @@ async fn timed(world: &Arc<World>, scenario: Scenario) -> (Scenario, Duration, R
 
 /// Plays one scenario in a task of its own, so that a panic is its own too.
 async fn play(world: Arc<World>, scenario: Scenario) -> Result<()> {
-    let scene = Arc::new(Scene::open(world, scenario.name).await?);
+    let scene = Arc::new(Scene::open(world, scenario.name, scenario.way).await?);
     let mut story = tokio::spawn((scenario.play)(Arc::clone(&scene)));
     let result = match tokio::time::timeout(SCENARIO_LIMIT, &mut story).await {
         Ok(Ok(result)) => result,

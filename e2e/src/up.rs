@@ -7,12 +7,13 @@ use anyhow::Result;
 
 use crate::app;
 use crate::parts::prometheus;
+use crate::way::Way;
 use crate::world::{Scene, World};
 
 /// Starts everything, says how to use it and serves until interrupted.
 pub async fn up(rate: u32) -> Result<()> {
     let world = Arc::new(World::start().await?);
-    let scene = Scene::open(Arc::clone(&world), "shop").await?;
+    let scene = Scene::open(Arc::clone(&world), "shop", Way::default()).await?;
     let objects = [
         app::deployment("shop", "shop", "v1", 4),
         app::service("shop", "app: shop"),

@@ -21,6 +21,7 @@ use crate::parts::{Process, envoy, istiod};
 use crate::proxy::Proxy;
 use crate::record::Recorder;
 use crate::requests::Requests;
+use crate::way::Way;
 use crate::{apply, clock};
 
 /// The folders of one run. Dropping them tidies up.
@@ -200,15 +201,17 @@ pub struct Scene {
     pub namespace: String,
     /// Everything that happened in the namespace.
     pub record: Recorder,
+    /// By which kind of route its traffic goes, where the scenario doesn't say itself.
+    pub way: Way,
 }
 
 impl Scene {
     /// Makes the namespace and starts recording it.
-    pub async fn open(world: Arc<World>, name: &str) -> Result<Scene> {
+    pub async fn open(world: Arc<World>, name: &str, way: Way) -> Result<Scene> {
         let namespace = name.to_owned();
         apply::namespace(&world.client, &namespace, json!({})).await?;
         let record = Recorder::start(&world.client, &namespace).await?;
-        Ok(Scene { world, namespace, record })
+        Ok(Scene { world, namespace, record, way })
     }
 
     /// Leaves nothing behind in the cluster. (The namespace goes on its own.)

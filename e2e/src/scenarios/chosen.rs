@@ -7,12 +7,12 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use surefoot_core::api::status::{Phase, WaitingKind};
 
-use super::http_route::{GATEWAY_API, KIND, route, with};
 use crate::app::ISTIO;
 use crate::delivery::{APP, Delivery, LIMIT, Setup};
 use crate::linkerd::{INJECT, Linkerd};
 use crate::load::{Counts, Entry, Load, PATIENCE};
 use crate::wait::wait_until;
+use crate::way::{GATEWAY_API, KIND, http_route, with};
 use crate::world::Scene;
 
 const HEADER: (&str, &str) = ("x-canary", "true");
@@ -39,7 +39,7 @@ fn steps() -> Value {
 
 /// A rule with a name, by which ours beside it is known.
 fn named(_: &str) -> Result<Vec<String>> {
-    let mut route = route();
+    let mut route = http_route();
     route["spec"]["rules"][0]["name"] = json!("main");
     Ok(with(&route))
 }

@@ -8,9 +8,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use surefoot_core::api::status::{Outcome, Phase, ReleaseKind, RolloutStatus, WaitingKind};
 
-use crate::app::{self, ISTIO};
-use crate::delivery::{APP, Delivery, LIMIT, SUREFOOT, Setup};
-use crate::record::Change;
+use crate::app;
+use crate::delivery::{APP, Delivery, LIMIT, SUREFOOT, Setup, canary_weight};
+use crate::record::{Change, Entry};
 use crate::scenarios::rolled_back::stays_on_v1;
 use crate::wait::wait_until;
 use crate::world::Scene;
@@ -225,7 +225,7 @@ pub async fn break_glass(scene: Arc<Scene>) -> Result<()> {
     let said = plugin_as(&delivery, oncall, &arguments).await?;
     ensure!(said.well, "{}", said.error);
     ensure!(said.text.contains("may not abort"), "the policy did not refuse: {}", said.text);
-    let route = delivery.scene.get(ISTIO, "VirtualService", APP).await?;
+    let route = delivery.route().await?;
     ensure!(canary_weight(&route) == 0, "{route}");
     ensure!(route["metadata"]["annotations"][MARK].as_str().is_some(), "no mark: {route}");
     let status = delivery.status().await?;
@@ -236,17 +236,13 @@ pub async fn break_glass(scene: Arc<Scene>) -> Result<()> {
     ensure!(last.by == "oncall" && last.why.contains("(break-glass): it burns"), "{last:?}");
     stays_on_v1(&delivery, &stable).await?;
     let entries = delivery.scene.record.entries()?;
-    let routes: Vec<&Value> =
-        entries.iter().filter(|e| e.resource == "virtualservices").map(|e| &*e.object).collect();
+    let is_route = |e: &&Entry| ["virtualservices", "httproutes"].contains(&e.resource);
+    let routes: Vec<&Value> = entries.iter().filter(is_route).map(|e| &*e.object).collect();
     let marked = |r: &&Value| !r["metadata"]["annotations"][MARK].is_null();
     let first = routes.iter().position(marked).context("the mark isn't on record")?;
     ensure!(routes[first..].iter().all(|r| canary_weight(r) == 0), "the weight rose again");
     ensure!(routes.last().is_some_and(|r| !marked(r)), "the mark is still there");
     Ok(())
-}
-
-pub fn canary_weight(route: &Value) -> i64 {
-    route["spec"]["http"][0]["route"][1]["weight"].as_i64().unwrap_or(-1)
 }
 
 /// Somebody who may write routes and make RolloutActions, but abort none.
@@ -255,6 +251,7 @@ async fn oncall(delivery: &Delivery) -> Result<PathBuf> {
         rule("surefoot.dev", &["rollouts"], &["get"]),
         rule("surefoot.dev", &["rolloutactions"], &["create"]),
         rule("networking.istio.io", &["virtualservices"], &["get", "patch"]),
+        rule("gateway.networking.k8s.io", &["httproutes"], &["get", "patch"]),
         rule("discovery.k8s.io", &["endpointslices"], &["list"]),
     ];
     user(delivery, "oncall", &rules).await

@@ -11,10 +11,9 @@ use surefoot_core::api::status::{ConditionStatus, Outcome, Phase, RolloutStatus}
 
 use crate::app;
 use crate::backend::Behaviour;
-use crate::delivery::{APP, Delivery, LIMIT, SUREFOOT, Setup};
+use crate::delivery::{APP, Delivery, LIMIT, SUREFOOT, Setup, canary_weight};
 use crate::load::Load;
 use crate::proxy::Mode;
-use crate::scenarios::commands::canary_weight;
 use crate::wait::{wait_for, wait_until};
 use crate::world::Scene;
 

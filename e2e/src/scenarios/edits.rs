@@ -15,6 +15,7 @@ use crate::app::ISTIO;
 use crate::delivery::{APP, Delivery, LIMIT, Setup};
 use crate::record::Entry;
 use crate::wait::wait_until;
+use crate::way;
 use crate::world::Scene;
 
 /// The canary's weight on a recorded route.
@@ -198,9 +199,9 @@ pub async fn gitops_applies(scene: Arc<Scene>) -> Result<()> {
 /// The same with an HTTPRoute.
 pub async fn gitops_applies_http_route(scene: Arc<Scene>) -> Result<()> {
     let delivery = Delivery::start(scene, http_route::setup()).await?;
-    let (tool, mut route) = (Arc::clone(&delivery.scene), http_route::route());
+    let (tool, mut route) = (Arc::clone(&delivery.scene), way::http_route());
     route["metadata"]["namespace"] = json!(tool.namespace);
-    let applied = applied(tool, http_route::GATEWAY_API, http_route::KIND, route);
+    let applied = applied(tool, way::GATEWAY_API, way::KIND, route);
     let tool = Writer(tokio::spawn(applied));
     delivery.set_version("v2").await?;
     let respected = |s: &RolloutStatus| held(s, HoldReason::WeightLowered);
@@ -275,12 +276,16 @@ async fn gitops(scene: Arc<Scene>, whole: bool) -> Result<()> {
     let scene = Arc::clone(&delivery.scene);
     let mut route = crate::delivery::route(&scene.namespace)?;
     route["metadata"]["namespace"] = json!(scene.namespace);
+    delivery.set_version("v2").await?;
+    // Who replaces a route just between a decision and its write is respected as well, and can't be told
+    // from the one who made the route.
+    let raised = || async { Ok(delivery.canary_weight().await? == 10) };
+    wait_until("the first weight", LIMIT, raised).await?;
     let tool = Writer(if whole {
         tokio::spawn(replaced(scene, route))
     } else {
         tokio::spawn(applied(scene, ISTIO, "VirtualService", route))
     });
-    delivery.set_version("v2").await?;
     let respected = |s: &RolloutStatus| held(s, HoldReason::WeightLowered);
     let status = delivery.until("the reset to be respected", respected).await?;
     ensure!(status.message.contains("gitops lowered"), "{}", status.message);

@@ -12,38 +12,13 @@ use crate::app;
 use crate::delivery::{APP, Delivery, Setup};
 use crate::load::Entry;
 use crate::scenarios::rolled_back::at_once;
+use crate::way::{GATEWAY_API, KIND, Way, by_rules, http_route, with};
 use crate::world::Scene;
-
-pub(super) const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
-pub(super) const KIND: &str = "HTTPRoute";
-
-pub(super) fn route() -> Value {
-    let to = |name: &str, weight: u8| json!({"name": name, "port": 80, "weight": weight});
-    json!({
-        "apiVersion": GATEWAY_API, "kind": KIND, "metadata": {"name": APP},
-        "spec": {
-            "parentRefs": [{"group": "", "kind": "Service", "name": APP}],
-            "rules": [{
-                "timeouts": {"request": "2s"},
-                "backendRefs": [to("shop-stable", 100), to("shop-canary", 0)],
-            }],
-        },
-    })
-}
-
-pub(super) fn with(route: &Value) -> Vec<String> {
-    let service = |name| app::service(name, &format!("app: {APP}"));
-    vec![service("shop-stable"), service("shop-canary"), route.to_string()]
-}
-
-pub(super) fn by_rules(_: &str) -> Result<Vec<String>> {
-    Ok(with(&route()))
-}
 
 pub(super) fn setup() -> Setup {
     Setup {
         entry: Entry::Sidecar,
-        spec: json!({"traffic": {"routes": [{"kind": KIND, "name": APP}]}}),
+        spec: Way::HttpRoute.spec(),
         routing: by_rules,
         ..Setup::default()
     }
@@ -65,7 +40,7 @@ pub async fn promoted_by_gateway(scene: Arc<Scene>) -> Result<()> {
 }
 
 fn by_gateway(namespace: &str) -> Result<Vec<String>> {
-    let mut route = route();
+    let mut route = http_route();
     route["spec"]["parentRefs"] = json!([{"name": "public", "namespace": "mesh-gateway"}]);
     route["spec"]["hostnames"] = json!([format!("{APP}.{namespace}.test")]);
     Ok(with(&route))
@@ -118,7 +93,7 @@ pub async fn refused(scene: Arc<Scene>) -> Result<()> {
 }
 
 fn broken(_: &str) -> Result<Vec<String>> {
-    let mut route = route();
+    let mut route = http_route();
     route["spec"]["rules"][0]["name"] = json!("main");
     let rule = json!({
         "name": "old", "matches": [{"path": {"type": "PathPrefix", "value": "/old"}}],

@@ -9,19 +9,20 @@ use serde_json::{Value, json};
 use surefoot_core::api::RolloutStatus;
 use surefoot_core::api::status::{Phase, WaitingKind};
 
-use super::http_route::{GATEWAY_API, KIND, by_rules, goes_well, route, weights, with};
+use super::http_route::{goes_well, weights};
 use super::people::aborted;
 use super::pods::unready;
 use super::rolled_back::at_once;
 use crate::delivery::{APP, Delivery, LIMIT, Setup};
 use crate::linkerd::{INJECT, Linkerd};
 use crate::wait::wait_until;
+use crate::way::{GATEWAY_API, KIND, Way, by_rules, http_route, with};
 use crate::world::Scene;
 
 pub(super) fn setup(linkerd: &Linkerd) -> Setup {
     Setup {
         entry: linkerd.entry(),
-        spec: json!({"traffic": {"mesh": "linkerd", "routes": [{"kind": KIND, "name": APP}]}}),
+        spec: Way::Linkerd.spec(),
         routing: by_rules,
         pod_annotations: json!({INJECT: "enabled"}),
         ..Setup::default()
@@ -145,11 +146,11 @@ pub async fn route_filters(scene: Arc<Scene>) -> Result<()> {
     delivery.apply_rollout().await?;
     let words = ["the filter RequestMirror", "Linkerd doesn't shift weights"];
     says(&delivery, &words).await?;
-    write(&delivery, &route()).await?;
+    write(&delivery, &http_route()).await?;
     delivery.rests().await?;
     write(&delivery, &mirrored()).await?;
     refuses(&delivery, &words).await?;
-    write(&delivery, &route()).await?;
+    write(&delivery, &http_route()).await?;
     healed(&delivery).await
 }
 
@@ -160,7 +161,7 @@ async fn write(delivery: &Delivery, route: &Value) -> Result<()> {
 }
 
 fn mirrored() -> Value {
-    let mut route = route();
+    let mut route = http_route();
     route["spec"]["rules"][0]["filters"] = json!([{
         "type": "RequestMirror",
         "requestMirror": {"backendRef": {"name": "shop-canary", "port": 80}},

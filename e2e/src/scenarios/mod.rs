@@ -35,6 +35,7 @@ mod simulated;
 
 use crate::runner::Scenario;
 use crate::scenario;
+use crate::way::Way;
 
 /// All scenarios; the long ones first, so that the others run beside them.
 fn all() -> Vec<Scenario> {
@@ -191,7 +192,58 @@ fn all() -> Vec<Scenario> {
         scenario!("crd-outdated", api_faults::crd_outdated, alone, fault = "CRD outdated"),
         scenario!("api-server-away", api_server_away::play, alone),
     ];
-    stories.into_iter().chain(bad_objects::all()).chain(admission::all()).collect()
+    stories
+        .into_iter()
+        .chain(by_other_ways())
+        .chain(bad_objects::all())
+        .chain(admission::all())
+        .collect()
+}
+
+/// What Istio's VirtualServices are tried by, with HTTPRoutes on Istio and on Linkerd as well.
+fn by_other_ways() -> Vec<Scenario> {
+    macro_rules! ways {
+        ($($name:literal: $play:path,)*) => {
+            vec![$(
+                Scenario {
+                    name: concat!($name, "-by-http-route"),
+                    way: Way::HttpRoute,
+                    ..scenario!($name, $play)
+                },
+                Scenario {
+                    name: concat!($name, "-on-linkerd"),
+                    way: Way::Linkerd,
+                    ..scenario!($name, $play)
+                },
+            )*]
+        };
+    }
+    ways![
+        "a-b-a-b": people::a_b_a_b,
+        "new-image-midway": people::new_image_midway,
+        "rolled-back-at-50": rolled_back::at_50,
+        "rolled-back-at-100": rolled_back::at_100,
+        "rolled-back-on-latency": rolled_back::on_latency,
+        "fails-everything": rolled_back::fails_everything,
+        "never-ready": rolled_back::never_ready,
+        "no-traffic": faults::no_traffic,
+        "prometheus-down": faults::prometheus_down,
+        "approval": people::approval,
+        "image-reverted-midway": people::image_reverted_midway,
+        "native-undo": people::native_undo,
+        "scale-midway": people::scale_midway,
+        "deleted-midway": people::deleted_midway,
+        "deleted-midway-revert": people::deleted_midway_revert,
+        "abort-while-prometheus-hangs": people::abort_while_prometheus_hangs,
+        "pause-resume": commands::pause_resume,
+        "retry": commands::retry,
+        "undo-degraded": commands::undo_degraded,
+        "undo-healthy": commands::undo_healthy,
+        "promote-full": commands::promote_full,
+        "break-glass": commands::break_glass,
+        "pods-evicted": pods::evicted,
+        "endpoints-lost": pods::endpoints_lost,
+    ]
 }
 
 /// Those whose names contain one of the filters, or are one; all without a filter.

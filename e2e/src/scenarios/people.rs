@@ -49,10 +49,7 @@ pub async fn abort_while_prometheus_hangs(scene: Arc<Scene>) -> Result<()> {
         })
         .await?;
     delivery.command("abort").await?;
-    let weight = || async {
-        let route = delivery.scene.get(crate::app::ISTIO, "VirtualService", APP).await?;
-        Ok(route["spec"]["http"][0]["route"][1]["weight"] == 0)
-    };
+    let weight = || async { Ok(delivery.canary_weight().await? == 0) };
     wait_until("the weight to be 0 within a second", Duration::from_secs(1), weight).await?;
     delivery.rolled_back(1).await?;
     stays_on_v1(&delivery, &stable).await

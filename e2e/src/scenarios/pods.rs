@@ -11,8 +11,7 @@ use kube::api::{DeleteParams, EvictParams, ListParams};
 use serde_json::json;
 use surefoot_core::api::status::WaitingKind;
 
-use crate::app::ISTIO;
-use crate::delivery::{APP, Delivery, LIMIT, Setup};
+use crate::delivery::{Delivery, LIMIT, Setup};
 use crate::parts::kubelet::UNREADY;
 use crate::record::Entry;
 use crate::wait::wait_until;
@@ -74,10 +73,7 @@ pub async fn endpoints_lost(scene: Arc<Scene>) -> Result<()> {
     unready(&delivery, json!("true")).await?;
     let route = |canary: i64| {
         let delivery = &delivery;
-        move || async move {
-            let route = delivery.scene.get(ISTIO, "VirtualService", APP).await?;
-            Ok(route["spec"]["http"][0]["route"][1]["weight"] == canary)
-        }
+        move || async move { Ok(delivery.canary_weight().await? == canary) }
     };
     wait_until("weight 0", LIMIT, route(0)).await?;
     let status = delivery

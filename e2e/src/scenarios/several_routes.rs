@@ -14,11 +14,12 @@ use crate::app::ISTIO;
 use crate::delivery::{APP, Delivery, LIMIT, Setup, by_services};
 use crate::load::{Entry, Load, PATIENCE};
 use crate::wait::wait_until;
+use crate::way;
 use crate::world::Scene;
 
 fn both(namespace: &str) -> Result<Vec<String>> {
     let mut objects = by_services(namespace)?;
-    objects.push(http_route::route().to_string());
+    objects.push(way::http_route().to_string());
     Ok(objects)
 }
 
@@ -70,7 +71,7 @@ pub async fn one_refuses(scene: Arc<Scene>) -> Result<()> {
     delivery.set_version("v2").await?;
     delivery.in_step(1).await?;
     let third = |yes: bool| {
-        let mut route = http_route::route();
+        let mut route = way::http_route();
         let backends = &mut route["spec"]["rules"][0]["backendRefs"];
         for (place, weight) in [60, 40].into_iter().enumerate() {
             backends[place]["weight"] = json!(weight);
@@ -80,7 +81,7 @@ pub async fn one_refuses(scene: Arc<Scene>) -> Result<()> {
         }
         json!({"spec": route["spec"]})
     };
-    let edit = |yes| delivery.scene.merge(http_route::GATEWAY_API, "HTTPRoute", APP, third(yes));
+    let edit = |yes| delivery.scene.merge(way::GATEWAY_API, "HTTPRoute", APP, third(yes));
     edit(true).await?;
     let refused = |s: &RolloutStatus| {
         s.waiting_on
