@@ -1,7 +1,7 @@
 # What can be done here. `make` alone tells.
 .DEFAULT_GOAL := help
 CARGO ?= cargo
-JOBS ?= 5
+JOBS ?= 4
 
 .PHONY: help
 help: ## Say what there is

@@ -180,7 +180,7 @@ fn what_only_a_person_can_decide_is_asked() {
     let mut second = routes.routes[0].clone();
     second["metadata"]["name"] = json!("web-too");
     routes.routes.push(second);
-    assert!(refuses(&routes, &wishes()).contains("of which only one can win"));
+    assert!(refuses(&routes, &wishes()).contains("several routes take the requests to web"));
 
     let mut released = fixture("one-destination");
     released.rollouts.push(json!({

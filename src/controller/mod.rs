@@ -92,6 +92,9 @@ pub enum Woken {
     Probed,
 }
 
+/// The weights of a Rollout's route, whether requests are chosen beside them, and since when.
+type Sent = ((Weights, bool), Timestamp);
+
 /// All that a reconcile works with.
 pub struct Context {
     client: Client,
@@ -106,7 +109,7 @@ pub struct Context {
     /// Rollouts as our own last commits left them.
     latest: Mutex<HashMap<String, Rollout>>,
     /// Since when each route has been seen with its weights.
-    weights: Mutex<HashMap<String, (Weights, Timestamp)>>,
+    weights: Mutex<HashMap<String, Sent>>,
     /// UIDs of the Rollouts that have been looked at, by namespace and name.
     uids: Mutex<HashMap<(String, String), String>>,
     /// Pauses after failures, by Rollout.
@@ -205,14 +208,15 @@ impl Context {
         Tools { client: &self.client, cache: &self.cache, telemetry: &self.telemetry }
     }
 
-    /// Since when this process has seen these weights on the Rollout's route.
-    fn since(&self, uid: &str, weights: &Weights) -> Timestamp {
+    /// Since when this process has seen these weights on the Rollout's route, with chosen requests beside
+    /// them or without.
+    fn since(&self, uid: &str, weights: &Weights, chosen: bool) -> Timestamp {
         let now = self.clock.now();
         let mut known = lock(&self.weights);
         match known.get(uid) {
-            Some((same, since)) if same == weights => *since,
+            Some((same, since)) if *same == (weights.clone(), chosen) => *since,
             _ => {
-                known.insert(uid.to_owned(), (weights.clone(), now));
+                known.insert(uid.to_owned(), ((weights.clone(), chosen), now));
                 now
             }
         }

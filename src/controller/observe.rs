@@ -102,8 +102,8 @@ impl Source for Copies<'_> {
         claim::rivals(self.rollout, things, others)
     }
 
-    fn since(&self, weights: &Weights) -> Timestamp {
-        self.context.since(self.uid, weights)
+    fn since(&self, weights: &Weights, chosen: bool) -> Timestamp {
+        self.context.since(self.uid, weights, chosen)
     }
 }
 

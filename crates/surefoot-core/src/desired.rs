@@ -130,9 +130,10 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
         }
     }
     let weighed = |one: &OneRoute, when: Change| {
-        let percent =
-            desired.weight.filter(|percent| change(one, *percent, &desired.chosen) == when)?;
-        let (routing, chosen) = (one.routing.clone(), desired.chosen.clone());
+        // A choice that doesn't go together with the route keeps no weight from being put right.
+        let chosen = if one.carries(&desired.chosen).is_ok() { &desired.chosen[..] } else { &[] };
+        let percent = desired.weight.filter(|percent| change(one, *percent, chosen) == when)?;
+        let (routing, chosen) = (one.routing.clone(), chosen.to_vec());
         Some(Write::SetWeight { routing, percent, chosen })
     };
     writes.extend(seen.routes.iter().filter_map(|one| weighed(one, Change::Less)));
@@ -201,7 +202,7 @@ fn change(one: &OneRoute, percent: i32, chosen: &[RequestMatch]) -> Change {
         None => Change::Less,
         Some(now) if percent < now => Change::Less,
         Some(now) if percent > now => Change::More,
-        Some(_) if one.carries(chosen).unwrap_or(false) => Change::None,
+        Some(_) if one.carries(chosen) == Ok(true) => Change::None,
         Some(_) if chosen.is_empty() => Change::Less,
         Some(_) => Change::More,
     }

@@ -42,8 +42,8 @@ pub trait Source {
     /// # Errors
     /// That.
     fn overrides(&self, kind: Override) -> Result<Vec<Value>, Fault>;
-    /// Since when these weights have been seen.
-    fn since(&self, weights: &Weights) -> Timestamp;
+    /// Since when these weights have been seen, with chosen requests beside them or without.
+    fn since(&self, weights: &Weights, chosen: bool) -> Timestamp;
     /// Other Rollouts that name some of these things, which are the Rollout's.
     fn rivals(&self, things: &BTreeSet<Target>) -> Vec<Rival>;
 }
@@ -248,8 +248,9 @@ fn read_all(
         .collect();
     let pairs = |one: &OneRoute| Some(one.found.as_ref().ok()?.weights.0.clone());
     let weights: Vec<Pair> = routes.iter().filter_map(pairs).flatten().collect();
+    let chosen = routes.iter().any(|one| one.found.as_ref().is_ok_and(|route| route.chosen));
     if !weights.is_empty() {
-        let since = source.since(&Weights(weights));
+        let since = source.since(&Weights(weights), chosen);
         routes.iter_mut().filter_map(|one| one.found.as_mut().ok()).for_each(|r| r.since = since);
     }
     routes

@@ -323,6 +323,12 @@ impl OneRoute {
     pub fn carries(&self, chosen: &[RequestMatch]) -> Result<bool, RouteProblem> {
         route::carries(&self.raw, &self.routing, &self.namespace, chosen)
     }
+
+    /// Whether nobody has changed our entries for these requests; see [`route::is_untouched`].
+    #[must_use]
+    pub fn is_untouched(&self, chosen: &[RequestMatch]) -> bool {
+        route::is_untouched(&self.raw, &self.routing, &self.namespace, chosen)
+    }
 }
 
 /// The route; of several what they say together.

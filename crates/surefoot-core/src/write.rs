@@ -582,7 +582,7 @@ fn rises(
     let now = route::read(route, routing, namespace).ok().and_then(|w| w.canary_percent());
     let more =
         !chosen.is_empty() && !route::carries(route, routing, namespace, chosen).unwrap_or(false);
-    if percent == 0 || (now.is_some_and(|now| percent <= now) && !more) {
+    if percent == 0 || now.is_some_and(|now| percent < now || (percent == now && !more)) {
         return Ok(());
     }
     if BreakGlass::of(route).is_some() {
@@ -886,6 +886,8 @@ mod tests {
         let choose = Write::SetWeight { routing: routing(), percent: 10, chosen };
         let refused = choose.request(Some(&route(10, "4")), None, AUTHOR);
         assert!(matches!(refused, Err(Refusal::Changed(_))), "{refused:?}");
+        // A weight that comes down may bring a choice.
+        assert!(choose.request(Some(&route(50, "4")), None, AUTHOR).is_ok_and(|r| r.is_some()));
         let lowered =
             apply(route(50, "4"), set(0).request(Some(&route(50, "4")), None, AUTHOR).unwrap());
         assert_eq!(lowered["spec"]["http"][0]["route"][1]["weight"], 0);

@@ -270,7 +270,7 @@ fn s2_and_s4_requests_are_chosen_by_a_step_that_does() {
     assert_eq!(changed(|s| s[AT_100] = choosing(100, true)), [""; 0], "somebody else's");
     assert_eq!(changed(|s| s.swap(FIRST, AT_10)), ["S2"]);
     let early = changed(|s| s.insert(STARTED + 1, choosing(0, false)));
-    assert_eq!(early, ["S2"], "before any weight");
+    assert_eq!(early, ["S5", "S2", "S12"], "before any weight and any pod");
     let back = |r: &mut RolloutState| r.decision.as_mut().unwrap().verdict = Verdict::Rollback;
     let late = changed(|s| {
         edit(&mut s[SECOND], back);
@@ -283,7 +283,7 @@ fn s2_and_s4_requests_are_chosen_by_a_step_that_does() {
         s[AT_100] = choosing(100, false);
         s[BACK_AT_0] = choosing(0, false);
     });
-    assert_eq!(left, ["S17"], "it was put there rightly, and is never taken away");
+    assert_eq!(left, ["S12", "S17"], "it was put there rightly, and is never taken away");
 }
 
 #[test]

@@ -44,9 +44,11 @@ fn run(setup: &Setup, events: &[Event]) -> Result<(), TestCaseError> {
     told(&world)?;
     // Our own writes are never taken for somebody's.
     let done = |op: fn(&Op) -> bool| events.iter().any(|e| op(&e.op));
-    let lowered = done(|op| matches!(op, Op::Lower(_) | Op::Reset { .. } | Op::BreakGlass { .. }));
+    let lowered = done(|op| {
+        matches!(op, Op::Lower(_) | Op::Reset { .. } | Op::BreakGlass { .. } | Op::Unchoose)
+    });
     prop_assert!(lowered || !world.held_low, "held for a weight nobody lowered\n{}", story());
-    let raised = done(|op| matches!(op, Op::Raise(..) | Op::Unchoose));
+    let raised = done(|op| matches!(op, Op::Raise(..) | Op::Widen));
     prop_assert!(raised || !world.contested, "undid an edit nobody made\n{}", story());
     Ok(())
 }

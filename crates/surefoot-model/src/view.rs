@@ -108,7 +108,8 @@ impl Source for View<'_> {
         Vec::new()
     }
 
-    fn since(&self, weights: &Weights) -> Timestamp {
+    /// No step here chooses requests.
+    fn since(&self, weights: &Weights, _: bool) -> Timestamp {
         let mut known = self.since.borrow_mut();
         if known.as_ref().is_none_or(|(same, _)| **same != *weights) {
             *known = Some((Shared::shown(weights.clone()), self.now));

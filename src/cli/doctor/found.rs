@@ -202,7 +202,7 @@ impl Source for Seen<'_> {
         self.found.overrides[place].clone().unwrap_or(Ok(Vec::new()))
     }
 
-    fn since(&self, _: &Weights) -> Timestamp {
+    fn since(&self, _: &Weights, _: bool) -> Timestamp {
         Timestamp::MIN
     }
 

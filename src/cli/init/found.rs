@@ -54,6 +54,16 @@ pub async fn find(client: &Client, namespace: &str, name: &str, mesh: Mesh) -> R
         let what = format!("listing {} of {namespace}", resource.plural);
         let page = match limited(api.list(&ListParams::default().limit(MOST))).await {
             // Nobody has a route of a kind that isn't served.
+            Err(error)
+                if mesh == Mesh::Istio
+                    && resource.kind == "HTTPRoute"
+                    && error.code() == Some(403) =>
+            {
+                eprintln!(
+                    "you may not list httproutes of {namespace}: only VirtualServices are looked at"
+                );
+                return Ok(Vec::new());
+            }
             Err(error) if error.code() == Some(404) && resource.kind == "HTTPRoute" => {
                 return Ok(Vec::new());
             }

@@ -211,7 +211,7 @@ fn route<'a>(
     let called: Vec<&Value> = routes.iter().filter(is_for).copied().collect();
     ensure!(
         called.len() < 2,
-        "several routes take the requests to {service}, of which only one can win: make one of them, or say by --route which one (of {})",
+        "several routes take the requests to {service}: make one of them, or say by --route whose weights are to be shifted (of {})",
         titles(called)
     );
     if let [one] = called.as_slice() {

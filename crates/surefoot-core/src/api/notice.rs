@@ -76,9 +76,9 @@ pub enum Reason {
     WeightLowered,
     /// The cluster's definition of Rollout is older than the controller.
     CRDOutdated,
-    /// Somebody raised the weight on the route: it was put right.
+    /// Somebody raised the weight on the route, or changed which requests are chosen: it was put right.
     WeightRestored,
-    /// Somebody keeps raising it.
+    /// Somebody keeps doing so.
     TrafficOwnershipConflict,
     /// Somebody paused the release.
     PausedByCommand,

@@ -376,9 +376,9 @@ pub enum HoldReason {
     Inconclusive,
     /// No usable metrics for longer than noDataPolicy allows.
     NoData,
-    /// Somebody lowered the canary's weight on the route.
+    /// Somebody lowered the canary's weight on the route, or took chosen requests off it.
     WeightLowered,
-    /// Somebody keeps raising the canary's weight on the route.
+    /// Somebody keeps undoing what is written to the route.
     TrafficOwnershipConflict,
 }
 

@@ -99,8 +99,8 @@ pub fn decide(rollout: &Rollout, seen: &Observed, samples: &Samples, now: Timest
         }
         Ok(plan) => case.go(plan),
     }
-    if let Ok(plan) = &plan {
-        case.desired.chosen = case.chosen(plan);
+    if let (Ok(plan), Some(weight)) = (&plan, case.desired.weight) {
+        case.desired.chosen = case.chosen(plan, weight).to_vec();
     }
     ownership::settle(&mut case);
     refused::tell(&mut case);
@@ -267,13 +267,13 @@ impl Case<'_> {
         self.status.decision.as_ref().map_or(0, |d| d.weight)
     }
 
-    /// Whom the committed decision chooses for the canary beside its weight, as long as it has one.
-    fn chosen(&self, plan: &Plan) -> Vec<RequestMatch> {
-        let shared = self.desired.weight.is_some_and(|weight| (1..100).contains(&weight));
-        let decision = self.status.decision.as_ref().filter(|_| shared);
+    /// Whom the committed decision chooses for the canary beside this weight: nobody where that is none, and
+    /// nobody needs to be where it is all.
+    fn chosen<'p>(&self, plan: &'p Plan, weight: i32) -> &'p [RequestMatch] {
+        let decision = self.status.decision.as_ref().filter(|_| (1..100).contains(&weight));
         let index = decision.and_then(|d| usize::try_from(d.step).ok());
         let step = index.and_then(|index| plan.steps.get(index));
-        step.map(|step| step.chosen.clone()).unwrap_or_default()
+        step.map_or(&[], |step| &step.chosen)
     }
 
     /// Something the user must put right before anything can go on. Routes are left alone.

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::{Case, after, between};
 use crate::api::notice::Reason;
+use crate::api::rollout::RequestMatch;
 use crate::api::status::{Contest, Hold, HoldReason, Phase, Waiting, WaitingKind};
 use crate::mark::Mark;
-use crate::observed::{Route, Service};
+use crate::observed::{OneRoute, Route, Service};
 
 /// So many edits, each within [`WITHIN`] of the one before, are a fight.
 const FIGHT: i32 = 5;
@@ -46,8 +47,8 @@ fn edited(case: &Case<'_>) -> Option<(Route, String)> {
         }
         // Weight and choice are written at once: what we wrote had both.
         let ours = wrote == Mark { release, weight: wanted } && found == wanted;
-        let other = ours && one.carries(&case.desired.chosen) == Ok(false);
-        let what = "changed which requests go to the canary whatever its weight: put back";
+        let other = ours && !one.is_untouched(&case.desired.chosen);
+        let what = "changed which requests go to the canary whatever its weight: put right";
         other.then(|| (route.clone(), what.to_owned()))
     })
 }
@@ -125,7 +126,7 @@ fn tell(case: &mut Case<'_>, contest: &Contest) {
         have: None,
         need: None,
         message: format!(
-            "{message}: it is put right once in {pace}. Make it leave the weights alone, then \
+            "{message}: it is put right once in {pace}. Make it leave that alone, then \
              `kubectl surefoot resume` or `abort` a release that is held"
         ),
         until: None,
@@ -141,34 +142,43 @@ pub(super) fn held_for(case: &Case<'_>, reason: HoldReason) -> bool {
     hold.is_some_and(|h| h.reason == reason)
 }
 
-/// The route on which somebody lowered the canary's weight below what we wrote.
-fn below(case: &Case<'_>, wrote: i32) -> Option<Route> {
+/// The route on which somebody lowered the canary's weight below what we wrote, or took away the entry by
+/// which requests were chosen for it.
+fn below(case: &Case<'_>, wrote: i32, chosen: &[RequestMatch]) -> Option<Route> {
     let release = case.status.release.as_ref().map_or(0, |r| r.number);
     let written = Some(Mark { release, weight: wrote });
-    let lower = |route: &&Route| {
-        let below =
-            route.weights.canary_percent() != Some(wrote) && route.weights.highest() <= wrote;
+    let lower = |one: &&OneRoute| {
+        let Ok(route) = &one.found else { return false };
+        let at = route.weights.canary_percent() == Some(wrote);
+        let fewer = one.carries(chosen) == Ok(false) && one.is_untouched(chosen);
+        let below = if at { fewer && !route.chosen } else { route.weights.highest() <= wrote };
         // Who broke the glass for another release meant to lower it.
         let theirs = route.wrote == written || case.seen.break_glass.is_some();
         below && (theirs || held_for(case, HoldReason::WeightLowered))
     };
-    case.seen.routes.iter().filter_map(|one| one.found.as_ref().ok()).find(lower).cloned()
+    case.seen.routes.iter().find(lower).and_then(|one| one.found.clone().ok())
 }
 
-/// Whether somebody lowered the canary's weight below what we wrote.
-pub(super) fn lowered(case: &Case<'_>, wrote: i32) -> bool {
+/// Whether somebody lowered what we wrote: the canary's weight, with these requests beside it.
+pub(super) fn lowered(case: &Case<'_>, wrote: i32, chosen: &[RequestMatch]) -> bool {
     let restoring = case.status.step.as_ref().is_some_and(|s| s.restoring);
-    !restoring && below(case, wrote).is_some()
+    !restoring && below(case, wrote, chosen).is_some()
 }
 
-/// Leave a lowered weight as it is, until a person decides.
-pub(super) fn respect(case: &mut Case<'_>, wrote: i32) {
-    let route = below(case, wrote);
+/// Leave what was lowered as it is, until a person decides.
+pub(super) fn respect(case: &mut Case<'_>, wrote: i32, chosen: &[RequestMatch]) {
+    let route = below(case, wrote, chosen);
     let manager = route.as_ref().and_then(|r| r.manager.as_deref()).unwrap_or("somebody");
+    let weights = route.as_ref().map(|r| r.weights.words()).unwrap_or_default();
+    let what = match &route {
+        Some(route) if route.weights.canary_percent() == Some(wrote) => {
+            "took the chosen requests off the canary".to_owned()
+        }
+        _ => format!("lowered the canary's weight from {wrote}%"),
+    };
     let message = format!(
-        "{manager} lowered the canary's weight from {wrote}%: the route is {} and stays so until \
-         `kubectl surefoot resume` or `abort`",
-        route.as_ref().map(|r| r.weights.words()).unwrap_or_default()
+        "{manager} {what}: the route is {weights} and stays so until \
+         `kubectl surefoot resume` or `abort`"
     );
     if !held_for(case, HoldReason::WeightLowered)
         && !held_for(case, HoldReason::TrafficOwnershipConflict)

@@ -17,7 +17,7 @@ pub(super) fn decide(case: &mut Case<'_>, plan: &Plan) {
         return;
     }
     // Whatever is there before the first step is somebody else's, and reaches no pod.
-    if case.seen.route.as_ref().is_ok_and(|route| route.weights.highest() > 0) {
+    if case.seen.route.as_ref().is_ok_and(|r| r.weights.highest() > 0 || r.chosen) {
         case.desired.weight = Some(0);
     }
     if !pin(case, plan) {

@@ -13,6 +13,7 @@ use crate::api::status::{
 use crate::desired::Pin;
 use crate::observed::{Action, Deployment, HoldMode, Owner, ReplicaSet, Route};
 use crate::plan::{Plan, digest};
+use crate::route::CHOSEN;
 use crate::routing::Side;
 use crate::split::SplitProblem;
 use crate::template::{canary_hash, equal, images, template_digest};
@@ -86,7 +87,11 @@ fn shaped(case: &mut Case<'_>, plan: &Plan) -> bool {
             case.fail("RouteUnusable", &problem.to_string());
             return false;
         }
-        Ok(route) if first => (!route.is_off()).then(|| route.weights.words()),
+        Ok(route) if first => (!route.is_off()).then(|| {
+            let left =
+                if route.chosen { format!(" beside an entry {CHOSEN}") } else { String::new() };
+            format!("{}{left}", route.weights.words())
+        }),
         Ok(_) => None,
     };
     let Some(found) = bad else { return true };

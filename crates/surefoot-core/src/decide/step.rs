@@ -8,7 +8,7 @@ use super::pass::{pass, pass_full};
 use super::{CONTROLLER, Case, after, between, gate, prepare, reach};
 use crate::api::analysis::NoDataAction;
 use crate::api::notice::Reason;
-use crate::api::rollout::OnInconclusive;
+use crate::api::rollout::{OnInconclusive, RequestMatch};
 use crate::api::status::{
     Hold, HoldReason, Phase, ReleaseKind, StepStatus, Verdict, Waiting, WaitingKind,
 };
@@ -208,23 +208,24 @@ fn advance(case: &mut Case<'_>, plan: &Plan, index: usize, step: &StepPlan) {
     }
     // What the step before was allowed stays in force meanwhile.
     let allowed = case.allowed();
+    let chosen = case.chosen(plan, allowed);
     match prepare::canary(case, plan, index) {
         Some(true) => {}
-        Some(false) => return keep(case, allowed),
+        Some(false) => return keep(case, allowed, chosen),
         None => return,
     }
     if case.stopped("") {
         case.status.phase = Phase::Paused;
-        return keep(case, allowed);
+        return keep(case, allowed, chosen);
     }
     if held_for(case, HoldReason::TrafficOwnershipConflict) {
-        return keep(case, allowed);
+        return keep(case, allowed, chosen);
     }
-    if lowered(case, allowed) {
-        return respect(case, allowed);
+    if lowered(case, allowed, chosen) {
+        return respect(case, allowed, chosen);
     }
     if !followed(case, from_ref(step)) {
-        return keep(case, allowed);
+        return keep(case, allowed, chosen);
     }
     case.status.phase = Phase::Stepping;
     let reason = match plan.routing.own_service(Side::Canary).filter(|_| step.is_preview()) {
@@ -248,9 +249,15 @@ fn advance(case: &mut Case<'_>, plan: &Plan, index: usize, step: &StepPlan) {
 
 /// Between two steps: a weight above what is allowed is put right, one below is somebody's wish and
 /// stays, and a canary without pods gets nothing.
-fn keep(case: &mut Case<'_>, allowed: i32) {
+fn keep(case: &mut Case<'_>, allowed: i32, chosen: &[RequestMatch]) {
     let stable = case.seen.stable.as_ref().map_or(0, crate::observed::Service::ready);
-    let raised = case.seen.route.as_ref().is_ok_and(|r| r.weights.highest() > allowed);
+    let more = |one: &OneRoute| {
+        let at = |route: &Route| route.weights.canary_percent() == Some(allowed);
+        one.found.as_ref().is_ok_and(|route| {
+            route.weights.highest() > allowed || (at(route) && !one.is_untouched(chosen))
+        })
+    };
+    let raised = case.seen.routes.iter().any(more);
     case.desired.weight =
         if canary_ready(case) == 0 && stable > 0 { Some(0) } else { raised.then_some(allowed) };
 }
@@ -355,7 +362,9 @@ fn in_force(case: &mut Case<'_>, step: &StepPlan) -> Option<Route> {
             return None;
         }
     };
-    if route.weights.canary_percent() == Some(step.weight) {
+    let carries = |one: &OneRoute| one.carries(&step.chosen) != Ok(false);
+    let carried = case.seen.routes.iter().all(carries);
+    if route.weights.canary_percent() == Some(step.weight) && carried {
         if let Some(step) = case.status.step.as_mut() {
             step.restoring = false;
         }
@@ -363,18 +372,11 @@ fn in_force(case: &mut Case<'_>, step: &StepPlan) -> Option<Route> {
             // Whoever lowered it has put it back.
             release(case);
         }
-        if !followed(case, from_ref(step)) {
-            return None;
-        }
-        let carries = |one: &OneRoute| one.carries(&step.chosen).unwrap_or(false);
-        if case.seen.routes.iter().all(carries) {
-            return Some(route);
-        }
-        case.wait(WaitingKind::RouteWritten, "the route is being written");
-        return None;
+        // Where requests can't be chosen it isn't followed.
+        return followed(case, from_ref(step)).then_some(route);
     }
-    if lowered(case, step.weight) {
-        respect(case, step.weight);
+    if lowered(case, step.weight, &step.chosen) {
+        respect(case, step.weight, &step.chosen);
         return None;
     }
     case.wait(WaitingKind::RouteWritten, "the route is being written");

@@ -377,6 +377,16 @@ fn chosen(index: usize, step: &Step) -> Result<Vec<RequestMatch>, PlanError> {
                 let problem = format!("header {name}: not exactly one of exact and regex");
                 return Err(invalid(problem, "give exactly one"));
             }
+            if text.exact.as_deref() == Some("") {
+                let problem = format!("header {name}: the empty text is exactly nothing");
+                return Err(invalid(problem, "write what its value must be, or a regex"));
+            }
+            let parsed = text.regex.as_deref().map(regex_syntax::parse).transpose();
+            if let Err(error) = parsed {
+                let why = error.to_string().lines().last().unwrap_or_default().to_owned();
+                let problem = format!("header {name}: its regular expression can't be read: {why}");
+                return Err(invalid(problem, "write one that RE2 reads"));
+            }
         }
     }
     Ok(step.matches.clone())
@@ -635,6 +645,8 @@ steps: [{weight: 10}, {weight: 50}, {weight: 100}]
             ("weight: 10, match: [{headers: {X-A: {exact: b}}}]", "in lower case"),
             ("weight: 10, match: [{headers: {a: {exact: b, regex: b}}}]", "give exactly one"),
             ("weight: 10, match: [{headers: {}}]", "it chooses every request"),
+            ("weight: 10, match: [{headers: {a: {regex: '('}}}]", "write one that RE2 reads"),
+            ("weight: 10, match: [{headers: {a: {exact: ''}}}]", "write what its value must be"),
         ] {
             let last = if step.contains("100") { "" } else { ", {weight: 100}" };
             let refused = with_steps(&format!("[{{{step}}}{last}]"), "both").unwrap_err();

@@ -35,11 +35,22 @@ pub(crate) trait Dialect: Sync {
     fn matches(&self) -> &'static str;
     /// Whether the API server keeps the name of every entry.
     fn keeps_names(&self) -> bool;
+    /// The condition that every request meets, as the API server keeps it.
+    fn any(&self) -> Value;
     /// One of an entry's conditions, and what a chosen request must be beside.
     ///
     /// # Errors
-    /// When both say something of one header.
+    /// When both say something of one header, or they say too much.
     fn narrowed(&self, own: &Value, chosen: &RequestMatch) -> Result<Value, Fault>;
+    /// Whether a condition asks for what a chosen request must be, whatever else it asks for.
+    fn asks(&self, condition: &Value, chosen: &RequestMatch) -> bool;
+    /// How many conditions an entry may have.
+    fn most_matches(&self, entry: &Value) -> usize;
+    /// How many entries a route may have.
+    fn most_entries(&self) -> usize;
+    /// Whether an entry might lose requests to one for chosen requests that stands before another, or win
+    /// over it: where meshes go by conditions and not by the order of entries.
+    fn rivals(&self, entry: &Value) -> bool;
     /// An entry's timeout as written.
     fn timeout<'v>(&self, entry: &'v Value) -> Option<&'v str>;
     /// Whether the mesh does what the route says. One that it doesn't follow can still be brought back
@@ -61,6 +72,7 @@ pub(crate) trait Dialect: Sync {
 pub(crate) fn dialect(kind: RouteKind) -> &'static dyn Dialect {
     match kind {
         RouteKind::VirtualService => &VirtualService,
-        RouteKind::HTTPRoute | RouteKind::GRPCRoute => &GatewayRoute,
+        RouteKind::HTTPRoute => &GatewayRoute { grpc: false },
+        RouteKind::GRPCRoute => &GatewayRoute { grpc: true },
     }
 }

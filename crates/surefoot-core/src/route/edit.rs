@@ -150,6 +150,20 @@ pub fn carries(
     wanted.map(|wanted| wanted == list).map_err(|fault| routing.problem(fault))
 }
 
+/// Whether nobody has changed our entries for these requests; one that lags behind the user's own, or that
+/// was taken away, counts as unchanged.
+#[must_use]
+pub fn is_untouched(
+    route: &Value,
+    routing: &Routing,
+    namespace: &str,
+    chosen: &[RequestMatch],
+) -> bool {
+    let Ok(found) = find(route, routing, namespace) else { return false };
+    let kind = dialect(routing.kind);
+    chosen::is_untouched(list(route, kind), &found, chosen, kind)
+}
+
 /// The route without any weight or entry of ours: what no decision may change.
 #[must_use]
 pub fn without_weights(route: &Value, routing: &Routing) -> Value {

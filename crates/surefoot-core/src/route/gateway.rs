@@ -141,8 +141,16 @@ impl<'v> Reference<'v> {
     }
 }
 
+/// As many the definitions take: headers of a condition, conditions of a rule, rules of a route.
+const MOST_HEADERS: usize = 16;
+const MOST_MATCHES: usize = 64;
+const MOST_RULES: usize = 16;
+
 /// The two kinds.
-pub(super) struct GatewayRoute;
+pub(super) struct GatewayRoute {
+    /// It is a GRPCRoute.
+    pub(super) grpc: bool,
+}
 
 impl Dialect for GatewayRoute {
     fn entry(&self) -> &'static str {
@@ -210,8 +218,49 @@ impl Dialect for GatewayRoute {
             };
             headers.push(json!({"type": kind, "name": name, "value": value}));
         }
+        if headers.len() > MOST_HEADERS {
+            let (entry, count, most) = (self.entry(), headers.len(), MOST_HEADERS);
+            let what = "headers in a condition";
+            return Err(Fault::TooMany { entry, what, count, most });
+        }
         narrowed.insert("headers".to_owned(), Value::Array(headers));
         Ok(Value::Object(narrowed))
+    }
+
+    fn any(&self) -> Value {
+        if self.grpc { json!({}) } else { json!({"path": {"type": "PathPrefix", "value": "/"}}) }
+    }
+
+    fn asks(&self, condition: &Value, chosen: &RequestMatch) -> bool {
+        chosen.headers.iter().all(|(name, wanted)| {
+            let same = |h: &&Value| text(h, "name").is_some_and(|n| n.eq_ignore_ascii_case(name));
+            let Some(asked) = items(condition, "headers").iter().find(same) else { return false };
+            text(asked, "value") == wanted.exact.as_deref().or(wanted.regex.as_deref())
+                && (text(asked, "type") == Some("RegularExpression")) == wanted.exact.is_none()
+        })
+    }
+
+    /// A filter that replaces the prefix that was met goes by one.
+    fn most_matches(&self, entry: &Value) -> usize {
+        let refs = items(entry, "backendRefs").iter().flat_map(|to| items(to, "filters"));
+        let mut filters = items(entry, "filters").iter().chain(refs);
+        let replaces = |filter: &Value| {
+            let kind = filter.pointer("/urlRewrite/path/type").and_then(Value::as_str);
+            kind == Some("ReplacePrefixMatch")
+        };
+        if filters.any(replaces) { 1 } else { MOST_MATCHES }
+    }
+
+    fn most_entries(&self) -> usize {
+        MOST_RULES
+    }
+
+    /// After paths and methods the rule with most headers takes a request, then the one with most query
+    /// parameters, in whatever order they are written.
+    fn rivals(&self, entry: &Value) -> bool {
+        let fields = ["headers", "queryParams"];
+        let mut conditions = items(entry, "matches").iter();
+        conditions.any(|one| fields.iter().any(|field| !items(one, field).is_empty()))
     }
 
     fn timeout<'v>(&self, entry: &'v Value) -> Option<&'v str> {

@@ -20,6 +20,9 @@ fn field<'v>(written: &'v Value, name: &str) -> Option<&'v str> {
     written.get("destination")?.get(name)?.as_str()
 }
 
+/// More conditions of one entry than this are not ours to write.
+const MOST: usize = 64;
+
 /// The kind.
 pub(super) struct VirtualService;
 
@@ -90,7 +93,9 @@ impl Dialect for VirtualService {
             _ => serde_json::Map::new(),
         };
         for (name, text) in &chosen.headers {
-            if headers.keys().any(|own| own.eq_ignore_ascii_case(name)) {
+            let without = own.get("withoutHeaders").and_then(Value::as_object);
+            let mut taken = headers.keys().chain(without.into_iter().flat_map(|all| all.keys()));
+            if taken.any(|own| own.eq_ignore_ascii_case(name)) {
                 return Err(Fault::HeaderTwice { entry: self.entry(), header: name.clone() });
             }
             // Written as the mesh writes it.
@@ -98,6 +103,29 @@ impl Dialect for VirtualService {
         }
         narrowed.insert("headers".to_owned(), Value::Object(headers));
         Ok(Value::Object(narrowed))
+    }
+
+    fn any(&self) -> Value {
+        json!({})
+    }
+
+    fn asks(&self, condition: &Value, chosen: &RequestMatch) -> bool {
+        let asks =
+            |(name, text)| condition.get("headers")?.get(name).map(|asked| *asked == json!(text));
+        chosen.headers.iter().all(|header| asks(header) == Some(true))
+    }
+
+    fn most_matches(&self, _: &Value) -> usize {
+        MOST
+    }
+
+    fn most_entries(&self) -> usize {
+        usize::MAX
+    }
+
+    /// The first entry that a request meets takes it.
+    fn rivals(&self, _: &Value) -> bool {
+        false
     }
 
     fn timeout<'v>(&self, entry: &'v Value) -> Option<&'v str> {

@@ -14,7 +14,9 @@ pub mod subset;
 pub use beside::{Override, alone, heeded};
 pub use chosen::CHOSEN;
 use edit::shifted;
-pub use edit::{break_glass, carries, edit, has_chosen, read, timeout_seconds, without_weights};
+pub use edit::{
+    break_glass, carries, edit, has_chosen, is_untouched, read, timeout_seconds, without_weights,
+};
 pub use problem::{Fault, RouteProblem};
 
 use serde_json::Value;

@@ -177,17 +177,29 @@ pub enum Fault {
         /// The header.
         header: String,
     },
-    /// An entry's conditions, each with each match of a step, are too many.
+    /// With an entry for chosen requests it would be too large.
     #[error(
-        "would have {count} conditions in a {entry} for chosen requests, and may have {most}: shorten steps[].match"
+        "with a {entry} for chosen requests would have {count} {what}, and may have {most}: choose less in steps[].match"
     )]
-    TooManyMatches {
+    TooMany {
         /// What its entries are called.
         entry: &'static str,
+        /// What is too many.
+        what: &'static str,
         /// How many.
         count: usize,
         /// How many there may be.
         most: usize,
+    },
+    /// Another entry goes by headers or query parameters, and which of the two would win hangs on both.
+    #[error(
+        "has a {entry} {called:?} that asks for headers or query parameters and isn't shifted: which requests it would lose to the {entry} for chosen requests hangs on both; move it to a route of its own, or shift it, too"
+    )]
+    Rivals {
+        /// What its entries are called.
+        entry: &'static str,
+        /// Its name.
+        called: String,
     },
     /// A filter that the mesh doesn't follow.
     #[error("has the filter {filter}, with which {mesh} doesn't shift weights: remove it")]

@@ -116,7 +116,8 @@ impl Checker {
         match state {
             State::Rollout(next) => self.rollout(next),
             State::RolloutGone => {
-                if self.decision().is_some() && self.canary_weight() != 0 {
+                let chosen = self.routes.values().any(|route| route.chosen && !route.edited);
+                if self.decision().is_some() && (self.canary_weight() != 0 || chosen) {
                     let weight = self.canary_weight();
                     self.broken(
                         "S16",
@@ -335,6 +336,9 @@ impl Checker {
     fn chosen(&mut self, route: &Target, chosen: bool, broken: bool, edited: bool) {
         let known = self.routes.entry(route.clone()).or_default();
         let newly = std::mem::replace(&mut known.chosen, chosen) != chosen && chosen && !edited;
+        if newly && self.ready(Side::Canary) == 0 && self.ready(Side::Stable) > 0 {
+            self.broken("S5", "requests are chosen for a canary without ready pods".to_owned());
+        }
         let Some(rollout) = self.rollout.as_ref().filter(|_| newly) else { return };
         let Some(decision) = rollout.decision.clone() else { return };
         let chooses =
@@ -429,7 +433,9 @@ impl Checker {
             self.broken("S2", what);
         }
         let weight = self.canary_weight();
-        if side == Side::Canary && weight > 0 && !self.routes.values().any(|r| r.edited) {
+        let chosen = self.routes.values().any(|route| route.chosen);
+        if side == Side::Canary && (weight > 0 || chosen) && !self.routes.values().any(|r| r.edited)
+        {
             self.broken("S12", format!("the canary Service's selector changes at weight {weight}"));
         }
         if side == Side::Stable

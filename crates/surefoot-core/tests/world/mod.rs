@@ -165,11 +165,25 @@ impl World {
         canary_weight(&self.store)
     }
 
+    /// Edit the entries of a route that has one for chosen requests, which is the first.
+    fn choose(&mut self, edit: impl FnOnce(&mut Vec<Value>)) {
+        let list = route::list(self.store.names.routing.kind);
+        if self.chooses() {
+            self.store.edit(self.setup.way.route(), "shop", |route| {
+                edit(route["spec"][list].as_array_mut().expect("a list"));
+            });
+        }
+    }
+
+    /// Requests are chosen for the canary.
+    pub fn chooses(&self) -> bool {
+        let route = self.store.get(self.setup.way.route(), "shop");
+        route.is_some_and(|route| route::has_chosen(&route, &self.store.names.routing))
+    }
+
     /// Nothing goes to the canary.
     fn is_off(&self) -> bool {
-        let route = self.store.get(self.setup.way.route(), "shop");
-        let chosen = route.is_some_and(|r| route::has_chosen(&r, &self.store.names.routing));
-        self.weight() == 0 && !chosen
+        self.weight() == 0 && !self.chooses()
     }
 
     /// A process that has just begun to lead.
@@ -417,16 +431,16 @@ impl World {
                 }
             }
             Op::Unchoose => {
-                let (routing, kind) = (self.store.names.routing.clone(), self.setup.way.route());
-                let route = self.store.get(kind, "shop").expect("nobody deletes the route");
-                if route::has_chosen(&route, &routing) {
-                    self.store.edit(kind, "shop", |route| {
-                        let list = route::list(routing.kind);
-                        let entries = route["spec"][list].as_array_mut().expect("a list");
-                        entries.remove(0);
-                    });
+                // People look first whether stable is there to take the traffic.
+                if self.serves(Side::Stable) {
+                    self.choose(|entries| drop(entries.remove(0)));
                 }
             }
+            Op::Widen => self.choose(|entries| {
+                let entry = entries[0].as_object_mut().expect("an entry");
+                entry.remove("match");
+                entry.remove("matches");
+            }),
             Op::Delete => self.store.remove("Rollout", "shop"),
         }
         self.keep();

@@ -175,6 +175,8 @@ pub enum Op {
     Reset { whole: bool },
     /// Somebody takes the entry for chosen requests away.
     Unchoose,
+    /// Somebody lets it take all requests.
+    Widen,
     /// The Rollout is deleted.
     Delete,
 }
@@ -258,6 +260,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         2 => (1..101u8, 0..8u8).prop_map(|(weight, looks)| Op::Raise(weight, looks)),
         1 => any::<bool>().prop_map(|whole| Op::Reset { whole }),
         1 => Just(Op::Unchoose),
+        1 => Just(Op::Widen),
         1 => Just(Op::Delete),
     ]
 }

@@ -121,8 +121,8 @@ fn promoted_and_rolled_back_by_an_http_route() {
     ends(under_way(&setup, HARMFUL, 0), "harm-by-http-route");
 }
 
-/// Chosen requests go to the canary while the first step lasts, by either kind of route; somebody who takes
-/// their entry away is undone; with an abort they go first of all.
+/// Chosen requests go to the canary while the first step lasts, by either kind of route; somebody who lets
+/// their entry take more is undone, and one who takes it away respected; with an abort they go first of all.
 #[test]
 fn chosen_requests_come_and_go_with_their_step() {
     for (way, name) in [(Way::Services, "chosen"), (Way::Gateway, "chosen-by-http-route")] {
@@ -133,11 +133,40 @@ fn chosen_requests_come_and_go_with_their_step() {
     let mut world = under_way(&setup, NEXT, 0);
     world.until(World::creep, |world| world.weight() == 10);
     world.wait(3);
-    world.apply(&Op::Unchoose);
+    world.apply(&Op::Widen);
     world.wait(2);
+    assert!(world.contested && !world.held_low);
+    world.apply(&Op::Unchoose);
+    world.wait(3);
+    assert!(world.held_low && world.weight() == 10 && !world.chooses());
+    world.apply(&say(ActionKind::Resume));
+    world.wait(3);
+    assert!(world.chooses(), "{}", tell(&world.store));
     world.apply(&abort());
-    let world = ends(world, "chosen-aborted");
-    assert!(world.contested && world.weight() == 0);
+    ends(world, "chosen-aborted");
+}
+
+/// The user's entry now asks for the chosen header itself, and has another weight: that is put right all the
+/// same, without a choice, and what is in the way is said.
+#[test]
+fn a_choice_that_does_not_fit_keeps_no_weight_up() {
+    let setup = Setup { choosing: true, ..Setup::plain() };
+    let mut world = under_way(&setup, NEXT, 0);
+    world.until(World::creep, |world| world.weight() == 10);
+    world.wait(3);
+    world.store.edit("VirtualService", "shop", |route| {
+        let entries = route["spec"]["http"].as_array_mut().expect("a list");
+        entries[1]["match"] = json!([{"headers": {"x-canary": {"exact": "false"}}}]);
+        entries[1]["route"][0]["weight"] = json!(20);
+        entries[1]["route"][1]["weight"] = json!(80);
+    });
+    world.keep();
+    world.wait(3);
+    assert!(world.weight() == 10 && !world.chooses(), "{}", tell(&world.store));
+    let said = world.status().map(|s| s.message).unwrap_or_default();
+    assert!(said.contains("already what the header \"x-canary\" must be"), "{said}");
+    world.apply(&abort());
+    assert_eq!(world.come_to_rest(), Ok(()), "{}", tell(&world.store));
 }
 
 /// The mesh's controller falls silent: the next weight doesn't count as in force. Later it refuses the

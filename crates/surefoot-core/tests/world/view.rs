@@ -43,7 +43,7 @@ pub struct Cache {
     places: BTreeMap<&'static str, (usize, u64)>,
     wrote: BTreeMap<Key, Arc<Value>>,
     now: Objects,
-    weights: Option<(Weights, Timestamp)>,
+    weights: Option<((Weights, bool), Timestamp)>,
     pub lags: Lags,
     /// Until when canary pods are being taken away.
     pub disrupted_until: Option<Timestamp>,
@@ -122,7 +122,7 @@ impl Cache {
 /// The copies at one moment.
 struct View<'a> {
     cache: &'a Cache,
-    weights: RefCell<Option<(Weights, Timestamp)>>,
+    weights: RefCell<Option<((Weights, bool), Timestamp)>>,
     now: Timestamp,
 }
 
@@ -156,10 +156,11 @@ impl Source for View<'_> {
         Vec::new()
     }
 
-    fn since(&self, weights: &Weights) -> Timestamp {
+    fn since(&self, weights: &Weights, chosen: bool) -> Timestamp {
+        let now = (weights.clone(), chosen);
         let mut known = self.weights.borrow_mut();
-        if known.as_ref().is_none_or(|(same, _)| same != weights) {
-            *known = Some((weights.clone(), self.now));
+        if known.as_ref().is_none_or(|(same, _)| *same != now) {
+            *known = Some((now, self.now));
         }
         known.as_ref().map_or(self.now, |(_, since)| *since)
     }
