@@ -2,7 +2,6 @@
 //! the real parts and in virtual time, ends the same way after about as long.
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -86,7 +85,7 @@ pub async fn fails_everything(scene: Arc<Scene>) -> Result<()> {
 async fn play(scene: Arc<Scene>, pair: Pair) -> Result<()> {
     let setup = Setup { rate: RATE, spec: pair.spec.clone(), ..Setup::default() };
     let folder = scene.world.folders.data.join(format!("{}-simulated", scene.namespace));
-    let simulated = simulate(&folder, &pair, setup.replicas)?;
+    let simulated = simulate(&folder, &pair, setup.replicas).await?;
     let namespace = scene.namespace.clone();
     let delivery = Delivery::start(scene, setup).await?;
     if pair.from.is_none() {
@@ -118,7 +117,7 @@ async fn play(scene: Arc<Scene>, pair: Pair) -> Result<()> {
 
 /// Seconds until the release has ended as the real one must, in all simulations: their median and 90th
 /// percentile.
-fn simulate(folder: &Path, pair: &Pair, replicas: u32) -> Result<[f64; 2]> {
+async fn simulate(folder: &Path, pair: &Pair, replicas: u32) -> Result<[f64; 2]> {
     let mut scenario = json!({
         "past": "30s",
         "deployment": {"replicas": replicas, "readyAfter": "1s"},
@@ -139,11 +138,13 @@ fn simulate(folder: &Path, pair: &Pair, replicas: u32) -> Result<[f64; 2]> {
         std::fs::write(folder.join(name), value.to_string())?;
     }
     let own = std::env::current_exe().context("where this program is")?;
-    let output = Command::new(own.with_file_name("surefoot"))
+    // Beside the other stories: their clients and servers are tasks of this very process.
+    let output = tokio::process::Command::new(own.with_file_name("surefoot"))
         .args(["simulate", "--filename", "rollout.yaml", "--scenario", "scenario.yaml"])
         .args(["--output=json", &format!("--seeds={SEEDS}")])
         .current_dir(folder)
         .output()
+        .await
         .context("running surefoot simulate")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "surefoot simulate: {said}");
