@@ -1,7 +1,7 @@
 # What can be done here. `make` alone tells.
 .DEFAULT_GOAL := help
 CARGO ?= cargo
-JOBS ?= 4
+JOBS ?= 5
 
 .PHONY: help
 help: ## Say what there is
