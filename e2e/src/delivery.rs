@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 use surefoot_core::api::RolloutStatus;
-use surefoot_core::api::status::Phase;
+use surefoot_core::api::status::{Phase, WaitingKind};
 use surefoot_core::routing::Routing;
 use surefoot_core::trace::{Event, Names, check};
 
@@ -77,6 +77,28 @@ impl Default for Setup {
             proxied: None,
         }
     }
+}
+
+impl Setup {
+    /// The same by an HTTPRoute of the Service on Istio, for callers within.
+    #[must_use]
+    pub fn by_http_route(self) -> Self {
+        let spec = over(Way::HttpRoute.spec(), &self.spec);
+        Self { entry: Entry::Sidecar, spec, routing: by_rules, ..self }
+    }
+
+    /// The same on Linkerd.
+    #[must_use]
+    pub fn on_linkerd(self, linkerd: &Linkerd) -> Self {
+        let spec = over(Way::Linkerd.spec(), &self.spec);
+        let pod_annotations = json!({INJECT: "enabled"});
+        Self { entry: linkerd.entry(), spec, routing: by_rules, pod_annotations, ..self }
+    }
+}
+
+fn over(mut usual: Value, own: &Value) -> Value {
+    merge(&mut usual, own);
+    usual
 }
 
 /// One application being delivered.
@@ -167,16 +189,12 @@ fn merge(into: &mut Value, from: &Value) {
 
 /// A scenario that is played by another kind of route than it was written for.
 async fn by_its_way(scene: &Scene, setup: Setup) -> Result<(Setup, Option<Linkerd>)> {
-    let mut spec = scene.way.spec();
-    merge(&mut spec, &setup.spec);
     Ok(match scene.way {
         Way::VirtualService => (setup, None),
-        Way::HttpRoute => (Setup { entry: Entry::Sidecar, spec, routing: by_rules, ..setup }, None),
+        Way::HttpRoute => (setup.by_http_route(), None),
         Way::Linkerd => {
             let linkerd = Linkerd::start(scene).await?;
-            let pod_annotations = json!({INJECT: "enabled"});
-            let entry = linkerd.entry();
-            (Setup { entry, spec, pod_annotations, routing: by_rules, ..setup }, Some(linkerd))
+            (setup.on_linkerd(&linkerd), Some(linkerd))
         }
     })
 }
@@ -242,6 +260,17 @@ impl Delivery {
         };
         delivery.start_controller()?;
         Ok(delivery)
+    }
+
+    /// Wait until a step waits for a person and for nothing else.
+    pub async fn awaits_approval(&self, step: i32) -> Result<RolloutStatus> {
+        self.until(&format!("step {step} to wait for a person alone"), |s| {
+            let waits: Vec<WaitingKind> = s.waiting_on.iter().map(|w| w.kind).collect();
+            s.step.as_ref().is_some_and(|s| s.index == step)
+                && s.phase == Phase::Paused
+                && waits == [WaitingKind::Approval]
+        })
+        .await
     }
 
     /// The canary's weight on the only entry of the Rollout's first route.

@@ -129,14 +129,17 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
             writes.push(Write::CreateService { name: name.to_owned(), like, hash });
         }
     }
-    let weighed = |one: &OneRoute, when: Change| {
+    let weighed = |one: &OneRoute| {
+        let percent = desired.weight?;
         // A choice that doesn't go together with the route keeps no weight from being put right.
         let chosen = if one.carries(&desired.chosen).is_ok() { &desired.chosen[..] } else { &[] };
-        let percent = desired.weight.filter(|percent| change(one, *percent, chosen) == when)?;
+        let change = change(one, percent, chosen)?;
         let (routing, chosen) = (one.routing.clone(), chosen.to_vec());
-        Some(Write::SetWeight { routing, percent, chosen })
+        Some((change, Write::SetWeight { routing, percent, chosen }))
     };
-    writes.extend(seen.routes.iter().filter_map(|one| weighed(one, Change::Less)));
+    let weighed = seen.routes.iter().filter_map(weighed);
+    let (less, more): (Vec<_>, Vec<_>) = weighed.partition(|(change, _)| *change == Change::Less);
+    writes.extend(less.into_iter().map(|(_, write)| write));
     let mended = seen.routes.iter().filter(|one| desired.mended && one.broken);
     writes.extend(mended.map(|one| Write::Mend { route: one.routing.target() }));
     let pins = [(&desired.pin_stable, &seen.stable), (&desired.pin_canary, &seen.canary)];
@@ -153,7 +156,7 @@ pub fn writes(desired: &Desired, seen: &Observed, plan: &Plan) -> Vec<Write> {
     if let Some(set) = retired.filter(|set| set.replicas > 0) {
         writes.push(Write::Scale { replica_set: set.name.clone(), replicas: 0 });
     }
-    writes.extend(seen.routes.iter().filter_map(|one| weighed(one, Change::More)));
+    writes.extend(more.into_iter().map(|(_, write)| write));
     deployment_writes(&desired.deployment, seen, plan, &mut writes);
     let owned = |one: &&OneRoute| one.found.as_ref().is_ok_and(|route| route.owner.is_some());
     let disowned = seen.routes.iter().filter(owned).filter(|_| desired.disowned);
@@ -185,26 +188,25 @@ pub fn last(desired: &Desired) -> Option<Write> {
 /// What a weight changes of the requests that the canary gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
-    None,
     Less,
     More,
 }
 
-/// A route that can't be read is written to all the same: what is wrong with it is said then. One that
-/// isn't there carries no weight and can't be written.
-fn change(one: &OneRoute, percent: i32, chosen: &[RequestMatch]) -> Change {
+/// `None` where it is so already. A route that can't be read is written to all the same: what is wrong with
+/// it is said then. One that isn't there carries no weight and can't be written.
+fn change(one: &OneRoute, percent: i32, chosen: &[RequestMatch]) -> Option<Change> {
     let now = match &one.found {
         Ok(route) => route.weights.canary_percent(),
-        Err(problem) if problem.is_missing() => return Change::None,
+        Err(problem) if problem.is_missing() => return None,
         Err(_) => None,
     };
     match now {
-        None => Change::Less,
-        Some(now) if percent < now => Change::Less,
-        Some(now) if percent > now => Change::More,
-        Some(_) if one.carries(chosen) == Ok(true) => Change::None,
-        Some(_) if chosen.is_empty() => Change::Less,
-        Some(_) => Change::More,
+        None => Some(Change::Less),
+        Some(now) if percent < now => Some(Change::Less),
+        Some(now) if percent > now => Some(Change::More),
+        Some(_) if one.carries(chosen) == Ok(true) => None,
+        Some(_) if chosen.is_empty() => Some(Change::Less),
+        Some(_) => Some(Change::More),
     }
 }
 

@@ -5,27 +5,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use surefoot_core::api::status::{Phase, WaitingKind};
 
-use crate::app::ISTIO;
 use crate::delivery::{APP, Delivery, LIMIT, Setup};
-use crate::linkerd::{INJECT, Linkerd};
+use crate::linkerd::Linkerd;
 use crate::load::{Counts, Entry, Load, PATIENCE};
 use crate::wait::wait_until;
-use crate::way::{GATEWAY_API, KIND, http_route, with};
+use crate::way::{http_route, with};
 use crate::world::Scene;
 
 const HEADER: (&str, &str) = ("x-canary", "true");
-
-/// A kind of route, and where it has its entries.
-struct Way {
-    api: &'static str,
-    kind: &'static str,
-    list: &'static str,
-}
-
-const VIRTUAL_SERVICE: Way = Way { api: ISTIO, kind: "VirtualService", list: "http" };
-const HTTP_ROUTE: Way = Way { api: GATEWAY_API, kind: KIND, list: "rules" };
 
 fn steps() -> Value {
     let (name, value) = HEADER;
@@ -44,66 +32,52 @@ fn named(_: &str) -> Result<Vec<String>> {
     Ok(with(&route))
 }
 
+fn setup() -> Setup {
+    Setup { spec: json!({"steps": steps()}), ..Setup::default() }
+}
+
 /// A VirtualService: chosen requests, then a step without, promoted.
 pub async fn promoted(scene: Arc<Scene>) -> Result<()> {
-    let delivery =
-        Delivery::start(scene, Setup { spec: json!({"steps": steps()}), ..Setup::default() })
-            .await?;
-    goes_over(&delivery, Entry::Gateway, &VIRTUAL_SERVICE).await
+    goes_over(scene, setup()).await
 }
 
 /// An HTTPRoute of callers within Istio's mesh.
 pub async fn promoted_by_http_route(scene: Arc<Scene>) -> Result<()> {
-    let spec = json!({"steps": steps(), "traffic": {"routes": [{"kind": KIND, "name": APP}]}});
-    let entry = Entry::Sidecar;
-    let delivery =
-        Delivery::start(scene, Setup { entry, spec, routing: named, ..Setup::default() }).await?;
-    goes_over(&delivery, entry, &HTTP_ROUTE).await
+    goes_over(scene, Setup { routing: named, ..setup().by_http_route() }).await
 }
 
 /// One of Linkerd's (by the stand-in), and an abort while requests are chosen.
 pub async fn aborted_on_linkerd(scene: Arc<Scene>) -> Result<()> {
     let linkerd = Linkerd::start(&scene).await?;
-    let traffic = json!({"mesh": "linkerd", "routes": [{"kind": KIND, "name": APP}]});
-    let setup = Setup {
-        entry: linkerd.entry(),
-        spec: json!({"steps": steps(), "traffic": traffic}),
-        routing: named,
-        pod_annotations: json!({INJECT: "enabled"}),
-        ..Setup::default()
-    };
+    let setup = Setup { routing: named, ..setup().on_linkerd(&linkerd) };
     let delivery = Delivery::start(scene, setup).await?;
-    let before = spec(&delivery, &HTTP_ROUTE).await?;
-    let chosen = chosen(&delivery, linkerd.entry(), &HTTP_ROUTE).await?;
+    let before = spec(&delivery).await?;
+    let chosen = chosen(&delivery, linkerd.entry()).await?;
     delivery.command("abort").await?;
     delivery.rolled_back(1).await?;
     let late = asked(&chosen).await?;
     ensure!(late.version("v2").requests == 0, "chosen requests still go to the canary");
     all_well(chosen).await?;
-    ensure!(spec(&delivery, &HTTP_ROUTE).await? == before, "something is left of it");
+    ensure!(spec(&delivery).await? == before, "something is left of it");
     delivery.nothing_lost(&[])?;
     delivery.audit()?;
     Ok(())
 }
 
-async fn spec(delivery: &Delivery, way: &Way) -> Result<Value> {
-    Ok(delivery.scene.get(way.api, way.kind, APP).await?["spec"].clone())
+async fn spec(delivery: &Delivery) -> Result<Value> {
+    Ok(delivery.route().await?["spec"].clone())
 }
 
 /// A release whose first step waits for a person: chosen requests all go to the canary and of the others
 /// as many as its weight says. The clients that are chosen.
-async fn chosen(delivery: &Delivery, entry: Entry, way: &Way) -> Result<Load> {
+async fn chosen(delivery: &Delivery, entry: Entry) -> Result<Load> {
     let host = delivery.scene.host(entry, APP);
     let chosen = Load::with(entry, &host, 20, PATIENCE, &[HEADER])?;
     delivery.set_version("v2").await?;
-    delivery
-        .until("the first step to wait for a person alone", |s| {
-            let waits: Vec<WaitingKind> = s.waiting_on.iter().map(|w| w.kind).collect();
-            s.phase == Phase::Paused && waits == [WaitingKind::Approval]
-        })
-        .await?;
-    let entries = spec(delivery, way).await?;
-    let entries = entries[way.list].as_array().context("no entries")?.len();
+    delivery.awaits_approval(0).await?;
+    let spec = spec(delivery).await?;
+    let entries = spec["http"].as_array().or(spec["rules"].as_array());
+    let entries = entries.context("no entries")?.len();
     ensure!(entries == 2, "the route has {entries} entries");
     let from = delivery.load.elapsed();
     let met = asked(&chosen).await?;
@@ -137,23 +111,18 @@ async fn all_well(chosen: Load) -> Result<()> {
     Ok(())
 }
 
-async fn goes_over(delivery: &Delivery, entry: Entry, way: &Way) -> Result<()> {
-    let before = spec(delivery, way).await?;
-    let chosen = chosen(delivery, entry, way).await?;
+async fn goes_over(scene: Arc<Scene>, setup: Setup) -> Result<()> {
+    let entry = setup.entry;
+    let delivery = &Delivery::start(scene, setup).await?;
+    let before = spec(delivery).await?;
+    let chosen = chosen(delivery, entry).await?;
     delivery.command("promote").await?;
-    delivery
-        .until("the second step to wait for a person alone", |s| {
-            let waits: Vec<WaitingKind> = s.waiting_on.iter().map(|w| w.kind).collect();
-            s.step.as_ref().is_some_and(|step| step.index == 1)
-                && s.phase == Phase::Paused
-                && waits == [WaitingKind::Approval]
-        })
-        .await?;
+    delivery.awaits_approval(1).await?;
     let shared = asked(&chosen).await?.share("v2");
     ensure!((0.25..0.75).contains(&shared), "{shared} of those once chosen go to the canary");
     delivery.command("promote").await?;
     delivery.goes_through().await?;
     all_well(chosen).await?;
-    ensure!(spec(delivery, way).await? == before, "something is left of it");
+    ensure!(spec(delivery).await? == before, "something is left of it");
     Ok(())
 }

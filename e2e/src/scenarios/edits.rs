@@ -12,16 +12,11 @@ use tokio::task::JoinHandle;
 
 use super::http_route;
 use crate::app::ISTIO;
-use crate::delivery::{APP, Delivery, LIMIT, Setup};
+use crate::delivery::{APP, Delivery, LIMIT, Setup, canary_weight};
 use crate::record::Entry;
 use crate::wait::wait_until;
 use crate::way;
 use crate::world::Scene;
-
-/// The canary's weight on a recorded route.
-fn weight(route: &Value) -> Option<i64> {
-    route["spec"]["http"][0]["route"][1]["weight"].as_i64()
-}
 
 /// Sets the canary's weight under a name.
 async fn set(scene: &Scene, manager: &str, canary: i64) -> Result<()> {
@@ -48,7 +43,7 @@ async fn answered(
     let wanted = |entry: &Entry| {
         let route = entry.resource == "virtualservices" && entry.version > start;
         match edited {
-            None if route && weight(&entry.object) == Some(canary) => edited = Some(entry.at),
+            None if route && canary_weight(&entry.object) == canary => edited = Some(entry.at),
             Some(at) if answer(entry) => return Some(entry.at.duration_since(at)),
             _ => {}
         }
@@ -70,7 +65,7 @@ pub async fn by_hand(scene: Arc<Scene>) -> Result<()> {
     delivery.in_step(0).await?;
     let mut raised = Vec::new();
     for canary in [80, 100] {
-        let back = |e: &Entry| e.resource == "virtualservices" && weight(&e.object) == Some(50);
+        let back = |e: &Entry| e.resource == "virtualservices" && canary_weight(&e.object) == 50;
         raised.push(answered(&delivery, canary, back).await?.as_millis());
         let status = delivery.in_step(0).await?;
         ensure!(status.contest.is_some_and(|c| c.manager == "hand"), "nobody is named");
@@ -86,7 +81,7 @@ pub async fn by_hand(scene: Arc<Scene>) -> Result<()> {
         ensure!(status.phase == Phase::Paused, "{:?}", status.phase);
         ensure!(status.message.contains("hand lowered"), "{}", status.message);
         let route = delivery.scene.get(ISTIO, "VirtualService", APP).await?;
-        ensure!(weight(&route) == Some(canary), "the lowered weight was not respected");
+        ensure!(canary_weight(&route) == canary, "the lowered weight was not respected");
         resume(&delivery, &format!("back-from-{canary}")).await?;
         delivery
             .until("the weight to be back", |s| {
@@ -160,7 +155,7 @@ pub async fn fight(scene: Arc<Scene>) -> Result<()> {
     rival.end().await;
     wait_until("the weight to be right again", LIMIT, || async {
         let route = delivery.scene.get(ISTIO, "VirtualService", APP).await?;
-        Ok(weight(&route) == Some(10))
+        Ok(canary_weight(&route) == 10)
     })
     .await?;
     resume(&delivery, "the-rival-is-gone").await?;
@@ -185,7 +180,7 @@ async fn rival(scene: Arc<Scene>) -> Result<()> {
     loop {
         ticks.tick().await;
         let route = serde_json::to_value(api.get(APP).await?)?;
-        if weight(&route) != Some(80) {
+        if canary_weight(&route) != 80 {
             set(&scene, "rival", 80).await?;
         }
     }

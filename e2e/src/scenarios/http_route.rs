@@ -12,16 +12,11 @@ use crate::app;
 use crate::delivery::{APP, Delivery, Setup};
 use crate::load::Entry;
 use crate::scenarios::rolled_back::at_once;
-use crate::way::{GATEWAY_API, KIND, Way, by_rules, http_route, with};
+use crate::way::{GATEWAY_API, KIND, http_route, with};
 use crate::world::Scene;
 
 pub(super) fn setup() -> Setup {
-    Setup {
-        entry: Entry::Sidecar,
-        spec: Way::HttpRoute.spec(),
-        routing: by_rules,
-        ..Setup::default()
-    }
+    Setup::default().by_http_route()
 }
 
 pub(super) async fn weights(delivery: &Delivery) -> Result<[Value; 2]> {

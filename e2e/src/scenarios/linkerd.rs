@@ -14,19 +14,13 @@ use super::people::aborted;
 use super::pods::unready;
 use super::rolled_back::at_once;
 use crate::delivery::{APP, Delivery, LIMIT, Setup};
-use crate::linkerd::{INJECT, Linkerd};
+use crate::linkerd::Linkerd;
 use crate::wait::wait_until;
-use crate::way::{GATEWAY_API, KIND, Way, by_rules, http_route, with};
+use crate::way::{GATEWAY_API, KIND, http_route, with};
 use crate::world::Scene;
 
 pub(super) fn setup(linkerd: &Linkerd) -> Setup {
-    Setup {
-        entry: linkerd.entry(),
-        spec: Way::Linkerd.spec(),
-        routing: by_rules,
-        pod_annotations: json!({INJECT: "enabled"}),
-        ..Setup::default()
-    }
+    Setup::default().on_linkerd(linkerd)
 }
 
 /// A version that is good, by the callers' proxies and each pod's past.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use surefoot_core::api::status::{Phase, WaitingKind};
 
 use super::rolled_back::stays_on_v1;
 use super::routing::reached;
@@ -46,12 +45,7 @@ fn setup() -> Setup {
 /// Up, and only an approval is missing: nobody but those who look has met the canary.
 async fn previewed(delivery: &Delivery) -> Result<()> {
     delivery.set_version("v2").await?;
-    let status = delivery
-        .until("the preview to wait for a person alone", |s| {
-            let waits: Vec<WaitingKind> = s.waiting_on.iter().map(|w| w.kind).collect();
-            s.phase == Phase::Paused && waits == [WaitingKind::Approval]
-        })
-        .await?;
+    let status = delivery.awaits_approval(0).await?;
     let step = status.step.context("no step")?;
     ensure!((step.index, step.weight) == (0, 0), "it is in step {} ({}%)", step.index, step.weight);
     let pods = delivery.pods("v2").await?.len();

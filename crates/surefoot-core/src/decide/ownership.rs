@@ -150,8 +150,8 @@ fn below(case: &Case<'_>, wrote: i32, chosen: &[RequestMatch]) -> Option<Route> 
     let lower = |one: &&OneRoute| {
         let Ok(route) = &one.found else { return false };
         let at = route.weights.canary_percent() == Some(wrote);
-        let fewer = one.carries(chosen) == Ok(false) && one.is_untouched(chosen);
-        let below = if at { fewer && !route.chosen } else { route.weights.highest() <= wrote };
+        let fewer = || !route.chosen && one.carries(chosen) == Ok(false);
+        let below = if at { fewer() } else { route.weights.highest() <= wrote };
         // Who broke the glass for another release meant to lower it.
         let theirs = route.wrote == written || case.seen.break_glass.is_some();
         below && (theirs || held_for(case, HoldReason::WeightLowered))

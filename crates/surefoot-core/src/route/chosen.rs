@@ -9,22 +9,15 @@ use serde_json::Value;
 use super::dialect::Dialect;
 use super::edit::Entry;
 use super::problem::Fault;
+use super::{items, text};
 use crate::api::rollout::RequestMatch;
 
 /// What the names of our entries begin with; nobody else's may.
 pub const CHOSEN: &str = "surefoot-chosen";
 
-fn name(entry: &Value) -> Option<&str> {
-    entry.get("name").and_then(Value::as_str)
-}
-
-fn items<'v>(entry: &'v Value, field: &str) -> &'v [Value] {
-    entry.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
 /// Whether an entry is ours.
 pub(super) fn is_ours(entry: &Value) -> bool {
-    let rest = name(entry).and_then(|name| name.strip_prefix(CHOSEN));
+    let rest = text(entry, "name").and_then(|name| name.strip_prefix(CHOSEN));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
@@ -39,7 +32,7 @@ pub(super) fn before(
     kind: &dyn Dialect,
 ) -> Result<Value, Fault> {
     let mut ours = list.get(entry.place).cloned().unwrap_or_default();
-    let called = match name(&ours).filter(|name| !name.is_empty()) {
+    let called = match text(&ours, "name").filter(|name| !name.is_empty()) {
         Some(name) => format!("{CHOSEN}-{name}"),
         None if kind.keeps_names() => CHOSEN.to_owned(),
         None => return Err(Fault::Unnamed { entry: kind.entry() }),
@@ -92,7 +85,7 @@ pub(super) fn wanted(
         match found.filter(|_| !chosen.is_empty()) {
             Some(found) => wanted.push(before(list, found, chosen, kind)?),
             None if !chosen.is_empty() && found.is_none() && kind.rivals(entry) => {
-                let called = name(entry).unwrap_or("one without name").to_owned();
+                let called = text(entry, "name").unwrap_or("one without name").to_owned();
                 return Err(Fault::Rivals { entry: kind.entry(), called });
             }
             None => {}

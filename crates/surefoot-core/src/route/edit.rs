@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::chosen::{self, is_ours};
 use super::dialect::{Dialect, dialect};
 use super::problem::{Fault, RouteProblem};
-use super::{BREAK_GLASS, EPOCH, OWNER, Pair, Signature, Weights, annotation};
+use super::{BREAK_GLASS, EPOCH, OWNER, Pair, Signature, Weights, annotation, items};
 use crate::api::rollout::RequestMatch;
 use crate::mark::{Mark, WROTE};
 use crate::routing::{Routing, Side};
@@ -54,13 +54,12 @@ fn entries(route: &Value, routing: &Routing) -> Result<Vec<usize>, Fault> {
 }
 
 fn list<'v>(route: &'v Value, kind: &dyn Dialect) -> &'v [Value] {
-    let list = route.get("spec").and_then(|spec| spec.get(kind.list())?.as_array());
-    list.map_or(&[], Vec::as_slice)
+    route.get("spec").map_or(&[], |spec| items(spec, kind.list()))
 }
 
 /// The destinations of an entry.
 fn destinations<'v>(entry: &'v Value, kind: &dyn Dialect) -> &'v [Value] {
-    entry.get(kind.destinations()).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    items(entry, kind.destinations())
 }
 
 /// The entries that are shifted, as they are written.
@@ -146,6 +145,10 @@ pub fn carries(
     let found = find(route, routing, namespace)?;
     let kind = dialect(routing.kind);
     let list = list(route, kind);
+    // Most steps choose nobody: at rest this is asked at each look.
+    if chosen.is_empty() {
+        return Ok(!list.iter().any(is_ours));
+    }
     let wanted = chosen::wanted(list, &found, chosen, kind);
     wanted.map(|wanted| wanted == list).map_err(|fault| routing.problem(fault))
 }

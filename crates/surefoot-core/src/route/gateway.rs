@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::dialect::Dialect;
 use super::problem::Fault;
-use super::shifted;
+use super::{items, shifted, text};
 use crate::api::rollout::{Mesh, RequestMatch};
 use crate::routing::{Destination, Routing};
 
@@ -78,14 +78,6 @@ fn support(mesh: Mesh) -> Support {
             backend_filters: &["RequestHeaderModifier", "ResponseHeaderModifier"],
         },
     }
-}
-
-fn text<'v>(object: &'v Value, field: &str) -> Option<&'v str> {
-    object.get(field)?.as_str()
-}
-
-fn items<'v>(object: &'v Value, field: &str) -> &'v [Value] {
-    object.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// What a reference means, with its defaults filled in.

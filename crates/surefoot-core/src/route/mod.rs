@@ -45,6 +45,16 @@ pub struct Signature<'a> {
     pub wrote: Mark,
 }
 
+/// A text field; `None` where it is none.
+fn text<'v>(object: &'v Value, field: &str) -> Option<&'v str> {
+    object.get(field)?.as_str()
+}
+
+/// The items of a list; nothing where it is none.
+fn items<'v>(object: &'v Value, field: &str) -> &'v [Value] {
+    object.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
 /// An annotation of an object.
 #[must_use]
 pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
